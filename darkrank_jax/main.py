@@ -1,0 +1,86 @@
+"""`python -m darkrank_jax.main --config FILE [--config.field=value] [--workdir DIR] [--mode MODE]`.
+
+Turns flags into one call. Errors of the user's end in one line on stderr and exit code 2.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
+
+from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.training import runs
+from darkrank_jax.training.interruption import Interrupted
+from darkrank_jax.training.run_config import read_run
+
+MODES = {"train": runs.train_and_report, "eval": runs.evaluate_and_report}
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command line; returns its exit code."""
+    try:
+        values = _parse(argv)
+        workdir = Path(values.workdir or f"runs/{Path(_config_path(argv)).stem}")
+        MODES[values.mode](read_run(values.config.to_dict()), workdir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 128 + interrupted.signal
+    return 0
+
+
+def _parse(argv: list[str]) -> flags.FlagValues:
+    """Reads the flags, with the config file's own fields as flags."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", help_string="The run.", flag_values=values)
+    flags.DEFINE_string("workdir", "", "Where it writes; runs/NAME.", flag_values=values)
+    flags.DEFINE_enum("mode", "train", sorted(MODES), "What to do.", flag_values=values)
+    path = _config_path(argv)
+    if not Path(path).is_file():
+        raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
+    try:
+        values([argv[0], f"--config={path}"])
+        _check_overrides(values.config, argv)
+        values.unparse_flags()
+        rest = values(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]}: is no flag; there are --config, --config.FIELD, --workdir, --mode")
+    return values
+
+
+def _config_path(argv: list[str]) -> str:
+    """The value of --config, in either of its two spellings."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if argument == "--config":
+            return following
+        if argument.startswith("--config="):
+            return argument.removeprefix("--config=")
+    raise UserError("--config: missing; give --config configs/NAME.py")
+
+
+def _check_overrides(config: ConfigDict, argv: list[str]) -> None:
+    """Refuses `--config.field=value` for a field that the config file does not have."""
+    for argument in argv:
+        if not argument.startswith("--config."):
+            continue
+        path = argument.removeprefix("--").split("=")[0]
+        holder = config
+        for name in path.split(".")[1:]:
+            if not isinstance(holder, ConfigDict) or name not in holder:
+                valid = list(holder) if isinstance(holder, ConfigDict) else []
+                raise UserError(f"--{path}: no field {name!r} in the config; {nearest(name, valid)}")
+            holder = holder[name]
+
+
+if __name__ == "__main__":
+    # Orbax and TFDS log their inner workings at the level of information.
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("orbax").setLevel(logging.ERROR)
+    sys.exit(main(sys.argv))

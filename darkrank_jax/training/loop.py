@@ -1,0 +1,160 @@
+"""Trains one network: batches in, steps, validation, checkpoints, logs, and a way to stop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from darkrank_jax.data import Split, batches
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.retrieval import retrieval_metrics
+from darkrank_jax.training import checkpoints, workdir as workdirs
+from darkrank_jax.training.interruption import Interrupted, catch_signals
+from darkrank_jax.training.mesh import by_rows, put, replicated
+from darkrank_jax.training.metrics_log import open_log
+from darkrank_jax.training.network import Network, build, compile_step, embed, load_network
+from darkrank_jax.training.run_config import Run
+from darkrank_jax.training.state import TrainState
+
+
+def fit(
+    run: Run, splits: dict[str, Split], workdir: Path, mesh: Mesh, name: str, teacher: Network | None
+) -> Network:
+    """Trains a network to its last step, from where its workdir stands.
+
+    Args:
+      run: what to train and how.
+      splits: "train" and "validation".
+      workdir: takes run.json, checkpoints, metrics.jsonl and TensorBoard's events.
+      mesh: the devices; the batch is split over them.
+      name: of the network, on the progress bar.
+      teacher: of the run, or None.
+
+    Returns:
+      The network of the best checkpoint by validation.
+
+    Raises:
+      UserError: a loss became NaN or infinite; nothing is saved past the last good checkpoint.
+      Interrupted: Ctrl-C or SIGTERM came; the state is saved.
+    """
+    train, validation = splits["train"], splits["validation"]
+    sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
+    workdirs.claim(workdir, run, **sizes)
+    model, optimizer, initial_state = build(run, **sizes)
+    train_step = compile_step(run, model, optimizer, teacher)
+    teacher_variables = teacher.variables if teacher else {}
+    key = put(jax.random.key(run.seed), replicated(mesh))
+    with ExitStack() as stack:
+        manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
+        state, seconds = _begin(manager, initial_state, mesh)
+        step = int(state.step)
+        write = stack.enter_context(open_log(workdir, step))
+        requested = stack.enter_context(catch_signals())
+        report = stack.enter_context(_progress(run, name, step))
+        pending, since = [], time.perf_counter()
+        for batch in stack.enter_context(_stream(run, train, step)):
+            state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
+            pending.append(metrics)
+            step += 1
+            validating = step % run.eval_every == 0 or step == run.steps
+            stopping = requested()
+            if not (step % run.log_every == 0 or validating or stopping):
+                continue
+            values = _gather(pending, step, workdir)
+            elapsed = time.perf_counter() - since
+            seconds += elapsed
+            values["images_per_second"] = len(pending) * run.data.batch_size / elapsed
+            write(step, values)
+            report(len(pending), elapsed, values)
+            pending.clear()
+            scores = None
+            if validating:
+                network = Network(run, model, state.evaluated, step, seconds)
+                scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
+                write(step, {f"validation/{metric}": score for metric, score in scores.items()})
+            if validating or stopping:
+                checkpoints.save(manager, state, seconds, scores)
+            if stopping and step < run.steps:
+                manager.wait_until_finished()
+                raise Interrupted(
+                    f"{name}: stopped at step {step} of {run.steps} and saved in {workdir}; "
+                    "the same command goes on from there",
+                    stopping,
+                )
+            since = time.perf_counter()
+    return load_network(run, workdir, mesh)
+
+
+def _begin(
+    manager: ocp.CheckpointManager, initial_state: Callable[[], TrainState], mesh: Mesh
+) -> checkpoints.Restored:
+    """The state of the newest checkpoint, or the first state."""
+    step = manager.latest_step()
+    if step is None:
+        return checkpoints.Restored(put(jax.jit(initial_state)(), replicated(mesh)), 0.0)
+    return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
+
+
+def _stream(run: Run, train: Split, step: int) -> closing:
+    """The batches from a step to the last; threads end when it is closed."""
+    data = run.data
+    return closing(
+        batches(
+            train,
+            seed=run.seed,
+            first_step=step,
+            num_steps=run.steps - step,
+            batch_size=data.batch_size,
+            images_per_class=data.images_per_class,
+            augmentation=data.augmentation,
+            num_threads=data.num_threads,
+        )
+    )
+
+
+def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:
+    """Means of the metrics of the last steps; refuses a step whose loss is no number."""
+    rows = jax.device_get(pending)
+    for offset, row in enumerate(rows):
+        wrong = [name for name, value in row.items() if not math.isfinite(value)]
+        if wrong:
+            named = [name.removeprefix("losses/") for name in wrong if name.startswith("losses/")]
+            raise UserError(
+                f"step {step - len(rows) + offset + 1}: {', '.join(named or wrong)} is NaN or "
+                f"infinite; {workdir} keeps the last good checkpoint; lower learning_rate, or set "
+                "clip_norm, and give another --workdir"
+            )
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+@contextmanager
+def _progress(run: Run, name: str, step: int) -> Iterator[Callable[[int, float, dict], None]]:
+    """A bar with loss, images/s and time left; says once when the machine is slow."""
+    told = False
+    with tqdm(total=run.steps, initial=step, desc=name, unit="step", dynamic_ncols=True) as bar:
+
+        def report(steps: int, elapsed: float, values: dict[str, float]) -> None:
+            nonlocal told
+            first = bar.n == step
+            bar.set_postfix_str(
+                f"loss {values['loss']:.3f}, {values['images_per_second']:.0f} images/s",
+                refresh=False,
+            )
+            bar.update(steps)
+            minutes = elapsed / steps * run.steps / 60
+            # The first steps hold the compilation, which is no sign of a slow machine.
+            if not told and not first and minutes > 1.5 * run.expected_minutes > 0:
+                told = True
+                bar.write(
+                    f"This machine is slow: {name} takes about {minutes:.0f} minutes instead of "
+                    f"{run.expected_minutes:.0f}, and the rest of the run in proportion."
+                )
+
+        yield report

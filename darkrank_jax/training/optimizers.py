@@ -1,0 +1,135 @@
+"""Optimizers and learning-rate schedules by name, all of optax."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+
+def constant(value: float, steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
+    """Rises linearly from 0 over `warmup_steps`, then stays at `value`."""
+    del steps
+    return optax.warmup_constant_schedule(0.0, value, warmup_steps)
+
+
+def cosine(
+    value: float, steps: int, *, warmup_steps: int = 0, final_fraction: float = 0.0
+) -> optax.Schedule:
+    """Rises over `warmup_steps`, then falls as a half cosine to `final_fraction * value`."""
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0 if warmup_steps else value,
+        peak_value=value,
+        warmup_steps=warmup_steps,
+        decay_steps=max(steps, warmup_steps + 1),
+        end_value=value * final_fraction,
+    )
+
+
+def staircase(
+    value: float,
+    steps: int,
+    *,
+    warmup_steps: int = 0,
+    boundaries: tuple = (0.5, 0.75),
+    factor: float = 0.1,
+) -> optax.Schedule:
+    """Rises over `warmup_steps`; is multiplied by `factor` at each of `boundaries` (of all steps)."""
+    drops = optax.piecewise_constant_schedule(
+        value, {round(boundary * steps): factor for boundary in boundaries}
+    )
+    rise = optax.linear_schedule(0.0, 1.0, max(warmup_steps, 1))
+    return lambda step: drops(step) * (rise(step) if warmup_steps else 1.0)
+
+
+SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "staircase": staircase,
+}
+
+
+def sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    mask: Any,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """Stochastic gradient descent; weight decay enters the momentum, as in the papers' codes."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.sgd(learning_rate, momentum, nesterov),
+    )
+
+
+def adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    mask: Any,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 1e-4,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay."""
+    return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=mask)
+
+
+def lamb(
+    learning_rate: optax.ScalarOrSchedule,
+    mask: Any,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 1e-4,
+) -> optax.GradientTransformation:
+    """Adam with layer-wise trust ratios, for very large batches."""
+    return optax.lamb(learning_rate, b1, b2, weight_decay=weight_decay, mask=mask)
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adamw": adamw,
+    "lamb": lamb,
+    "sgd": sgd,
+}
+
+
+def decays(params: Any) -> Any:
+    """Which parameters decay: matrices and kernels, not biases and the scales of norms."""
+    return jax.tree.map(lambda parameter: parameter.ndim > 1, params)
+
+
+def make_schedule(config: Mapping[str, Any], value: float, steps: int) -> optax.Schedule:
+    """Builds `SCHEDULES[config["name"]]`, which peaks at `value` and lasts `steps`."""
+    options = {name: option for name, option in config.items() if name != "name"}
+    return SCHEDULES[config["name"]](value, steps, **options)
+
+
+def make_optimizer(
+    optimizer: Mapping[str, Any], schedule: optax.Schedule, clip_norm: float
+) -> optax.GradientTransformation:
+    """Builds `OPTIMIZERS[optimizer["name"]]` behind a clip of the gradient's global norm.
+
+    Args:
+      optimizer: the name and its options, as in the config.
+      schedule: learning rate by step.
+      clip_norm: largest global norm of the gradient; 0 does not clip.
+
+    Returns:
+      A gradient transformation.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> transform = make_optimizer({"name": "sgd", "momentum": 0.0}, lambda step: 0.5, 1.0)
+      >>> params = {"kernel": jnp.array([[3.0, 4.0]])}
+      >>> updates, _ = transform.update(params, transform.init(params), params)
+      >>> updates["kernel"]
+      Array([[-0.3, -0.4]], dtype=float32)
+    """
+    options = {name: option for name, option in optimizer.items() if name != "name"}
+    transform = OPTIMIZERS[optimizer["name"]](schedule, decays, **options)
+    if not clip_norm:
+        return transform
+    return optax.chain(optax.clip_by_global_norm(clip_norm), transform)

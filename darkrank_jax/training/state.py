@@ -1,0 +1,77 @@
+"""What training changes from step to step, as one tree of arrays."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen, struct
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from darkrank_jax.training.run_config import Run, classification_losses
+
+
+class TrainState(struct.PyTreeNode):
+    """The state of one network's training.
+
+    Attributes:
+      step: steps done.
+      params: {"model": ..., "class_weights": {loss: [dim, classes]}}.
+      batch_stats: running statistics of batch norm.
+      opt_state: the optimizer's.
+      ema_params: exponential moving average of `params`, or None where none is kept.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema_params: Any
+
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """The variables that stand for the network: the averaged parameters where they are kept."""
+        params = self.params if self.ema_params is None else self.ema_params
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+def create_state(
+    run: Run,
+    model: linen.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    channels: int,
+    num_classes: int,
+    key: PRNGKeyArray,
+) -> TrainState:
+    """Draws the parameters of a network and of its classification losses.
+
+    Args:
+      run: the run; its image size, losses and `ema_decay` count here.
+      model: the embedding model.
+      optimizer: made of the run.
+      channels: of an image.
+      num_classes: classes of the training split.
+      key: a typed or raw random key.
+
+    Returns:
+      The state before the first step.
+    """
+    model_key, weights_key = jax.random.split(key)
+    size = run.data.image_size
+    variables = model.init(model_key, jnp.zeros((1, size, size, channels)), train=False)
+    dim = run.model["embedding_dim"]
+    names = classification_losses(run)
+    class_weights = {
+        name: jax.random.normal(each, (dim, num_classes)) / jnp.sqrt(dim)
+        for name, each in zip(names, jax.random.split(weights_key, max(len(names), 1)), strict=False)
+    }
+    params = {"model": variables["params"], "class_weights": class_weights}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+        # A copy: the state is donated to each step, and a buffer can be donated only once.
+        ema_params=jax.tree.map(jnp.copy, params) if run.ema_decay else None,
+    )

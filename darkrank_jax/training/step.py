@@ -1,0 +1,110 @@
+"""One training step and one embedding step: pure functions, compiled by the loop."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+from darkrank_jax.training.state import TrainState
+
+Arrays = dict[str, Any]
+
+
+def normalize_images(
+    images: UInt8[Array, "batch height width channels"], mean: float, std: float
+) -> Float[Array, "batch height width channels"]:
+    """Bytes to numbers around 0: (images / 255 - mean) / std, in float32."""
+    return (images.astype(jnp.float32) / 255.0 - mean) / std
+
+
+def make_embed_step(model: linen.Module, mean: float, std: float) -> Callable[..., Arrays]:
+    """The network in evaluation mode.
+
+    Args:
+      model: the embedding model.
+      mean: brightness, of 0 to 1, that becomes 0.
+      std: brightness that becomes 1 above it.
+
+    Returns:
+      `embed(variables, images)`, with `variables` as `TrainState.evaluated` gives them and uint8
+      images: the model's outputs ("embeddings", "features", "maps").
+    """
+
+    def embed(variables: Mapping[str, Any], images: jax.Array) -> Arrays:
+        variables = {
+            "params": variables["params"]["model"],
+            "batch_stats": variables["batch_stats"],
+        }
+        return model.apply(variables, normalize_images(images, mean, std), train=False)
+
+    return embed
+
+
+def make_train_step(
+    model: linen.Module,
+    loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
+    optimizer: optax.GradientTransformation,
+    *,
+    mean: float,
+    std: float,
+    ema_decay: float,
+    logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None,
+    teach: Callable[[Any, jax.Array], Arrays] | None,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """Builds the step that the loop compiles.
+
+    Args:
+      model: the embedding model.
+      loss_fn: `losses.combine` of the run's losses.
+      optimizer: made of the run.
+      mean: see `normalize_images`.
+      std: likewise.
+      ema_decay: of the averaged parameters.
+      logits_fn: class logits from the model's outputs and the class weights, where a loss needs
+        them.
+      teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images,
+        where there is one.
+
+    Returns:
+      `train_step(state, batch, teacher_variables, key) -> (state, metrics)`; `batch` holds uint8
+      "images" and int32 "labels", the key is the run's and the step is folded in here.
+    """
+
+    def loss_of(params: Any, state: TrainState, batch: Arrays, teacher: Arrays, key: PRNGKeyArray):
+        outputs, updates = model.apply(
+            {"params": params["model"], "batch_stats": state.batch_stats},
+            normalize_images(batch["images"], mean, std),
+            train=True,
+            mutable=["batch_stats"],
+        )
+        arrays = outputs | teacher | {"labels": batch["labels"]}
+        if logits_fn is not None:
+            arrays["logits"] = logits_fn(outputs, params["class_weights"])
+        total, values = loss_fn(
+            arrays, class_weights=params["class_weights"], step=state.step, key=key
+        )
+        return total, (values, updates.get("batch_stats", {}))
+
+    def train_step(
+        state: TrainState, batch: Arrays, teacher_variables: Any, key: PRNGKeyArray
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        teacher = {} if teach is None else teach(teacher_variables, batch["images"])
+        teacher = jax.lax.stop_gradient(teacher)
+        (total, (values, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params, state, batch, teacher, jax.random.fold_in(key, state.step)
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema_params = state.ema_params
+        if ema_params is not None:
+            ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
+        metrics = {"loss": total, "gradient_norm": optax.global_norm(gradient)}
+        metrics |= {f"losses/{name}": value for name, value in values.items()}
+        state = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
+        return state, metrics
+
+    return train_step

@@ -1,0 +1,72 @@
+"""What a workdir says of the run in it: run.json, and whether another run may go on there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.training.run_config import Run, describe
+
+# Fields that change where or how fast a run goes, not what comes out.
+_FREE = ("teacher", "baseline", "checkpoint", "log_every", "keep_checkpoints", "expected_minutes")
+_FREE_DATA = ("path", "num_threads")
+
+
+def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
+    """Writes run.json, or refuses a workdir that holds another run.
+
+    Args:
+      workdir: made when it is missing.
+      run: that trains there.
+      channels: of an image.
+      num_classes: classes of the training split.
+
+    Raises:
+      UserError: the workdir cannot be written, or the run in it differs; names the first field
+        that does.
+    """
+    facts = {"run": describe(run), "channels": channels, "num_classes": num_classes}
+    facts = json.loads(json.dumps(facts))
+    path = workdir / "run.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _check_same_run(json.loads(path.read_text())["run"], facts["run"], workdir)
+        path.write_text(json.dumps(facts, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"{workdir}: cannot be written ({error.strerror}); give another --workdir"
+        ) from error
+
+
+def read_facts(workdir: Path) -> dict[str, Any]:
+    """What run.json says: "run", "channels", "num_classes"."""
+    path = workdir / "run.json"
+    if not path.exists():
+        raise UserError(f"{workdir}: no run was trained there (run.json is missing); train it first")
+    return json.loads(path.read_text())
+
+
+def _check_same_run(found: dict[str, Any], run: dict[str, Any], workdir: Path) -> None:
+    """Refuses a run whose result would differ from that of the run in the workdir."""
+    found, run = _flat(found), _flat(run)
+    for field in sorted(found.keys() | run.keys()):
+        if found.get(field) != run.get(field):
+            raise UserError(
+                f"{workdir}: holds a run whose {field} is {found.get(field)}, not "
+                f"{run.get(field)}; give another --workdir, or delete this one to start again"
+            )
+
+
+def _flat(run: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields that decide the result, by dotted name."""
+    flat = {}
+    for name, value in run.items():
+        free = _FREE if not prefix else _FREE_DATA if prefix == "data." else ()
+        if name in free:
+            continue
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
