@@ -6,8 +6,9 @@ Time:   measured below
 Result: measured below
 """
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 SUPCON = {"weight": 1.0, "temperature": 0.1}
 

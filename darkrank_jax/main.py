@@ -36,23 +36,26 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> flags.FlagValues:
     """Reads the flags, with the config file's own fields as flags."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", help_string="The run.", flag_values=values)
-    flags.DEFINE_string("workdir", "", "Where it writes; runs/NAME.", flag_values=values)
-    flags.DEFINE_enum("mode", "train", sorted(MODES), "What to do.", flag_values=values)
     path = _config_path(argv)
     if not Path(path).is_file():
         raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
     try:
-        values([argv[0], f"--config={path}"])
-        _check_overrides(values.config, argv)
-        values.unparse_flags()
-        rest = values(argv)
+        _check_overrides(_flags([argv[0], f"--config={path}"])[0].config, argv)
+        values, rest = _flags(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())) from error
     if len(rest) > 1:
-        raise UserError(f"{rest[1]}: is no flag; there are --config, --config.FIELD, --workdir, --mode")
+        raise UserError(f"{rest[1]}: no flag; give --config, --config.FIELD, --workdir or --mode")
     return values
+
+
+def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """Absl's flags of a command line, and what is no flag."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", help_string="The run.", flag_values=values)
+    flags.DEFINE_string("workdir", "", "Where it writes; runs/NAME.", flag_values=values)
+    flags.DEFINE_enum("mode", "train", sorted(MODES), "What to do.", flag_values=values)
+    return values, values(argv)
 
 
 def _config_path(argv: list[str]) -> str:
@@ -75,7 +78,9 @@ def _check_overrides(config: ConfigDict, argv: list[str]) -> None:
         for name in path.split(".")[1:]:
             if not isinstance(holder, ConfigDict) or name not in holder:
                 valid = list(holder) if isinstance(holder, ConfigDict) else []
-                raise UserError(f"--{path}: no field {name!r} in the config; {nearest(name, valid)}")
+                raise UserError(
+                    f"--{path}: no field {name!r} in the config; {nearest(name, valid)}"
+                )
             holder = holder[name]
 
 

@@ -43,7 +43,7 @@ def open_checkpoints(workdir: Path, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policy, best_fn=_metric, best_mode="max"
     )
-    handlers = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
+    handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
     handlers["progress"] = ocp.JsonCheckpointHandler()
     return ocp.CheckpointManager(
         (workdir / "checkpoints").absolute(), options=options, item_handlers=handlers

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from darkrank_jax.data import Split, batches
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
-from darkrank_jax.training import checkpoints, workdir as workdirs
+from darkrank_jax.training import checkpoints
+from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.interruption import Interrupted, catch_signals
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.metrics_log import open_log
@@ -25,7 +26,12 @@ from darkrank_jax.training.state import TrainState
 
 
 def fit(
-    run: Run, splits: dict[str, Split], workdir: Path, mesh: Mesh, name: str, teacher: Network | None
+    run: Run,
+    splits: dict[str, Split],
+    workdir: Path,
+    mesh: Mesh,
+    name: str,
+    teacher: Network | None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 

@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen
 from jax.sharding import Mesh
 
-from darkrank_jax import losses as loss_library
+from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.embed import embed_images
+from darkrank_jax.losses import LOSSES, class_logits, combine
 from darkrank_jax.models import build_model
 from darkrank_jax.training import checkpoints
-from darkrank_jax.training.mesh import put, replicated
+from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.optimizers import make_optimizer, make_schedule
 from darkrank_jax.training.run_config import Run, classification_losses
 from darkrank_jax.training.state import TrainState, create_state
@@ -81,9 +83,7 @@ def logits_of(run: Run) -> Callable[[Arrays, Any], jax.Array]:
     arguments = {k: v for k, v in run.losses[name].items() if k != "weight"}
 
     def logits(outputs: Arrays, class_weights: Any) -> jax.Array:
-        return loss_library.class_logits(
-            name, outputs["embeddings"], class_weights[name], **arguments
-        )
+        return class_logits(name, outputs["embeddings"], class_weights[name], **arguments)
 
     return logits
 
@@ -115,6 +115,17 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
             manager, step, like, replicated(mesh), evaluated_only=True
         )
     return Network(run, model, state.evaluated, step, seconds)
+
+
+def embed_fn(network: Network, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:
+    """Compiles a network to a function from uint8 images to embeddings, split over the devices."""
+    step = jax.jit(lambda variables, images: network.embed_step()(variables, images)["embeddings"])
+    return lambda images: step(network.variables, put(images, by_rows(mesh)))
+
+
+def embed(network: Network, split: Split, mesh: Mesh) -> np.ndarray:
+    """Embeddings of a whole split, float32 [n, dim], in its order."""
+    return embed_images(embed_fn(network, mesh), split.images)
 
 
 def teach(network: Network, wanted: set[str]) -> Callable[[Any, jax.Array], Arrays]:

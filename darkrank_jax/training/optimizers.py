@@ -34,7 +34,7 @@ def staircase(
     boundaries: tuple = (0.5, 0.75),
     factor: float = 0.1,
 ) -> optax.Schedule:
-    """Rises over `warmup_steps`; is multiplied by `factor` at each of `boundaries` (of all steps)."""
+    """Rises over `warmup_steps`; falls by `factor` at each of `boundaries`, shares of all steps."""
     drops = optax.piecewise_constant_schedule(
         value, {round(boundary * steps): factor for boundary in boundaries}
     )

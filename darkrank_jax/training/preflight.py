@@ -1,6 +1,7 @@
 """What is checked and told before a run starts: data, sizes, losses on those sizes."""
 
 import functools
+import inspect
 import json
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.training.network import build
 from darkrank_jax.training.run_config import Data, Run, baseline_of
+from darkrank_jax.training.state import TrainState
+from darkrank_jax.training.step import make_embed_step
+
+USES = {"train": "train on", "validation": "validate on", "test": "test on"}
 
 
 def load_data(data: Data) -> dict[str, Split]:
@@ -49,27 +54,74 @@ def check_sizes(run: Run, prefix: str = "") -> None:
     """
     if run.teacher:
         check_sizes(run.teacher, f"{prefix}teacher.")
-    splits = load_data(run.data)
-    check_batch(splits["train"], run.data.batch_size, run.data.images_per_class)
-    arrays = _outputs(run, splits["train"])
+    check_batch(load_data(run.data)["train"], run.data.batch_size, run.data.images_per_class)
+    arrays = _shapes(run)
     if run.teacher:
-        teacher = _outputs(run.teacher, load_data(run.teacher.data)["train"])
-        arrays |= {f"teacher_{name}": array for name, array in teacher.items()}
-    for field, each in (("losses", run), ("baseline", baseline_of(run))):
-        for name, options in each.losses.items():
+        arrays |= {f"teacher_{name}": array for name, array in _shapes(run.teacher).items()}
+    for field, losses in (("losses", run.losses), ("baseline", run.baseline)):
+        for name, options in losses.items():
             _check_loss(name, options, arrays, f"{prefix}{field}.{name}")
 
 
-def _outputs(run: Run, train: Split) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of what a network and its batch give the losses."""
-    ...
+def summary(run: Run, workdir: Path) -> str:
+    """What is about to happen, in a few lines: devices, data, networks, where it writes."""
+    splits = load_data(run.data)
+    classes = ", ".join(f"{len(splits[name].class_names)} to {use}" for name, use in USES.items())
+    size = "x".join(str(side) for side in splits["train"].images.shape[1:])
+    lines = {
+        "devices": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "data": f"{run.data.source}, {size}; classes: {classes}",
+    }
+    if run.teacher:
+        lines["teacher"] = run.teacher.checkpoint or _describe(run.teacher)
+    if run.baseline:
+        lines["baseline"] = _describe(baseline_of(run))
+    lines["student" if run.teacher else "network"] = _describe(run)
+    lines["writes"] = str(workdir)
+    return "\n".join(f"{name:<9} {line}" for name, line in lines.items())
+
+
+def _describe(run: Run) -> str:
+    """A network in half a line: its model, size, steps and losses."""
+    leaves = jax.tree.leaves(_state_shapes(run).params["model"])
+    size = sum(leaf.size for leaf in leaves)
+    return (
+        f"{run.model['name']}, {size:,} parameters, {run.steps:,} steps of {' + '.join(run.losses)}"
+    )
+
+
+def _shapes(run: Run) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what a network and its batch give the losses."""
+    train = load_data(run.data)["train"]
+    state = _state_shapes(run)
+    model, _, _ = build(run, channels=train.images.shape[-1], num_classes=len(train.class_names))
+    images = jax.ShapeDtypeStruct((run.data.batch_size, *train.images.shape[1:]), jnp.uint8)
+    embed = make_embed_step(model, run.data.mean, run.data.std)
+    arrays = jax.eval_shape(embed, state.evaluated, images)
+    dim, classes, batch = run.model["embedding_dim"], len(train.class_names), run.data.batch_size
+    return arrays | {
+        "labels": jax.ShapeDtypeStruct((batch,), jnp.int32),
+        "class_weights": jax.ShapeDtypeStruct((dim, classes), jnp.float32),
+        "logits": jax.ShapeDtypeStruct((batch, classes), jnp.float32),
+    }
+
+
+def _state_shapes(run: Run) -> TrainState:
+    """The first state's shapes."""
+    train = load_data(run.data)["train"]
+    sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
+    return jax.eval_shape(build(run, **sizes)[2])
 
 
 def _check_loss(name: str, options: dict, arrays: dict, where: str) -> None:
     """Traces a loss on the shapes it will meet."""
+    loss = LOSSES[name]
     options = {option: value for option, value in options.items() if option != "weight"}
-    loss = functools.partial(LOSSES[name].function, **options)
+    if "key" in inspect.signature(loss.function).parameters:
+        options["key"] = jax.random.key(0)
     try:
-        jax.eval_shape(loss, *(arrays[array] for array in LOSSES[name].inputs))
+        jax.eval_shape(
+            functools.partial(loss.function, **options), *(arrays[array] for array in loss.inputs)
+        )
     except (ValueError, TypeError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error

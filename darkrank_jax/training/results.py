@@ -85,8 +85,9 @@ def gap_recovered(
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Writes results.json whole or not at all."""
+    text = json.dumps(results, indent=1) + "\n"
     beside = path.with_suffix(".json.part")
-    beside.write_text(json.dumps(results, indent=1) + "\n")
+    beside.write_text(text)
     os.replace(beside, path)
 
 
@@ -99,7 +100,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
       Lines of equal columns.
     """
-    heads = ["", "parameters", "images/s", "R@1", "R@2", "R@4", "R@8", "MAP@R", "NMI", "gap recovered"]
+    measures = ["R@1", "R@2", "R@4", "R@8", "MAP@R", "NMI", "gap recovered"]
+    heads = ["", "parameters", "images/s", *measures]
     lines = [heads]
     for name, row in rows.items():
         gap = row.get("gap_recovered", {}).get("recall_at_1")
@@ -112,8 +114,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
                 "" if gap is None else f"{gap:.0%}",
             ]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines
     )

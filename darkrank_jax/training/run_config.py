@@ -8,7 +8,7 @@ from typing import Any
 from darkrank_jax.data import AUGMENTATIONS, SOURCES
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.losses import LOSSES
-from darkrank_jax.models import MODELS, check_model
+from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.training.arguments import check_arguments, check_fields, field_types
 from darkrank_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 
@@ -150,7 +150,9 @@ def _check_tables(run: Run, prefix: str) -> None:
         where = f"{prefix}data.augmentation.{name}"
         _check_name(name, AUGMENTATIONS, f"{prefix}data.augmentation")
         check_arguments(AUGMENTATIONS[name], options, where, given=("image", "rng"))
-    check_model(run.model, f"{prefix}model")
+    _check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
+    options = {"name": str} | model_options(run.model["name"])
+    check_fields(run.model, options, f"{prefix}model", required=["embedding_dim"])
     for field, table, given in (
         ("optimizer", OPTIMIZERS, ("learning_rate", "mask")),
         ("schedule", SCHEDULES, ("value", "steps")),

@@ -61,10 +61,10 @@ def create_state(
     size = run.data.image_size
     variables = model.init(model_key, jnp.zeros((1, size, size, channels)), train=False)
     dim = run.model["embedding_dim"]
-    names = classification_losses(run)
     class_weights = {
-        name: jax.random.normal(each, (dim, num_classes)) / jnp.sqrt(dim)
-        for name, each in zip(names, jax.random.split(weights_key, max(len(names), 1)), strict=False)
+        name: jax.random.normal(jax.random.fold_in(weights_key, index), (dim, num_classes))
+        / jnp.sqrt(dim)
+        for index, name in enumerate(classification_losses(run))
     }
     params = {"model": variables["params"], "class_weights": class_weights}
     return TrainState(

@@ -39,7 +39,8 @@ def make_embed_step(model: linen.Module, mean: float, std: float) -> Callable[..
             "params": variables["params"]["model"],
             "batch_stats": variables["batch_stats"],
         }
-        return model.apply(variables, normalize_images(images, mean, std), train=False)
+        outputs: Any = model.apply(variables, normalize_images(images, mean, std), train=False)
+        return outputs
 
     return embed
 
@@ -81,12 +82,11 @@ def make_train_step(
             train=True,
             mutable=["batch_stats"],
         )
-        arrays = outputs | teacher | {"labels": batch["labels"]}
+        arrays = outputs | teacher
+        arrays |= {"labels": batch["labels"], "class_weights": params["class_weights"]}
         if logits_fn is not None:
             arrays["logits"] = logits_fn(outputs, params["class_weights"])
-        total, values = loss_fn(
-            arrays, class_weights=params["class_weights"], step=state.step, key=key
-        )
+        total, values = loss_fn(arrays, step=state.step, key=key)
         return total, (values, updates.get("batch_stats", {}))
 
     def train_step(

@@ -31,7 +31,7 @@ def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _check_same_run(json.loads(path.read_text())["run"], facts["run"], workdir)
+            check_same(workdir, run)
         path.write_text(json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise UserError(
@@ -43,18 +43,27 @@ def read_facts(workdir: Path) -> dict[str, Any]:
     """What run.json says: "run", "channels", "num_classes"."""
     path = workdir / "run.json"
     if not path.exists():
-        raise UserError(f"{workdir}: no run was trained there (run.json is missing); train it first")
+        raise UserError(f"{workdir}: has no run.json, so no run was trained there; train it first")
     return json.loads(path.read_text())
 
 
-def _check_same_run(found: dict[str, Any], run: dict[str, Any], workdir: Path) -> None:
-    """Refuses a run whose result would differ from that of the run in the workdir."""
-    found, run = _flat(found), _flat(run)
-    for field in sorted(found.keys() | run.keys()):
-        if found.get(field) != run.get(field):
+def check_same(workdir: Path, run: Run) -> None:
+    """Refuses a run whose result would differ from that of the run in the workdir.
+
+    Args:
+      workdir: that holds a run.json.
+      run: that should go on there.
+
+    Raises:
+      UserError: names the first field that differs.
+    """
+    found = _flat(read_facts(workdir)["run"])
+    expected = _flat(json.loads(json.dumps(describe(run))))
+    for field in sorted(found.keys() | expected.keys()):
+        if found.get(field) != expected.get(field):
             raise UserError(
                 f"{workdir}: holds a run whose {field} is {found.get(field)}, not "
-                f"{run.get(field)}; give another --workdir, or delete this one to start again"
+                f"{expected.get(field)}; give another --workdir, or delete this one to start again"
             )
 
 

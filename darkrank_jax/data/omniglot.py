@@ -1,0 +1,109 @@
+"""Omniglot (Lake et al., Science 2015) from its authors' two archives."""
+
+import io
+import logging
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from darkrank_jax.data.split import Split, select_classes, shuffle_classes
+from darkrank_jax.errors import UserError
+
+_BACKGROUND, _EVALUATION = "images_background.zip", "images_evaluation.zip"
+# More undecodable images than this share mean that something is wrong with the archive.
+_TOLERATED = 0.01
+
+
+def omniglot(
+    *, path: str, image_size: int, validation_fraction: float = 0.2, seed: int = 0
+) -> dict[str, Split]:
+    """The background characters to train and validate on, the evaluation characters to test on.
+
+    Args:
+      path: folder that holds images_background.zip and images_evaluation.zip, or a folder
+        `omniglot` with them; empty: the environment variable DARKRANK_DATA.
+      image_size: pixels, height and width.
+      validation_fraction: share of the background characters held out.
+      seed: of which characters are held out.
+
+    Returns:
+      "train", "validation" and "test"; uint8 [n, size, size, 1], strokes 255 on 0. A class is
+      named "alphabet/character".
+
+    Raises:
+      UserError: an archive is missing, damaged, or more than 1 % of its images are; the line names
+        the file.
+    """
+    folder = _folder(path)
+    images, labels, names = _read(folder / _BACKGROUND, image_size)
+    order = shuffle_classes(len(names), seed)
+    held_out = round(validation_fraction * len(names))
+    evaluation = _read(folder / _EVALUATION, image_size)
+    return {
+        "train": select_classes(images, labels, names, np.sort(order[held_out:]).tolist()),
+        "validation": select_classes(images, labels, names, np.sort(order[:held_out]).tolist()),
+        "test": Split(evaluation[0], evaluation[1], tuple(evaluation[2])),
+    }
+
+
+def _folder(path: str) -> Path:
+    """Where the archives lie."""
+    given = path or os.environ.get("DARKRANK_DATA", "")
+    if not given:
+        raise UserError(
+            "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
+            f"folder that holds {_BACKGROUND} and {_EVALUATION}"
+        )
+    nested = Path(given) / "omniglot"
+    return nested if nested.is_dir() else Path(given)
+
+
+def _read(path: Path, image_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Images, labels and class names of an archive; entries are read, never unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = sorted(name for name in archive.namelist() if name.endswith(".png"))
+            files = [archive.read(entry) for entry in entries]
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: is missing; put the authors' archive there, or set data.path"
+        ) from None
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise UserError(
+            f"{path}: is no whole zip archive ({error}); fetch it again from its authors"
+        ) from error
+    if not entries:
+        raise UserError(f"{path}: holds no .png; fetch it again from its authors")
+    with ThreadPoolExecutor() as pool:
+        decoded = list(pool.map(lambda file: _decode(file, image_size), files))
+    images = {e: image for e, image in zip(entries, decoded, strict=True) if image is not None}
+    _tell_skipped(path, [entry for entry in entries if entry not in images], len(entries))
+    characters = ["/".join(entry.split("/")[-3:-1]) for entry in images]
+    names = sorted(set(characters))
+    number = {name: label for label, name in enumerate(names)}
+    labels = np.array([number[character] for character in characters], np.int32)
+    return np.stack(list(images.values())), labels, names
+
+
+def _decode(file: bytes, image_size: int) -> np.ndarray | None:
+    """One image [size, size, 1] with its strokes at 255, or None where it cannot be decoded."""
+    try:
+        with Image.open(io.BytesIO(file)) as picture:
+            resized = picture.convert("L").resize((image_size, image_size), Image.Resampling.BOX)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return 255 - np.asarray(resized)[:, :, None]
+
+
+def _tell_skipped(path: Path, skipped: list[str], total: int) -> None:
+    """Names images that could not be decoded, and refuses an archive with too many of them."""
+    if not skipped:
+        return
+    line = f"{path}: {len(skipped)} of {total} images cannot be decoded, first {skipped[0]}"
+    if len(skipped) > _TOLERATED * total:
+        raise UserError(f"{line}; fetch the archive again from its authors")
+    logging.getLogger(__name__).warning("%s; they are left out", line)

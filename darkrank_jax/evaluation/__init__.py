@@ -1,0 +1,1 @@
+"""Evaluation of embeddings: retrieval, clustering, speed, and a report of it all."""

@@ -1,0 +1,91 @@
+"""Metric-learning and distillation losses: pure functions on arrays that need jax alone.
+
+Arrays are positional, everything else is keyword-only; every loss takes `where` (which rows count)
+and `reduce_fn`, computes in at least float32, and stops the gradient at the teacher.
+"""
+
+from darkrank_jax.losses.classification import (
+    arcface_loss,
+    cosface_loss,
+    large_margin_softmax_loss,
+    normalized_softmax_logits,
+    normalized_softmax_loss,
+    proxy_anchor_loss,
+    proxy_nca_loss,
+    softmax_logits,
+    softmax_loss,
+)
+from darkrank_jax.losses.combination import LOSSES, Loss, class_logits, combine
+from darkrank_jax.losses.darkrank import darkrank_hard_loss, darkrank_soft_loss
+from darkrank_jax.losses.distillation import (
+    attention_transfer_loss,
+    embedding_match_loss,
+    fitnet_loss,
+    kd_loss,
+)
+from darkrank_jax.losses.metric_learning import (
+    circle_loss,
+    contrastive_loss,
+    margin_loss,
+    multi_similarity_loss,
+    n_pairs_loss,
+    ntxent_loss,
+    smooth_ap_loss,
+    supcon_loss,
+)
+from darkrank_jax.losses.ranking import listmle_loss, permutation_kl_loss
+from darkrank_jax.losses.reductions import mean, mean_nonzero, total
+from darkrank_jax.losses.relational import (
+    correlation_congruence_loss,
+    pkt_loss,
+    relaxed_contrastive_loss,
+    rkd_angle_loss,
+    rkd_distance_loss,
+    similarity_match_loss,
+    similarity_preserving_loss,
+)
+from darkrank_jax.losses.triplets import lmnn_loss, triplet_loss
+
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "arcface_loss",
+    "attention_transfer_loss",
+    "circle_loss",
+    "class_logits",
+    "combine",
+    "contrastive_loss",
+    "correlation_congruence_loss",
+    "cosface_loss",
+    "darkrank_hard_loss",
+    "darkrank_soft_loss",
+    "embedding_match_loss",
+    "fitnet_loss",
+    "kd_loss",
+    "large_margin_softmax_loss",
+    "listmle_loss",
+    "lmnn_loss",
+    "margin_loss",
+    "mean",
+    "mean_nonzero",
+    "multi_similarity_loss",
+    "n_pairs_loss",
+    "normalized_softmax_logits",
+    "normalized_softmax_loss",
+    "ntxent_loss",
+    "permutation_kl_loss",
+    "pkt_loss",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
+    "relaxed_contrastive_loss",
+    "rkd_angle_loss",
+    "rkd_distance_loss",
+    "similarity_match_loss",
+    "similarity_preserving_loss",
+    "smooth_ap_loss",
+    "softmax_logits",
+    "softmax_loss",
+    "supcon_loss",
+    "total",
+    "triplet_loss",
+]

@@ -1,0 +1,83 @@
+"""Checks of what users pass: one line that names the argument, what came and what was expected."""
+
+from collections.abc import Collection
+from typing import Any
+
+import jax.numpy as jnp
+
+_KINDS = {"float": jnp.floating, "integer": jnp.integer, "bool": jnp.bool_, "real": jnp.number}
+
+
+def check_arrays(**arrays: tuple[Any, str, str]) -> None:
+    """Checks kind and shape of arrays; axes of one name must have one size.
+
+    Args:
+      **arrays: by argument name, (array or None, kind, axes): the kind is "float", "integer",
+        "bool" or "real" (integer or float), the axes are names such as "batch dim", with "..."
+        for any number of axes.
+
+    Raises:
+      TypeError: no array, or one of another kind.
+      ValueError: another rank, or an axis that disagrees with an earlier argument.
+
+    Example:
+      >>> check_arrays(embeddings=(jnp.ones([4, 2]), "float", "batch dim"),
+      ...              labels=(jnp.ones([3], int), "integer", "batch"))
+      Traceback (most recent call last):
+      ...
+      ValueError: labels: got shape [3], expected [batch] with batch=4
+    """
+    sizes: dict[str, int] = {}
+    for name, (array, kind, axes) in arrays.items():
+        if array is None:
+            continue
+        _check_kind(name, array, kind)
+        _check_shape(name, array.shape, axes, sizes)
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Checks that `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, choices))}")
+
+
+def check_range(name: str, value: Any, low: float, high: float = float("inf")) -> None:
+    """Checks that the Python number `value` lies in [low, high]."""
+    if not low <= value <= high:
+        raise ValueError(f"{name}: got {value!r}, expected a number from {low} to {high}")
+
+
+def check_given(name: str, value: Any, reason: str) -> None:
+    """Checks that an argument that is optional elsewhere is there."""
+    if value is None:
+        raise ValueError(f"{name}: got None, expected a value since {reason}")
+
+
+def _check_kind(name: str, array: Any, kind: str) -> None:
+    """Checks that `array` is an array of the kind."""
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"{name}: got {type(array).__name__}, expected an array of {kind} type")
+    if not jnp.issubdtype(array.dtype, _KINDS[kind]):
+        raise TypeError(f"{name}: got an array of {array.dtype}, expected {kind} type")
+
+
+def _check_shape(name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
+    """Checks one shape against the sizes seen so far, and adds its own to them."""
+    names = _axis_names(axes, len(shape))
+    known = ", ".join(f"{axis}={sizes[axis]}" for axis in names if axis in sizes)
+    fits = len(shape) == len(names) and all(
+        sizes.setdefault(axis, size) == size for axis, size in zip(names, shape, strict=True)
+    )
+    if not fits:
+        expected = f"[{', '.join(names)}]" + (f" with {known}" if known else "")
+        raise ValueError(f"{name}: got shape {list(shape)}, expected {expected}")
+
+
+def _axis_names(axes: str, rank: int) -> list[str]:
+    """The names of the axes, "..." written out for an array of the rank."""
+    names = axes.split()
+    if "..." not in names:
+        return names
+    before, after = axes.split("...")
+    unnamed = rank - len(names) + 1
+    return [*before.split(), *(f"axis{i}" for i in range(unnamed)), *after.split()]

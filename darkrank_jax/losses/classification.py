@@ -1,0 +1,428 @@
+"""Embeddings against one weight vector a class: softmax and its margins, and proxies.
+
+Class weights are [dim, classes]: column c is the weight vector, or proxy, of class c.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from darkrank_jax.losses.checks import check_arrays, check_range
+from darkrank_jax.losses.masks import valid_rows
+from darkrank_jax.losses.pairwise import inner_products, normalize, safe_sqrt, upcast, zero_rows
+from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
+
+_ABSENT = -1e30
+
+
+def softmax_logits(embeddings: jax.Array, class_weights: jax.Array) -> jax.Array:
+    """Logits of a linear classifier: <embedding, weight>.
+
+    Args:
+      embeddings: [batch, dim], floating.
+      class_weights: [dim, classes], floating.
+
+    Returns:
+      [batch, classes], float32 at least.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> print(softmax_logits(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0], [0.0, 3.0]])))
+      [[1. 6.]]
+    """
+    _check(embeddings, class_weights)
+    return inner_products(upcast(embeddings), upcast(class_weights).T)
+
+
+def normalized_softmax_logits(
+    embeddings: jax.Array, class_weights: jax.Array, *, temperature: float = 0.05
+) -> jax.Array:
+    """Logits of a cosine classifier: cos(embedding, weight) / temperature.
+
+    Args:
+      embeddings: [batch, dim], floating.
+      class_weights: [dim, classes], floating.
+      temperature: positive.
+
+    Returns:
+      [batch, classes], float32 at least.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a negative temperature.
+
+    Example:
+      >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> print(normalized_softmax_logits(jnp.array([[3.0, 4.0]]), weights, temperature=0.5))
+      [[1.2 1.6]]
+    """
+    check_range("temperature", temperature, 0)
+    return _cosines(embeddings, class_weights) / temperature
+
+
+def softmax_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array,
+    *,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Cross-entropy of a linear classifier.
+
+    -log softmax(<embedding, weight_c>)[label], mean over the batch
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch], from 0 to classes - 1.
+      class_weights: [dim, classes], floating.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each row, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> print(softmax_loss(jnp.array([[1.0, 0.5]]), jnp.array([0]), weights).round(4))
+      ?
+    """
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    logits = softmax_logits(embeddings, class_weights)
+    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+
+
+def normalized_softmax_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array,
+    *,
+    temperature: float = 0.05,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Cross-entropy of a cosine classifier.
+
+    -log softmax(cos(embedding, weight_c) / temperature)[label], mean over the batch
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch], from 0 to classes - 1.
+      class_weights: [dim, classes], floating.
+      temperature: positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each row, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a negative temperature.
+
+    Example:
+      >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
+      >>> print(normalized_softmax_loss(embeddings, labels, weights, temperature=0.5).round(4))
+      ?
+
+    Source: Zhai and Wu, Classification is a strong baseline for deep metric learning, BMVC 2019.
+    """
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    logits = normalized_softmax_logits(embeddings, class_weights, temperature=temperature)
+    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+
+
+def large_margin_softmax_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array,
+    *,
+    margin: int = 4,
+    scale: float = 1.0,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Large-margin softmax: the angle to the own class must stay small even `margin` times.
+
+    Cross-entropy where the own logit |w||x| cos(a) is |w||x| psi(a),
+    psi(a) = (-1)^k cos(margin a) - 2 k for a in [k pi / margin, (k + 1) pi / margin]
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch], from 0 to classes - 1.
+      class_weights: [dim, classes], floating.
+      margin: whole number, at least 1; 1 is the softmax loss.
+      scale: factor of all logits, positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each row, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a margin below 1.
+
+    Example:
+      >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
+      >>> print(large_margin_softmax_loss(embeddings, labels, weights, margin=2).round(4))
+      ?
+
+    Source: Liu et al., Large-margin softmax loss, ICML 2016, eq. 4-6; no annealing.
+    """
+    check_range("margin", margin, 1)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    cosine = _cosines(embeddings, class_weights)
+    angle = _angle(cosine)
+    part = jax.lax.stop_gradient(jnp.floor(angle * margin / math.pi))
+    psi = (1 - 2 * (part % 2)) * jnp.cos(margin * angle) - 2 * part
+    lengths = _norms(embeddings, 1) * _norms(upcast(class_weights), 0)
+    logits = scale * lengths * jnp.where(target, psi, cosine)
+    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+
+
+def arcface_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array,
+    *,
+    margin: float = 28.6,
+    scale: float = 64.0,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """ArcFace: the angle to the own class must be smaller by a margin.
+
+    Cross-entropy of scale cos(a_c), with cos(a + margin) for the own class
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch], from 0 to classes - 1.
+      class_weights: [dim, classes], floating.
+      margin: in degrees, from 0 to 180.
+      scale: factor of all cosines, positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each row, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a margin out of range.
+
+    Example:
+      >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
+      >>> print(arcface_loss(embeddings, labels, weights, scale=4.0).round(4))
+      ?
+
+    Source: Deng et al., ArcFace, CVPR 2019, eq. 3. Beyond 180 degrees, where cos(a + margin) would
+    fall less and less, the own cosine falls by 1 + cos(180 - margin) instead, which joins it.
+    """
+    check_range("margin", margin, 0, 180)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    cosine = _cosines(embeddings, class_weights)
+    radians = math.radians(margin)
+    angle = _angle(cosine)
+    own = jnp.where(
+        angle <= math.pi - radians, jnp.cos(angle + radians), cosine - 1 + math.cos(radians)
+    )
+    logits = scale * jnp.where(target, own, cosine)
+    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+
+
+def cosface_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array,
+    *,
+    margin: float = 0.35,
+    scale: float = 64.0,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """CosFace: the cosine to the own class must be greater by a margin.
+
+    Cross-entropy of scale cos(a_c), with cos(a) - margin for the own class
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch], from 0 to classes - 1.
+      class_weights: [dim, classes], floating.
+      margin: of the cosine, from 0 to 2.
+      scale: factor of all cosines, positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each row, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a margin out of range.
+
+    Example:
+      >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
+      >>> print(cosface_loss(embeddings, labels, weights, scale=4.0).round(4))
+      ?
+
+    Source: Wang et al., CosFace, CVPR 2018, eq. 4.
+    """
+    check_range("margin", margin, 0, 2)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    cosine = _cosines(embeddings, class_weights)
+    logits = scale * jnp.where(target, cosine - margin, cosine)
+    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+
+
+def proxy_anchor_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array,
+    *,
+    margin: float = 0.1,
+    alpha: float = 32.0,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Proxy-anchor: every proxy pulls the batch's images of its class and pushes the others.
+
+    mean over proxies with a positive of log(1 + sum_p exp(-alpha (s - margin)))
+    + mean over all proxies of log(1 + sum_n exp(alpha (s + margin))), s cosine
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch], from 0 to classes - 1.
+      class_weights: [dim, classes], floating, the proxies as columns.
+      margin: of the cosine.
+      alpha: sharpness, positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces the pull and the push of the proxies, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
+      >>> print(proxy_anchor_loss(embeddings, labels, proxies, alpha=4.0).round(4))
+      ?
+
+    Source: Kim et al., Proxy anchor loss, CVPR 2020, eq. 4.
+    """
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    cosine = _cosines(embeddings, class_weights)
+    positives, negatives = target & valid[:, None], ~target & valid[:, None]
+    pull = _log1p_sums(-alpha * (cosine - margin), positives)
+    push = _log1p_sums(alpha * (cosine + margin), negatives)
+    some = jnp.broadcast_to(valid.any(), push.shape)
+    return apply_reduction(reduce_fn, pull, positives.any(0)) + apply_reduction(
+        reduce_fn, push, some
+    )
+
+
+def proxy_nca_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array,
+    *,
+    softmax_scale: float = 1.0,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Proxy-NCA: the own proxy must be the nearest.
+
+    -log softmax(-scale ||x - proxy_c||^2)[label] of L2-normalised vectors, mean over the batch
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch], from 0 to classes - 1.
+      class_weights: [dim, classes], floating, the proxies as columns.
+      softmax_scale: scale, positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each row, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
+      >>> print(proxy_nca_loss(embeddings, labels, proxies, softmax_scale=2.0).round(4))
+      ?
+
+    Source: Movshovitz-Attias et al., No fuss distance metric learning using proxies, ICCV 2017, eq.
+    4, the own proxy in the sum as in common code.
+    """
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    # |x - p|^2 = 2 - 2 cos for unit vectors; the 2 cancels in the softmax.
+    logits = 2 * softmax_scale * _cosines(embeddings, class_weights)
+    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+
+
+def _check(embeddings: jax.Array, class_weights: jax.Array) -> None:
+    """Checks what the logits need."""
+    check_arrays(
+        embeddings=(embeddings, "float", "batch dim"),
+        class_weights=(class_weights, "float", "dim classes"),
+    )
+
+
+def _inputs(embeddings, labels, class_weights, where) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Checked embeddings, the mask [batch, classes] of each row's class, the rows that count."""
+    check_arrays(
+        embeddings=(embeddings, "float", "batch dim"),
+        labels=(labels, "integer", "batch"),
+        class_weights=(class_weights, "float", "dim classes"),
+        where=(where, "bool", "batch"),
+    )
+    valid = valid_rows(embeddings.shape[0], where)
+    target = labels[:, None] == jnp.arange(class_weights.shape[1])[None, :]
+    return zero_rows(embeddings, valid), target, valid
+
+
+def _cosines(embeddings: jax.Array, class_weights: jax.Array) -> jax.Array:
+    """Cosines [batch, classes]."""
+    _check(embeddings, class_weights)
+    return inner_products(normalize(embeddings), normalize(class_weights, axis=0).T)
+
+
+def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """-log softmax of the own class, for each row."""
+    return -jnp.where(target, jax.nn.log_softmax(logits), 0).sum(1)
+
+
+def _angle(cosine: jax.Array) -> jax.Array:
+    """Angle of a cosine; its slope is infinite at -1 and 1, so those keep a distance."""
+    limit = 1 - 4 * float(jnp.finfo(cosine.dtype).eps)
+    return jnp.arccos(jnp.clip(cosine, -limit, limit))
+
+
+def _norms(vectors: jax.Array, axis: int) -> jax.Array:
+    """L2 norms."""
+    return safe_sqrt(jnp.square(vectors).sum(axis, keepdims=True))
+
+
+def _log1p_sums(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """log(1 + sum of exp(logits) in the mask) over the batch."""
+    return jax.nn.softplus(jax.nn.logsumexp(jnp.where(mask, logits, _ABSENT), axis=0))

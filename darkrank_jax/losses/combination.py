@@ -1,0 +1,151 @@
+"""The one table of losses by name, and their weighted sum."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from darkrank_jax.losses import (
+    classification,
+    darkrank,
+    distillation,
+    metric_learning,
+    relational,
+    triplets,
+)
+
+
+class Loss(NamedTuple):
+    """A loss and the arrays that it takes by position, by the names a train step gives them."""
+
+    function: Callable[..., jax.Array]
+    inputs: tuple[str, ...]
+
+
+_LABELLED = ("embeddings", "labels")
+_CLASSIFIED = ("embeddings", "labels", "class_weights")
+_TRANSFERRED = ("embeddings", "teacher_embeddings")
+
+# Name in a config -> loss. Names are those of the functions without "_loss".
+LOSSES: dict[str, Loss] = {
+    "arcface": Loss(classification.arcface_loss, _CLASSIFIED),
+    "attention_transfer": Loss(distillation.attention_transfer_loss, ("maps", "teacher_maps")),
+    "circle": Loss(metric_learning.circle_loss, _LABELLED),
+    "contrastive": Loss(metric_learning.contrastive_loss, _LABELLED),
+    "correlation_congruence": Loss(relational.correlation_congruence_loss, _TRANSFERRED),
+    "cosface": Loss(classification.cosface_loss, _CLASSIFIED),
+    "darkrank_hard": Loss(darkrank.darkrank_hard_loss, _TRANSFERRED),
+    "darkrank_soft": Loss(darkrank.darkrank_soft_loss, _TRANSFERRED),
+    "embedding_match": Loss(distillation.embedding_match_loss, _TRANSFERRED),
+    "fitnet": Loss(distillation.fitnet_loss, ("features", "teacher_features")),
+    "kd": Loss(distillation.kd_loss, ("logits", "teacher_logits")),
+    "large_margin_softmax": Loss(classification.large_margin_softmax_loss, _CLASSIFIED),
+    "lmnn": Loss(triplets.lmnn_loss, _LABELLED),
+    "margin": Loss(metric_learning.margin_loss, _LABELLED),
+    "multi_similarity": Loss(metric_learning.multi_similarity_loss, _LABELLED),
+    "n_pairs": Loss(metric_learning.n_pairs_loss, _LABELLED),
+    "normalized_softmax": Loss(classification.normalized_softmax_loss, _CLASSIFIED),
+    "ntxent": Loss(metric_learning.ntxent_loss, _LABELLED),
+    "pkt": Loss(relational.pkt_loss, _TRANSFERRED),
+    "proxy_anchor": Loss(classification.proxy_anchor_loss, _CLASSIFIED),
+    "proxy_nca": Loss(classification.proxy_nca_loss, _CLASSIFIED),
+    "relaxed_contrastive": Loss(relational.relaxed_contrastive_loss, _TRANSFERRED),
+    "rkd_angle": Loss(relational.rkd_angle_loss, _TRANSFERRED),
+    "rkd_distance": Loss(relational.rkd_distance_loss, _TRANSFERRED),
+    "similarity_match": Loss(relational.similarity_match_loss, _TRANSFERRED),
+    "similarity_preserving": Loss(relational.similarity_preserving_loss, _TRANSFERRED),
+    "smooth_ap": Loss(metric_learning.smooth_ap_loss, _LABELLED),
+    "softmax": Loss(classification.softmax_loss, _CLASSIFIED),
+    "supcon": Loss(metric_learning.supcon_loss, _LABELLED),
+    "triplet": Loss(triplets.triplet_loss, _LABELLED),
+}
+
+# Losses whose class logits `kd` can compare.
+LOGITS: dict[str, Callable[..., jax.Array]] = {
+    "normalized_softmax": classification.normalized_softmax_logits,
+    "softmax": classification.softmax_logits,
+}
+
+
+def class_logits(
+    loss: str, embeddings: jax.Array, class_weights: jax.Array, **arguments: Any
+) -> jax.Array:
+    """Class logits as a classification loss computes them, for `kd_loss`.
+
+    Args:
+      loss: "softmax" or "normalized_softmax".
+      embeddings: [batch, dim].
+      class_weights: [dim, classes].
+      **arguments: of the loss.
+
+    Returns:
+      [batch, classes].
+    """
+    return LOGITS[loss](embeddings, class_weights, **arguments)
+
+
+def combine(
+    losses: Mapping[str, Mapping[str, Any]],
+) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
+    """The weighted sum of named losses as one function.
+
+    sum_i weight_i(step) * loss_i
+
+    Args:
+      losses: name in LOSSES -> {"weight": a number or a function of the step (an optax schedule),
+        and the loss's keyword arguments}.
+
+    Returns:
+      `sum_of(arrays, *, step=0, key=None, where=None)` -> (sum, value of each loss by name, not
+      weighted). `arrays` holds what the losses take by name (`LOSSES[name].inputs`);
+      "class_weights" is a mapping by loss. The key is split, so that every loss draws its own.
+
+    Raises:
+      ValueError: a name is not in LOSSES, or a loss has no weight.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> sum_of = combine({
+      ...     "supcon": {"weight": 1.0, "temperature": 0.5},
+      ...     "rkd_distance": {"weight": lambda step: 0.1 * step}})
+      >>> embeddings = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
+      >>> arrays = {"embeddings": embeddings, "labels": jnp.array([0, 0, 1, 1]),
+      ...           "teacher_embeddings": embeddings[::-1]}
+      >>> value, parts = sum_of(arrays, step=2)
+      >>> sorted(parts)
+      ['rkd_distance', 'supcon']
+      >>> bool(jnp.isclose(value, parts["supcon"] + 0.2 * parts["rkd_distance"]))
+      True
+    """
+    for name, arguments in losses.items():
+        if name not in LOSSES:
+            raise ValueError(f"losses: unknown name {name!r}; valid: {', '.join(LOSSES)}")
+        if "weight" not in arguments:
+            raise ValueError(
+                f"losses: {name} has no weight; give a number or a function of the step"
+            )
+
+    def sum_of(
+        arrays: Mapping[str, Any],
+        *,
+        step: jax.Array | int = 0,
+        key: jax.Array | None = None,
+        where: jax.Array | None = None,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        keys = [None] * len(losses) if key is None else list(jax.random.split(key, len(losses)))
+        values: dict[str, jax.Array] = {}
+        sum_ = jnp.zeros(())
+        for (name, arguments), own_key in zip(losses.items(), keys, strict=True):
+            loss = LOSSES[name]
+            options = {k: v for k, v in arguments.items() if k != "weight"} | {"where": where}
+            if "key" in inspect.signature(loss.function).parameters:
+                options["key"] = own_key
+            inputs = [arrays[x][name] if x == "class_weights" else arrays[x] for x in loss.inputs]
+            values[name] = loss.function(*inputs, **options)
+            weight: Any = arguments["weight"]  # a number or a function
+            sum_ = sum_ + (weight(step) if callable(weight) else weight) * values[name]
+        return sum_, values
+
+    return sum_of

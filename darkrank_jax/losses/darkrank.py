@@ -1,0 +1,232 @@
+"""DarkRank: every image of a batch ranks the others, and the student copies the teacher's ranks."""
+
+import jax
+import jax.numpy as jnp
+
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_range
+from darkrank_jax.losses.masks import other_mask, valid_rows
+from darkrank_jax.losses.pairwise import distances, safe_divide, zero_rows
+from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss
+from darkrank_jax.losses.reductions import ReduceFn, mean
+
+
+def darkrank_hard_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    alpha: float = 3.0,
+    beta: float = 3.0,
+    list_size: int | None = None,
+    list_selection: str = "nearest",
+    calibration: str = "none",
+    num_queries: int | None = None,
+    key: jax.Array | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Hard transfer: the student makes the teacher's ranking of the batch likely.
+
+    -log P_student(teacher's order of the list), Plackett-Luce with scores
+    S(query, x) = -alpha ||query - x||^beta, mean over queries
+
+    Every image is a query; its list is drawn from the other images of the batch, itself never in
+    it. The gradient reaches query and list. Cost: batch^2 distances, list * log(list) for each
+    query.
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      alpha: sharpness of the law, positive.
+      beta: power of the distance, positive.
+      list_size: images in each list; None, or more than there are: all others.
+      list_selection: "nearest" by the teacher, as in the paper, or "stratified": at even ranks of
+        the teacher's whole order, at random within each stratum when there is a key.
+      calibration: "none": distances as they are, as in the paper; "mean": over their mean in the
+        batch, student and teacher apart, so that one alpha suits every network.
+      num_queries: only so many first rows are queries, lists still come from the whole batch;
+        None: all.
+      key: random key for "stratified".
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each query, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a number out of range, an unknown selection or calibration.
+
+    Example:
+      >>> student = jnp.array([[0.0, 0.0], [0.3, 0.0], [0.0, 0.9], [0.8, 0.8]])
+      >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
+      >>> print(darkrank_hard_loss(student, teacher).round(4))
+      ?
+      >>> print(darkrank_hard_loss(student, teacher, alpha=2.0, list_size=2).round(4))
+      ?
+
+    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 6. In the official code only half of the
+    batch are queries, and no gradient reaches them.
+    """
+    student, _, valid = _ranked_lists(
+        student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
+        list_selection=list_selection, calibration=calibration, num_queries=num_queries,
+        key=key, where=where,
+    )  # fmt: skip
+    # The lists are in the teacher's order already.
+    return order_nll(student, valid, jnp.ones([1, 1], student.dtype), reduce_fn)
+
+
+def darkrank_soft_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    alpha: float = 3.0,
+    beta: float = 3.0,
+    list_size: int | None = 4,
+    method: str = "exact",
+    num_samples: int = 8,
+    list_selection: str = "nearest",
+    calibration: str = "none",
+    num_queries: int | None = None,
+    cross_entropy: bool = False,
+    key: jax.Array | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Soft transfer: the student copies the teacher's probability of every ranking of the list.
+
+    KL(P_teacher || P_student) over the permutations of the list, Plackett-Luce with scores
+    S(query, x) = -alpha ||query - x||^beta, mean over queries
+
+    Lists and scores are those of `darkrank_hard_loss`, methods those of `permutation_kl_loss`.
+    Cost: batch^2 distances, then for each query list * 2^list ("exact") or num_samples * list *
+    log(list) ("sampled").
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      alpha: sharpness of the law, positive.
+      beta: power of the distance, positive.
+      list_size: images in each list; None, or more than there are: all others.
+      method: "exact" (lists of up to 16), "sampled" (any length) or "top_one" (a lower bound).
+      num_samples: orders drawn for each list by "sampled".
+      list_selection: "nearest" by the teacher, as in the paper, or "stratified": at even ranks of
+        the teacher's whole order, at random within each stratum when there is a key.
+      calibration: "none": distances as they are, as in the paper; "mean": over their mean in the
+        batch, student and teacher apart, so that one alpha suits every network.
+      num_queries: only so many first rows are queries, lists still come from the whole batch;
+        None: all.
+      cross_entropy: leaves out the teacher's entropy, which has no gradient in the student.
+      key: random key for "sampled" and "stratified".
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each query, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when both networks rank alike.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a number out of range, an unknown method, selection or
+        calibration, no key for "sampled", a list too long for "exact".
+
+    Example:
+      >>> student = jnp.array([[0.0, 0.0], [0.3, 0.0], [0.0, 0.9], [0.8, 0.8]])
+      >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
+      >>> print(darkrank_soft_loss(student, teacher, list_size=3).round(4))
+      ?
+      >>> key = jax.random.key(0)
+      >>> loss = darkrank_soft_loss(student, teacher, list_size=None, method="sampled", key=key)
+      >>> print(loss.round(4))
+      ?
+
+    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 5. `num_queries=batch // 2,
+    cross_entropy=True` gives the value of the official code, where no gradient reaches the query.
+    """
+    sample_key, list_key = (None, None) if key is None else jax.random.split(key)
+    student, teacher, valid = _ranked_lists(
+        student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
+        list_selection=list_selection, calibration=calibration, num_queries=num_queries,
+        key=list_key, where=where,
+    )  # fmt: skip
+    return permutation_kl_loss(
+        student, teacher, method=method, num_samples=num_samples, key=sample_key,
+        cross_entropy=cross_entropy, where=valid, reduce_fn=reduce_fn,
+    )  # fmt: skip
+
+
+def _ranked_lists(
+    student, teacher, *, alpha, beta, list_size, list_selection, calibration, num_queries, key,
+    where,
+):  # fmt: skip
+    """Student's and teacher's scores of the lists [queries, list], and which items are there."""
+    check_arrays(
+        student_embeddings=(student, "float", "batch dim"),
+        teacher_embeddings=(teacher, "float", "batch teacher_dim"),
+        where=(where, "bool", "batch"),
+    )
+    check_choice("list_selection", list_selection, _SELECTIONS)
+    check_choice("calibration", calibration, _SCALES)
+    check_range("list_size", 1 if list_size is None else list_size, 1)
+    batch = student.shape[0]
+    check_range("num_queries", batch if num_queries is None else num_queries, 1, batch)
+    rows = valid_rows(batch, where)
+    others = other_mask(rows, num_queries)
+    student, teacher = (
+        distances(embeddings[:num_queries], embeddings)
+        for embeddings in (
+            zero_rows(student, rows),
+            jax.lax.stop_gradient(zero_rows(teacher, rows)),
+        )
+    )
+    most = max(batch - 1, 1)
+    size = most if list_size is None else min(list_size, most)
+    chosen = _SELECTIONS[list_selection](jnp.where(others, teacher, jnp.inf), size, key)
+    scores = (
+        _scores(
+            jnp.take_along_axis(d, chosen, axis=-1), _SCALES[calibration](d, others), alpha, beta
+        )
+        for d in (student, teacher)
+    )
+    return (*scores, jnp.take_along_axis(others, chosen, axis=-1))
+
+
+def _scores(lengths: jax.Array, scale: jax.Array, alpha: float, beta: float) -> jax.Array:
+    """-alpha d^beta, for whole powers without a logarithm."""
+    power = int(beta) if float(beta).is_integer() else beta
+    positive = lengths > 0
+    # The slope of d^beta at 0 is infinite for beta < 1.
+    safe = safe_divide(jnp.where(positive, lengths, 1), scale)
+    return jnp.where(positive, -alpha * safe**power, 0)
+
+
+def _unit(lengths: jax.Array, others: jax.Array) -> jax.Array:
+    """Distances as they are."""
+    return jnp.ones([1, 1], lengths.dtype)
+
+
+def _mean_distance(lengths: jax.Array, others: jax.Array) -> jax.Array:
+    """Mean distance of the pairs that count."""
+    return mean(lengths, where=others).reshape(1, 1)
+
+
+def _nearest(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
+    """Indices [queries, size] of the nearest."""
+    if size == lengths.shape[1] - 1:
+        return jnp.argsort(lengths, axis=-1)[:, :size]
+    return jax.lax.top_k(-lengths, size)[1]
+
+
+def _stratified(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
+    """Indices [queries, size] of one in each of `size` equal parts of the order."""
+    order = jnp.argsort(lengths, axis=-1)
+    count = jnp.isfinite(lengths).sum(-1, keepdims=True)
+    shape = (lengths.shape[0], size)
+    within = jnp.full(shape, 0.5) if key is None else jax.random.uniform(key, shape)
+    part = jnp.arange(size)[None, :]
+    spread = ((part + within) * count / size).astype(int)
+    # A list that is longer than the order takes all of it; absent items follow.
+    return jnp.take_along_axis(order, jnp.where(count > size, spread, part), axis=-1)
+
+
+_SELECTIONS = {"nearest": _nearest, "stratified": _stratified}
+_SCALES = {"none": _unit, "mean": _mean_distance}

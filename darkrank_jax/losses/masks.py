@@ -1,0 +1,104 @@
+"""Which rows, pairs and triplets of a batch count: masks of fixed shape.
+
+Anchors are the first `num_anchors` rows of the batch (None: all of it), so masks of pairs are
+[anchor, other] and masks of triplets [anchor, positive, negative].
+"""
+
+import jax
+import jax.numpy as jnp
+
+from darkrank_jax.losses.checks import check_arrays, check_range
+from darkrank_jax.losses.pairwise import zero_rows
+
+
+def valid_rows(batch: int, where: jax.Array | None) -> jax.Array:
+    """The mask [batch] of rows that count; all of them without `where`."""
+    return jnp.ones([batch], bool) if where is None else where
+
+
+def other_mask(valid: jax.Array, num_anchors: int | None = None) -> jax.Array:
+    """Pairs of two different rows that count.
+
+    Args:
+      valid: bool [batch], rows that count.
+      num_anchors: how many first rows are anchors; None: all.
+
+    Returns:
+      bool [num_anchors, batch].
+
+    Example:
+      >>> print(other_mask(jnp.array([True, True, False])).astype(int))
+      [[0 1 0]
+       [1 0 0]
+       [0 0 0]]
+    """
+    batch = valid.shape[0]
+    num_anchors = batch if num_anchors is None else num_anchors
+    different = ~jnp.eye(num_anchors, batch, dtype=bool)
+    return different & valid[:num_anchors, None] & valid[None, :]
+
+
+def label_masks(
+    labels: jax.Array, valid: jax.Array, num_anchors: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Positive pairs (same label) and negative pairs (another label).
+
+    Args:
+      labels: integer [batch].
+      valid: bool [batch], rows that count.
+      num_anchors: how many first rows are anchors; None: all.
+
+    Returns:
+      Positives and negatives, each bool [num_anchors, batch].
+
+    Example:
+      >>> positives, negatives = label_masks(jnp.array([7, 7, 9]), jnp.ones([3], bool))
+      >>> print(positives.astype(int))
+      [[0 1 0]
+       [1 0 0]
+       [0 0 0]]
+      >>> print(negatives.astype(int))
+      [[0 0 1]
+       [0 0 1]
+       [1 1 0]]
+    """
+    others = other_mask(valid, num_anchors)
+    same = labels[: others.shape[0], None] == labels[None, :]
+    return others & same, others & ~same
+
+
+def triplet_mask(positives: jax.Array, negatives: jax.Array) -> jax.Array:
+    """Triplets of an anchor, a positive and a negative.
+
+    Args:
+      positives: bool [anchors, batch].
+      negatives: bool [anchors, batch].
+
+    Returns:
+      bool [anchors, batch, batch], axes anchor, positive, negative.
+
+    Example:
+      >>> masks = label_masks(jnp.array([7, 7, 9]), jnp.ones([3], bool))
+      >>> print(jnp.argwhere(triplet_mask(*masks)))
+      [[0 1 2]
+       [1 0 2]]
+    """
+    return positives[:, :, None] & negatives[:, None, :]
+
+
+def labelled_pairs(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    num_anchors: int | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Checked embeddings, rows that do not count at zero, and the masks of `label_masks`."""
+    check_arrays(
+        embeddings=(embeddings, "float", "batch dim"),
+        labels=(labels, "integer", "batch"),
+        where=(where, "bool", "batch"),
+    )
+    batch = embeddings.shape[0]
+    check_range("num_anchors", batch if num_anchors is None else num_anchors, 1, batch)
+    valid = valid_rows(batch, where)
+    return zero_rows(embeddings, valid), *label_masks(labels, valid, num_anchors)

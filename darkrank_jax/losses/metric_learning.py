@@ -1,0 +1,420 @@
+"""Losses on pairs of embeddings of the same class and of other classes."""
+
+import jax
+import jax.numpy as jnp
+
+from darkrank_jax.losses.checks import check_range
+from darkrank_jax.losses.masks import labelled_pairs, triplet_mask
+from darkrank_jax.losses.miners import multi_similarity_pairs
+from darkrank_jax.losses.pairwise import cosines, distances, inner_products, normalize
+from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
+
+# Logit of what does not take part: its exponential is 0, and no difference of it is NaN.
+_ABSENT = -1e30
+
+
+def contrastive_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    pos_margin: float = 0.0,
+    neg_margin: float = 1.0,
+    normalize_embeddings: bool = True,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean_nonzero,
+) -> jax.Array:
+    """Contrastive loss, also called verification loss.
+
+    max(0, d_ap - pos_margin) + max(0, neg_margin - d_an), each a mean over its terms above 0
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch].
+      pos_margin: positives nearer than this are near enough.
+      neg_margin: negatives farther than this are far enough.
+      normalize_embeddings: L2-normalise first.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces the values of the positive and of the negative pairs, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> print(contrastive_loss(embeddings, jnp.array([0, 0, 1, 1]), neg_margin=1.5).round(4))
+      ?
+
+    Source: Hadsell, Chopra, LeCun, Dimensionality reduction by learning an invariant mapping, CVPR
+    2006, eq. 4, without squares and with a margin for positives.
+    """
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
+    pull = apply_reduction(reduce_fn, jax.nn.relu(lengths - pos_margin), positives)
+    return pull + apply_reduction(reduce_fn, jax.nn.relu(neg_margin - lengths), negatives)
+
+
+def margin_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    margin: float = 0.2,
+    beta: float | jax.Array = 1.2,
+    normalize_embeddings: bool = True,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean_nonzero,
+) -> jax.Array:
+    """Margin loss: a boundary between positive and negative distances, with a margin around it.
+
+    max(0, d_ap - beta + margin) and max(0, beta - d_an + margin) of all triplets, mean over the
+    terms above 0
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch].
+      margin: half the width of the band between positives and negatives.
+      beta: the boundary; as an array it can be learnt.
+      normalize_embeddings: L2-normalise first.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces two values for each triplet, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> print(margin_loss(embeddings, jnp.array([0, 0, 1, 1]), beta=1.0).round(4))
+      ?
+
+    Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017, eq. 5.
+    """
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
+    valid = triplet_mask(positives, negatives)
+    pull = jax.nn.relu(lengths - beta + margin)[:, :, None]
+    push = jax.nn.relu(beta - lengths + margin)[:, None, :]
+    values = jnp.stack([jnp.broadcast_to(side, valid.shape) for side in (pull, push)])
+    return apply_reduction(reduce_fn, values, jnp.stack([valid, valid]))
+
+
+def multi_similarity_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    alpha: float = 2.0,
+    beta: float = 50.0,
+    base: float = 0.5,
+    epsilon: float | None = None,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Multi-similarity loss.
+
+    log(1 + sum_p exp(-alpha (s_ap - base))) / alpha
+    + log(1 + sum_n exp(beta (s_an - base))) / beta, s cosine, mean over anchors
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch].
+      alpha: sharpness for positives, positive.
+      beta: sharpness for negatives, positive.
+      base: the cosine that parts positives from negatives.
+      epsilon: slack of the mining of pairs, see `miners.multi_similarity_pairs`; the paper has
+        0.1; None: all pairs.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each anchor, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> print(multi_similarity_loss(embeddings, jnp.array([0, 0, 1, 1])).round(4))
+      ?
+
+    Source: Wang et al., Multi-similarity loss, CVPR 2019, eq. 9.
+    """
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    similarities = cosines(embeddings[:num_anchors], embeddings)
+    anchors = _anchors(where, similarities)
+    if epsilon is not None:
+        mined = jax.lax.stop_gradient(similarities)
+        positives, negatives = multi_similarity_pairs(mined, positives, negatives, epsilon=epsilon)
+    pull = _log1p_sum(-alpha * (similarities - base), positives) / alpha
+    push = _log1p_sum(beta * (similarities - base), negatives) / beta
+    return apply_reduction(reduce_fn, pull + push, anchors)
+
+
+def ntxent_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    temperature: float = 0.1,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Normalised temperature-scaled cross-entropy (InfoNCE, SimCLR): each positive pair by itself.
+
+    log(1 + sum_n exp((s_an - s_ap) / temperature)), s cosine, mean over positive pairs
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch]; two views of an image share one.
+      temperature: positive; the lower, the more the nearest negatives count.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each positive pair, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a negative temperature.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> print(ntxent_loss(embeddings, jnp.array([0, 0, 1, 1]), temperature=0.5).round(4))
+      ?
+
+    Source: Sohn, NIPS 2016; Chen et al., SimCLR, ICML 2020, eq. 1, where negatives are the rows of
+    all other labels.
+    """
+    check_range("temperature", temperature, 0)
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    logits = cosines(embeddings[:num_anchors], embeddings) / temperature
+    return apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives)
+
+
+def supcon_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    temperature: float = 0.1,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Supervised contrastive loss: all positives of an anchor against all other rows.
+
+    mean over p of [log sum_{a != anchor} exp(s_a / temperature) - s_p / temperature], s cosine,
+    mean over anchors with a positive
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch].
+      temperature: positive; the lower, the more the nearest rows count.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each anchor, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a negative temperature.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> print(supcon_loss(embeddings, jnp.array([0, 0, 1, 1]), temperature=0.5).round(4))
+      ?
+
+    Source: Khosla et al., Supervised contrastive learning, NeurIPS 2020, eq. 2.
+    """
+    check_range("temperature", temperature, 0)
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    logits = cosines(embeddings[:num_anchors], embeddings) / temperature
+    log_shares = jax.nn.log_softmax(jnp.where(positives | negatives, logits, _ABSENT))
+    values = -jnp.where(positives, log_shares, 0).sum(1) / jnp.maximum(positives.sum(1), 1)
+    return apply_reduction(reduce_fn, values, positives.any(1))
+
+
+def circle_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    m: float = 0.4,
+    gamma: float = 80.0,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Circle loss: pairs far from their optimum weigh more.
+
+    log(1 + sum_n exp(gamma [s_an + m]+ (s_an - m))
+    * sum_p exp(-gamma [1 + m - s_ap]+ (s_ap - 1 + m))),
+    s cosine, no gradient through [.]+, mean over anchors with a positive and a negative
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch].
+      m: relaxation, from 0 to 1; the margins are m for negatives, 1 - m for positives.
+      gamma: scale, positive.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each anchor, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> print(circle_loss(embeddings, jnp.array([0, 0, 1, 1]), m=0.25, gamma=8.0).round(4))
+      ?
+
+    Source: Sun et al., Circle loss, CVPR 2020, eq. 6-8.
+    """
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    similarities = cosines(embeddings[:num_anchors], embeddings)
+    fixed = jax.lax.stop_gradient(similarities)
+    pull = -gamma * jax.nn.relu(1 + m - fixed) * (similarities - 1 + m)
+    push = gamma * jax.nn.relu(fixed + m) * (similarities - m)
+    values = jax.nn.softplus(_log_sum(pull, positives) + _log_sum(push, negatives))
+    return apply_reduction(reduce_fn, values, positives.any(1) & negatives.any(1))
+
+
+def n_pairs_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    l2_weight: float = 0.0,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """N-pairs loss: each positive pair against all negatives, by inner products.
+
+    log(1 + sum_n exp(<a, n> - <a, p>)), mean over positive pairs, + l2_weight mean of ||x||^2
+
+    Args:
+      embeddings: [batch, dim], floating, used as given.
+      labels: integer [batch].
+      l2_weight: weight of the squared length of the embeddings, which nothing else bounds.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each positive pair, and one for each anchor, see
+        `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> print(n_pairs_loss(embeddings, jnp.array([0, 0, 1, 1]), l2_weight=0.1).round(4))
+      ?
+
+    Source: Sohn, Improved deep metric learning with multi-class n-pair loss objective, NIPS 2016,
+    eq. 4 and 7, for any number of images in a class: all rows of other classes are negatives.
+    """
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    logits = inner_products(embeddings[:num_anchors], embeddings)
+    pairs = apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives)
+    lengths = jnp.square(embeddings[:num_anchors]).sum(1)
+    return pairs + l2_weight * apply_reduction(reduce_fn, lengths, _anchors(where, logits))
+
+
+def smooth_ap_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    temperature: float = 0.01,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """One minus average precision, with sigmoids for the steps of the ranks.
+
+    1 - mean over p of rank_among_positives(p) / rank_among_all(p),
+    rank(p) = 1 + sum_{j != p} sigmoid((s_aj - s_ap) / temperature), s cosine, mean over anchors
+
+    Costs batch^3.
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch].
+      temperature: width of the steps, positive; the lower, the nearer to average precision.
+      num_anchors: only so many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each anchor with a positive, see `reductions`.
+
+    Returns:
+      Scalar from 0 to 1.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a negative temperature.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.5, 1.0], [-1.0, 1.0]])
+      >>> print(smooth_ap_loss(embeddings, jnp.array([0, 0, 1, 1]), temperature=0.1).round(4))
+      ?
+
+    Source: Brown et al., Smooth-AP, ECCV 2020, eq. 6; the anchor is not in its own list.
+    """
+    check_range("temperature", temperature, 0)
+    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    similarities = cosines(embeddings[:num_anchors], embeddings)
+    gaps = similarities[:, None, :] - similarities[:, :, None]
+    itself = jnp.eye(similarities.shape[1], dtype=bool)[None]
+    steps = jnp.where(itself, 1, jax.nn.sigmoid(gaps / temperature))
+    among_positives = jnp.where(positives[:, None, :], steps, 0).sum(2)
+    among_negatives = jnp.where(negatives[:, None, :], steps, 0).sum(2)
+    # Rows that are no positive have no rank among positives: 1 keeps the quotient finite.
+    among_positives = jnp.where(positives, among_positives, 1)
+    precision = jnp.where(positives, among_positives / (among_positives + among_negatives), 0)
+    values = 1 - precision.sum(1) / jnp.maximum(positives.sum(1), 1)
+    return apply_reduction(reduce_fn, values, positives.any(1))
+
+
+def _distances(embeddings: jax.Array, num_anchors: int | None, unit: bool) -> jax.Array:
+    """Distances [anchors, batch], of unit vectors if so wanted."""
+    embeddings = normalize(embeddings) if unit else embeddings
+    return distances(embeddings[:num_anchors], embeddings)
+
+
+def _anchors(where: jax.Array | None, matrix: jax.Array) -> jax.Array:
+    """The anchors that count, of a matrix [anchors, batch]."""
+    anchors = matrix.shape[0]
+    return jnp.ones([anchors], bool) if where is None else where[:anchors]
+
+
+def _log_sum(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Logsumexp of the logits in the mask, along the last axis."""
+    return jax.nn.logsumexp(jnp.where(mask, logits, _ABSENT), axis=-1)
+
+
+def _log1p_sum(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """log(1 + sum of exp(logits) in the mask), along the last axis."""
+    return jax.nn.softplus(_log_sum(logits, mask))
+
+
+def _against_negatives(logits: jax.Array, negatives: jax.Array) -> jax.Array:
+    """log(1 + sum_n exp(l_n - l_p)) for every row as p."""
+    return jax.nn.softplus(_log_sum(logits, negatives)[:, None] - logits)

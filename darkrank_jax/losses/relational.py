@@ -1,0 +1,360 @@
+"""A student's relations between the images of a batch against the teacher's."""
+
+import jax
+import jax.numpy as jnp
+
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_range
+from darkrank_jax.losses.masks import other_mask, valid_rows
+from darkrank_jax.losses.pairwise import (
+    cosines,
+    distances,
+    inner_products,
+    normalize,
+    safe_divide,
+    safe_sqrt,
+    squared_distances,
+    zero_rows,
+)
+from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
+
+# Floats that one tile of angles may hold, unless a single vertex needs more.
+_TILE = 2**21
+
+
+def rkd_distance_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """The student copies the teacher's distances, each over their mean in the batch.
+
+    smooth_l1(d_ij / mean(d) - t_ij / mean(t)), mean over all pairs (i, j), (i, i) included
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each pair, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when the distances are the same but for scale.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> student = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+      >>> print(rkd_distance_loss(student, jnp.array([[0.0], [1.0], [3.0]])).round(4))
+      ?
+
+    Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 5-8.
+    """
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    others = other_mask(valid)
+    student, teacher = (
+        safe_divide(lengths, mean(lengths, where=others))
+        for lengths in (distances(student), distances(teacher))
+    )
+    return apply_reduction(reduce_fn, _smooth_l1(student - teacher), _pairs(valid))
+
+
+def rkd_angle_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """The student copies the teacher's angles in every triangle of the batch.
+
+    smooth_l1(cos_student(j, i, k) - cos_teacher(j, i, k)), mean over all (i, j, k), vertex i
+
+    The cosines come from the distances by the law of cosines, a few vertices at a time, and again
+    for the gradient: batch^3 work without dim, batch^2 memory.
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each vertex, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when the angles are the same.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> student = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+      >>> print(rkd_angle_loss(student, jnp.array([[0.0], [1.0], [3.0]])).round(4))
+      ?
+
+    Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 9-10.
+    """
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher = squared_distances(student), squared_distances(teacher)
+    batch = valid.shape[0]
+
+    @jax.checkpoint
+    def vertex_loss(vertex):
+        gaps = _cosines_at(vertex, student) - _cosines_at(vertex, teacher)
+        return mean(_smooth_l1(gaps), where=_pairs(valid))
+
+    tile = min(batch, max(1, _TILE // batch**2))
+    values = jax.lax.map(vertex_loss, jnp.arange(batch), batch_size=tile)
+    return apply_reduction(reduce_fn, values, valid)
+
+
+def similarity_match_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Direct similarity transfer: the student copies the teacher's distances as they are.
+
+    (d_ij - t_ij)^2, mean over pairs i != j
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each pair, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when the distances are the same.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> print(similarity_match_loss(jnp.array([[0.0], [3.0]]), jnp.array([[0.0], [1.0]])))
+      4.0
+
+    Source: the "direct similarity transfer" that DarkRank (Chen et al., AAAI 2018) compares with.
+    """
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    values = jnp.square(distances(student) - distances(teacher))
+    return apply_reduction(reduce_fn, values, other_mask(valid))
+
+
+def pkt_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Probabilistic transfer: the student copies how probable a neighbour each image is.
+
+    t_ij log(t_ij / s_ij), mean over all pairs; s and t: (1 + cosine) / 2, each row over its sum
+
+    Args:
+      student_embeddings: [batch, dim], floating.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each pair, see `reductions`.
+
+    Returns:
+      Scalar; 0 when the cosines are the same.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+      >>> print(pkt_loss(student, student[::-1]).round(4))
+      ?
+
+    Source: Passalis and Tefas, Learning deep representations with probabilistic knowledge transfer,
+    ECCV 2018, eq. 3-5; the mean over pairs and the 1e-7 in the logarithm are those of common code.
+    """
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher = (
+        _rows_over_sum(jnp.where(_pairs(valid), (1 + cosines(rows)) / 2, 0))
+        for rows in (student, teacher)
+    )
+    values = teacher * jnp.log((teacher + 1e-7) / (student + 1e-7))
+    return apply_reduction(reduce_fn, values, _pairs(valid))
+
+
+def similarity_preserving_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """The student copies which images excite the network alike.
+
+    (s_ij - t_ij)^2, mean over all pairs; s and t: inner products, each row L2-normalised
+
+    Args:
+      student_embeddings: [batch, dim], floating; flattened feature maps serve as well.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each pair, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when the inner products are the same but for scale.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+      >>> print(similarity_preserving_loss(student, student[::-1]).round(4))
+      ?
+
+    Source: Tung and Mori, Similarity-preserving knowledge distillation, ICCV 2019, eq. 2-4.
+    """
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher = (normalize(inner_products(rows, rows)) for rows in (student, teacher))
+    return apply_reduction(reduce_fn, jnp.square(student - teacher), _pairs(valid))
+
+
+def correlation_congruence_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    kernel: str = "neighbors",
+    gamma: float = 0.4,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """The student copies the correlation of images, in one of two readings.
+
+    "neighbors": <|s_i - t_i|, |s_i+1 - t_i+1|>, mean over rows that follow each other
+    "gaussian": (k(s_i, s_j) - k(t_i, t_j))^2, mean over all pairs, k(x, y) = exp(-gamma |x - y|^2)
+    of L2-normalised embeddings
+
+    Args:
+      student_embeddings: [batch, dim], floating.
+      teacher_embeddings: [batch, teacher_dim], floating, dim the same for "neighbors"; no gradient.
+      kernel: "neighbors", which common code has and which depends on the order of the batch, or
+        "gaussian", which the paper has.
+      gamma: sharpness of the Gaussian kernel, positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each pair, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when the embeddings ("neighbors") or the cosines are the same.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, an unknown kernel.
+
+    Example:
+      >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+      >>> print(correlation_congruence_loss(student, student[::-1]).round(4))
+      ?
+      >>> print(correlation_congruence_loss(student, student[::-1], kernel="gaussian").round(4))
+      ?
+
+    Source: Peng et al., Correlation congruence for knowledge distillation, ICCV 2019, eq. 4 and
+    6-8, the Gaussian itself instead of the first terms of its series.
+    """
+    check_choice("kernel", kernel, ("neighbors", "gaussian"))
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    if kernel == "gaussian":
+        # |x - y|^2 = 2 - 2 cos(x, y) for unit vectors.
+        student, teacher = (jnp.exp(2 * gamma * (cosines(rows) - 1)) for rows in (student, teacher))
+        return apply_reduction(reduce_fn, jnp.square(student - teacher), _pairs(valid))
+    check_arrays(
+        student_embeddings=(student, "float", "batch dim"),
+        teacher_embeddings=(teacher, "float", "batch dim"),
+    )
+    gaps = jnp.abs(student - teacher)
+    return apply_reduction(reduce_fn, (gaps[:-1] * gaps[1:]).sum(-1), valid[:-1] & valid[1:])
+
+
+def relaxed_contrastive_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    sigma: float = 1.0,
+    delta: float = 1.0,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """Contrastive loss whose labels are the teacher's similarities instead of classes.
+
+    sum_j w_ij d_ij^2 + (1 - w_ij) max(0, delta - d_ij)^2 over j != i, mean over i, with
+    w_ij = exp(-|t_i - t_j|^2 / sigma) of L2-normalised t, d_ij = |s_i - s_j| over its mean over j
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, teacher_dim], floating; no gradient.
+      sigma: bandwidth of the teacher's similarity, positive.
+      delta: margin, in mean distances, positive.
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each row, see `reductions`.
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree, a negative number.
+
+    Example:
+      >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+      >>> print(relaxed_contrastive_loss(student, student[::-1], sigma=0.5).round(4))
+      ?
+
+    Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021, eq. 3-4.
+    """
+    check_range("sigma", sigma, 0)
+    check_range("delta", delta, 0)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    weights = jnp.exp(-squared_distances(normalize(teacher)) / sigma)
+    lengths = jnp.where(_pairs(valid), distances(student), 0)
+    # The distance to itself, 0, is part of the mean.
+    lengths = safe_divide(lengths, lengths.sum(1, keepdims=True) / jnp.maximum(valid.sum(), 1))
+    pull = weights * jnp.square(lengths)
+    push = (1 - weights) * jnp.square(jax.nn.relu(delta - lengths))
+    values = jnp.where(other_mask(valid), pull + push, 0).sum(1)
+    return apply_reduction(reduce_fn, values, valid)
+
+
+def _embeddings(student, teacher, where) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Checked embeddings, rows that do not count at zero, and the mask of those that do."""
+    check_arrays(
+        student_embeddings=(student, "float", "batch dim"),
+        teacher_embeddings=(teacher, "float", "batch teacher_dim"),
+        where=(where, "bool", "batch"),
+    )
+    valid = valid_rows(student.shape[0], where)
+    return zero_rows(student, valid), jax.lax.stop_gradient(zero_rows(teacher, valid)), valid
+
+
+def _pairs(valid: jax.Array) -> jax.Array:
+    """Pairs of rows that count, a row with itself included."""
+    return valid[:, None] & valid[None, :]
+
+
+def _rows_over_sum(kernel: jax.Array) -> jax.Array:
+    """Every row over its sum."""
+    return safe_divide(kernel, kernel.sum(1, keepdims=True))
+
+
+def _smooth_l1(gaps: jax.Array) -> jax.Array:
+    """Half the square below 1, linear above."""
+    size = jnp.abs(gaps)
+    return jnp.where(size < 1, 0.5 * jnp.square(gaps), size - 0.5)
+
+
+def _cosines_at(vertex: jax.Array, squares: jax.Array) -> jax.Array:
+    """Cosines [batch, batch] of the angles at one vertex, from all squared distances."""
+    edges = squares[vertex]
+    inverse = safe_divide(jnp.ones_like(edges), safe_sqrt(edges))
+    sums = edges[:, None] + edges[None, :] - squares
+    return 0.5 * sums * inverse[:, None] * inverse[None, :]

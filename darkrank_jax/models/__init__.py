@@ -1,0 +1,90 @@
+"""Embedding networks by name. The only place that names the architectures."""
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.models.embedding import EmbeddingModel
+from darkrank_jax.models.resnet import DEPTHS, ResNet
+
+__all__ = ["MODELS", "EmbeddingModel", "build_model", "model_options"]
+
+# Name -> maker of the backbone; its keyword arguments are options of a config's `model`.
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    name: functools.partial(ResNet, blocks, bottleneck)
+    for name, (blocks, bottleneck) in DEPTHS.items()
+}
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# Flax's own fields, and what the table fixes or the head takes from the backbone.
+_FIXED = {"parent", "name", "backbone", "blocks", "bottleneck", "dtype"}
+
+
+def model_options(name: str) -> dict[str, Any]:
+    """The options of a model and their types: those of its backbone, of the head, and `dtype`.
+
+    Args:
+      name: in MODELS.
+
+    Returns:
+      Type by option.
+
+    Raises:
+      UserError: the name is unknown; names the nearest.
+
+    Example:
+      >>> sorted(model_options("resnet18"))[:3]
+      ['dtype', 'embedding_dim', 'head_batch_norm']
+    """
+    if name not in MODELS:
+        raise UserError(f"unknown name {name!r}; {nearest(name, MODELS)}")
+    dtypes = {"dtype": typing.Literal["float32", "bfloat16"]}
+    return {**_options(MODELS[name]), **_options(EmbeddingModel), **dtypes}
+
+
+def build_model(name: str, *, dtype: str = "float32", **options: Any) -> EmbeddingModel:
+    """Builds a backbone under an embedding head.
+
+    Args:
+      name: in MODELS.
+      dtype: "float32" or "bfloat16", of the backbone's computation.
+      **options: of the backbone (`width`, `stem`) and the head (`embedding_dim`, `pooling`,
+        `head_batch_norm`, `normalize`), see `model_options`.
+
+    Returns:
+      The model; initialise it with images [1, h, w, channels] and `train=False`.
+
+    Raises:
+      UserError: the name or an option is unknown; names the nearest.
+
+    Example:
+      >>> import jax
+      >>> model = build_model("resnet10", width=4, stem="small", embedding_dim=8)
+      >>> images = jnp.zeros((2, 16, 16, 1))
+      >>> outputs, _ = jax.eval_shape(
+      ...     lambda: model.init_with_output(jax.random.key(0), images, train=False))
+      >>> outputs["embeddings"].shape, outputs["features"].shape
+      ((2, 8), (2, 32))
+    """
+    valid = model_options(name)
+    for option in options:
+        if option not in valid:
+            raise UserError(f"model.{option}: unknown field; {nearest(option, valid)}")
+    if dtype not in _DTYPES:
+        raise UserError(f"model.dtype: is {dtype!r}; {nearest(dtype, _DTYPES)}")
+    head = {option: options[option] for option in options if option in _options(EmbeddingModel)}
+    backbone = {option: options[option] for option in options if option not in head}
+    return EmbeddingModel(MODELS[name](**backbone, dtype=_DTYPES[dtype]), **head)
+
+
+def _options(maker: Any) -> Mapping[str, Any]:
+    """Name and type of what a config may set on a module."""
+    module: Any = maker.func if isinstance(maker, functools.partial) else maker
+    hints = typing.get_type_hints(module)
+    return {f.name: hints[f.name] for f in dataclasses.fields(module) if f.name not in _FIXED}

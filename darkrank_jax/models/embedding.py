@@ -1,0 +1,76 @@
+"""A backbone and the head that makes one embedding of its last map."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class EmbeddingModel(nn.Module):
+    """Images to embeddings.
+
+    Attributes:
+      backbone: maps (images, train) to a tuple of maps NHWC, the last of which is embedded.
+      embedding_dim: numbers of an embedding.
+      pooling: of the last map over its places: "average", "max" or "gem" (generalised mean).
+      head_batch_norm: batch norm after the linear layer.
+      normalize: embeddings of length 1; a zero vector stays zero.
+    """
+
+    backbone: nn.Module
+    embedding_dim: int = 128
+    pooling: Literal["average", "max", "gem"] = "average"
+    head_batch_norm: bool = False
+    normalize: bool = True
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "batch h w channels"], train: bool) -> dict[str, Any]:
+        """Embeds a batch of normalised images.
+
+        Args:
+          images: float, NHWC.
+          train: batch norm by the batch (and its statistics updated) rather than by the running
+            statistics.
+
+        Returns:
+          "embeddings" float32 [batch, embedding_dim]; "features" float32 [batch, channels], pooled;
+          "maps", the backbone's.
+        """
+        maps = self.backbone(images, train)
+        features = POOLINGS[self.pooling](maps[-1].astype(jnp.float32))
+        embeddings = nn.Dense(self.embedding_dim, name="embedding")(features)
+        if self.head_batch_norm:
+            embeddings = nn.BatchNorm(not train, momentum=0.9, name="embedding_bn")(embeddings)
+        if self.normalize:
+            embeddings = l2_normalize(embeddings)
+        return {"embeddings": embeddings, "features": features, "maps": maps}
+
+
+class GeneralizedMean(nn.Module):
+    """Generalised-mean pooling with a learnt power (Radenovic et al., TPAMI 2019, eq. 2).
+
+    f = mean(max(x, eps)^p)^(1/p); p = 1 is the average, p to infinity the maximum.
+    """
+
+    @nn.compact
+    def __call__(self, maps: Float[Array, "batch h w c"]) -> Float[Array, "batch c"]:
+        """Pools over height and width."""
+        power = self.param("power", nn.initializers.constant(3.0), ())
+        # Bounded from below: at 0 the gradient of the root is infinite.
+        clipped = jnp.maximum(maps, 1e-6)
+        return jnp.mean(clipped**power, axis=(1, 2)) ** (1.0 / power)
+
+
+POOLINGS = {
+    "average": lambda maps: maps.mean(axis=(1, 2)),
+    "max": lambda maps: maps.max(axis=(1, 2)),
+    "gem": lambda maps: GeneralizedMean(name="gem")(maps),
+}
+
+
+def l2_normalize(vectors: Float[Array, "batch dim"]) -> Float[Array, "batch dim"]:
+    """Scales rows to length 1; a zero row stays zero, with a gradient that is finite."""
+    squares = jnp.sum(vectors**2, axis=-1, keepdims=True)
+    return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))

@@ -1,0 +1,132 @@
+"""Residual networks (He et al., CVPR 2016): one family, its depth, width and stem by options."""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+Maps = tuple[Float[Array, "batch _h _w _c"], ...]
+
+# Blocks in each stage, and whether they are bottlenecks.
+DEPTHS: dict[str, tuple[tuple[int, ...], bool]] = {
+    "resnet10": ((1, 1, 1, 1), False),
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
+}
+
+
+class ResNet(nn.Module):
+    """A residual network without its classifier.
+
+    Attributes:
+      blocks: residual blocks in each stage.
+      bottleneck: blocks of 1x1, 3x3, 1x1 (four times the channels out), or of two 3x3.
+      width: channels of the first stage; each further stage doubles them.
+      stem: "imagenet" (7x7 by 2, then 3x3 maximum by 2; images of 96 pixels and more), "strided"
+        (3x3 by 2; 28 to 96 pixels) or "small" (3x3 by 1; up to 32 pixels).
+      dtype: of the computation; parameters and statistics are float32.
+
+    Every padding is explicit, as PyTorch counts it, so that imported weights agree; strides sit in
+    the 3x3 convolution, as in torchvision ("version 1.5").
+    """
+
+    blocks: tuple[int, ...]
+    bottleneck: bool
+    width: int = 64
+    stem: Literal["imagenet", "strided", "small"] = "imagenet"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "batch h w channels"], train: bool) -> Maps:
+        """Maps images to the outputs of the stem and of each stage, NHWC."""
+        block = BottleneckBlock if self.bottleneck else BasicBlock
+        maps = [self._stem(images.astype(self.dtype), train)]
+        for stage, count in enumerate(self.blocks):
+            x = maps[-1]
+            for index in range(count):
+                stride = 2 if stage > 0 and index == 0 else 1
+                name = f"layer{stage + 1}_{index}"
+                x = block(self.width * 2**stage, stride, self.dtype, name=name)(x, train)
+            maps.append(x)
+        return tuple(maps)
+
+    def _stem(self, x: jax.Array, train: bool) -> jax.Array:
+        """The first convolution and what reduces the image before the first stage."""
+        kernel, stride = {"imagenet": (7, 2), "strided": (3, 2), "small": (3, 1)}[self.stem]
+        x = _conv(self.width, kernel, stride, self.dtype, name="conv1")(x)
+        x = nn.relu(_norm(train, self.dtype, name="bn1")(x))
+        if self.stem == "imagenet":
+            # Flax pads maxima with minus infinity, as PyTorch does.
+            x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore
+        return x
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    features: int
+    stride: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [batch, h, w, c] to [batch, h / stride, w / stride, features]."""
+        conv, norm = _makers(train, self.dtype)
+        y = nn.relu(norm(name="bn1")(conv(self.features, 3, self.stride, name="conv1")(x)))
+        y = norm(name="bn2")(conv(self.features, 3, 1, name="conv2")(y))
+        return nn.relu(_shortcut(x, self.features, self.stride, conv, norm) + y)
+
+
+class BottleneckBlock(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut."""
+
+    features: int
+    stride: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [batch, h, w, c] to [batch, h / stride, w / stride, 4 * features]."""
+        conv, norm = _makers(train, self.dtype)
+        y = nn.relu(norm(name="bn1")(conv(self.features, 1, 1, name="conv1")(x)))
+        y = nn.relu(norm(name="bn2")(conv(self.features, 3, self.stride, name="conv2")(y)))
+        y = norm(name="bn3")(conv(4 * self.features, 1, 1, name="conv3")(y))
+        return nn.relu(_shortcut(x, 4 * self.features, self.stride, conv, norm) + y)
+
+
+def _conv(features: int, kernel: int, stride: int, dtype: Any, name: str) -> nn.Conv:
+    """A convolution without bias, padded alike on all sides."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        (stride, stride),
+        padding=kernel // 2,
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"),
+        name=name,
+    )
+
+
+def _norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
+    """Batch norm with PyTorch's momentum and epsilon."""
+    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name)
+
+
+def _makers(train: bool, dtype: Any) -> tuple[Any, Any]:
+    """Makers of a block's convolutions and norms."""
+    return functools.partial(_conv, dtype=dtype), functools.partial(_norm, train, dtype)
+
+
+def _shortcut(x: jax.Array, features: int, stride: int, conv: Any, norm: Any) -> jax.Array:
+    """The input itself, or projected where the block changes its shape."""
+    if stride == 1 and x.shape[-1] == features:
+        return x
+    projected = conv(features, 1, stride, name="downsample_conv")(x)
+    return norm(name="downsample_bn")(projected)

@@ -1,0 +1,82 @@
+"""The house's one rule: imports run one way, and the losses need jax alone."""
+
+import ast
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "darkrank_jax"
+# A room may import from rooms that stand before it.
+ORDER = ["errors", "losses", "models", "data", "evaluation", "training", "main"]
+
+
+def imported_modules(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write absolute imports"
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_imports_run_one_way(room):
+    place = PACKAGE / room
+    paths = list(place.rglob("*.py")) if place.is_dir() else [PACKAGE / f"{room}.py"]
+    assert paths
+    for path in paths:
+        for module in imported_modules(path):
+            assert not module.startswith(("configs", "experiments", "tests")), f"{path}: {module}"
+            if module.startswith("darkrank_jax."):
+                other = module.split(".")[1]
+                assert ORDER.index(other) <= ORDER.index(room), f"{path} imports {module}"
+
+
+def test_every_room_has_a_place_in_the_order():
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert rooms - {"__init__", "__pycache__"} == set(ORDER)
+
+
+def test_losses_import_jax_and_nothing_else():
+    allowed = set(sys.stdlib_module_names) | {"jax", "darkrank_jax"}
+    for path in (PACKAGE / "losses").rglob("*.py"):
+        for module in imported_modules(path):
+            assert module.split(".")[0] in allowed, f"{path}: {module}"
+            if module.startswith("darkrank_jax"):
+                assert module.startswith("darkrank_jax.losses"), f"{path}: {module}"
+
+
+def test_only_main_knows_absl():
+    for path in PACKAGE.rglob("*.py"):
+        known = {module.split(".")[0] for module in imported_modules(path)}
+        assert path.name == "main.py" or not known & {"absl", "ml_collections"}, path
+
+
+def test_losses_run_where_only_jax_is_installed():
+    """Hides every installed package but jax and what jax itself needs."""
+    script = """
+import sys
+class Hide:
+    hidden = {"flax", "optax", "orbax", "ml_collections", "absl", "jaxtyping", "matplotlib",
+              "PIL", "tensorflow_datasets", "tensorboardX", "tqdm", "safetensors"}
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self.hidden:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hide())
+import jax.numpy as jnp
+from darkrank_jax import losses
+scores = jnp.array([[0.5, -1.0, 2.0]])
+print(float(losses.listmle_loss(scores, scores[:, ::-1])))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+    # The teacher's scores are 2, -1, 0.5, so its order of the student's 0.5, -1, 2 is 0.5, 2, -1.
+    expected = math.log(sum(map(math.exp, (0.5, 2, -1)))) - 0.5 + math.log(1 + math.exp(-3))
+    assert float(done.stdout) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,51 @@
+from typing import Literal
+
+import pytest
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.training.arguments import check_arguments
+
+
+def example(
+    images,
+    *,
+    width: int,
+    rate: float = 0.1,
+    mode: Literal["hard", "soft"] = "hard",
+    size: int | None = None,
+    span: tuple[float, float] = (0.0, 1.0),
+    flag: bool = False,
+):
+    """Every kind of annotation that a config can meet."""
+
+
+GOOD = {"width": 3, "rate": 1, "mode": "soft", "size": None, "span": (0.5, 2.0), "flag": True}
+
+
+def test_accepts_every_kind_of_value():
+    check_arguments(example, GOOD, "model", given=["images"])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"widht": 3}, "model.widht: unknown field; did you mean 'width'?"),
+        ({"width": 3.5}, "model.width: is 3.5 (float); give int"),
+        ({"width": True}, "model.width: is True (bool); give int"),
+        ({"rate": "fast"}, "model.rate: is 'fast' (str); give float"),
+        ({"mode": "sotf"}, "model.mode: is 'sotf' (str); give 'hard' or 'soft'"),
+        ({"size": 1.5}, "model.size: is 1.5 (float); give int or None"),
+        ({"span": 3}, "model.span: is 3 (int); give tuple"),
+        ({"flag": 1}, "model.flag: is 1 (int); give bool"),
+        ({"images": 1}, "model.images: unknown field; valid: flag, mode, rate, size, span, width"),
+    ],
+)
+def test_refuses_in_one_line(change, line):
+    with pytest.raises(UserError) as refusal:
+        check_arguments(example, GOOD | change, "model", given=["images"])
+    assert str(refusal.value) == line
+
+
+def test_names_what_is_missing():
+    with pytest.raises(UserError, match=r"^model\.width: missing; give int$"):
+        check_arguments(example, {}, "model", given=["images"])
