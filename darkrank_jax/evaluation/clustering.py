@@ -1,17 +1,20 @@
 """Clustering of embeddings by k-means, and how well it agrees with the classes."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-_ITERATIONS = 50
+from darkrank_jax.evaluation.inputs import prepare
+from darkrank_jax.evaluation.kmeans import kmeans
 
 
 def clustering_metrics(
-    embeddings: Float[np.ndarray, "n dim"], labels: Int[np.ndarray, " n"], *, key: PRNGKeyArray
+    embeddings: Float[np.ndarray, "n dim"] | Float[Array, "n dim"],
+    labels: Int[np.ndarray, " _"],
+    *,
+    key: PRNGKeyArray,
+    restarts: int = 1,
 ) -> dict[str, float]:
     """Clusters embeddings into as many groups as there are classes and compares.
 
@@ -19,74 +22,31 @@ def clustering_metrics(
       embeddings: [n, dim], finite.
       labels: int [n].
       key: of k-means's first centres.
+      restarts: times that k-means starts anew; the tightest clustering counts.
 
     Returns:
-      {"nmi": ...}.
+      {"nmi": ..., "ami": ..., "pairwise_f1": ...}.
+
+    Raises:
+      UserError: no embeddings, embeddings that are not finite, labels of another length.
 
     Example:
       >>> embeddings = np.array([[0.0], [0.1], [5.0], [5.2]], np.float32)
       >>> clustering_metrics(embeddings, np.array([3, 3, 7, 7]), key=jax.random.key(0))
-      {'nmi': 1.0}
+      {'nmi': 1.0, 'ami': 1.0, 'pairwise_f1': 1.0}
     """
-    classes = len(np.unique(labels))
-    clusters = kmeans(jnp.asarray(embeddings, jnp.float32), num_clusters=classes, key=key)
-    return {"nmi": normalized_mutual_information(np.asarray(clusters), labels)}
-
-
-@functools.partial(jax.jit, static_argnames="num_clusters")
-def kmeans(
-    points: Float[Array, "n dim"], *, num_clusters: int, key: PRNGKeyArray
-) -> Int[Array, " n"]:
-    """Lloyd's k-means from k-means++ centres (Arthur and Vassilvitskii, SODA 2007).
-
-    Args:
-      points: [n, dim] float32.
-      num_clusters: k, at most n.
-      key: of the first centres.
-
-    Returns:
-      The cluster of each point, 0 to k - 1. A cluster that loses all its points keeps its centre.
-    """
-    centres = _first_centres(points, num_clusters, key)
-
-    def update(state: tuple) -> tuple:
-        centres, clusters, _, iteration = state
-        ones = jnp.ones(points.shape[0], points.dtype)
-        counts = jax.ops.segment_sum(ones, clusters, num_clusters)[:, None]
-        sums = jax.ops.segment_sum(points, clusters, num_clusters)
-        centres = jnp.where(counts > 0, sums / jnp.maximum(counts, 1), centres)
-        moved = _assign(points, centres)
-        return centres, moved, jnp.any(moved != clusters), iteration + 1
-
-    def going(state: tuple) -> jax.Array:
-        return state[2] & (state[3] < _ITERATIONS)
-
-    start = (centres, _assign(points, centres), jnp.array(True), 0)
-    return jax.lax.while_loop(going, update, start)[1]
-
-
-def _first_centres(points: jax.Array, num_clusters: int, key: PRNGKeyArray) -> jax.Array:
-    """Points drawn one after the other, each in proportion to its squared distance so far."""
-    first_key, key = jax.random.split(key)
-    first = points[jax.random.randint(first_key, (), 0, points.shape[0])]
-    centres = jnp.zeros((num_clusters, points.shape[1]), points.dtype).at[0].set(first)
-
-    def add(index: int, state: tuple) -> tuple:
-        centres, nearest = state
-        # Where every point is a centre already, all are as good.
-        logits = jnp.where(jnp.any(nearest > 0), jnp.log(nearest), jnp.zeros_like(nearest))
-        chosen = points[jax.random.categorical(jax.random.fold_in(key, index), logits)]
-        distance = jnp.sum((points - chosen[None]) ** 2, axis=1)
-        return centres.at[index].set(chosen), jnp.minimum(nearest, distance)
-
-    nearest = jnp.sum((points - first[None]) ** 2, axis=1)
-    return jax.lax.fori_loop(1, num_clusters, add, (centres, nearest))[0]
-
-
-def _assign(points: jax.Array, centres: jax.Array) -> jax.Array:
-    """The nearest centre of each point."""
-    products = jnp.matmul(points, centres.T, precision=jax.lax.Precision.HIGHEST)
-    return jnp.argmax(2 * products - jnp.sum(centres**2, axis=1)[None], axis=1)
+    embeddings, labels = prepare(embeddings, labels)
+    points, num_clusters = jnp.asarray(embeddings), int(labels.max()) + 1
+    runs = [
+        kmeans(points, num_clusters=num_clusters, key=each)
+        for each in jax.random.split(key, restarts)
+    ]
+    clusters = np.asarray(min(runs, key=lambda run: float(run[1]))[0])
+    return {
+        "nmi": normalized_mutual_information(clusters, labels),
+        "ami": adjusted_mutual_information(clusters, labels),
+        "pairwise_f1": pairwise_f1(clusters, labels),
+    }
 
 
 def normalized_mutual_information(
@@ -109,18 +69,103 @@ def normalized_mutual_information(
 
     Source: Strehl and Ghosh, JMLR 2002, with the arithmetic mean, as scikit-learn has it.
     """
+    information, mean_entropy = _information(*_sizes(clusters, labels))
+    return information / mean_entropy if mean_entropy > 0 else 1.0
+
+
+def adjusted_mutual_information(
+    clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
+) -> float:
+    """Mutual information of two groupings, less what groups of their sizes share by chance.
+
+    AMI = (I - E[I]) / ((H(clusters) + H(labels)) / 2 - E[I]), the expectation over all groupings
+    with the same group sizes. Many small clusters raise NMI by themselves; they do not raise AMI.
+
+    Args:
+      clusters: int [n].
+      labels: int [n].
+
+    Returns:
+      1 (the same up to names), around 0 by chance, below 0 for less than chance.
+
+    Example:
+      >>> groups = np.array([0, 0, 1, 1])
+      >>> round(adjusted_mutual_information(groups, np.array([5, 5, 5, 9])), 4)
+      0.0
+      >>> round(adjusted_mutual_information(groups, 1 - groups), 4)
+      1.0
+
+    Source: Vinh, Epps, Bailey, JMLR 2010, eq. 24a for the expectation, with the arithmetic mean.
+    """
+    rows, columns, cells = _sizes(clusters, labels)
+    information, mean_entropy = _information(rows, columns, cells)
+    expected = _expected_information(rows, columns)
+    rounding = 1e-12 * mean_entropy
+    if mean_entropy - expected <= rounding:
+        # All groupings with these sizes are the same one.
+        return 1.0
+    adjusted = information - expected
+    return adjusted / (mean_entropy - expected) if abs(adjusted) > rounding else 0.0
+
+
+def pairwise_f1(clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """F1 of the statement "these two belong together", over all pairs.
+
+    F1 = 2 * pairs together in both / (pairs together in clusters + pairs together in labels);
+    1 where neither grouping has any pair.
+
+    Args:
+      clusters: int [n].
+      labels: int [n].
+
+    Returns:
+      0 to 1.
+
+    Example:
+      >>> pairwise_f1(np.array([0, 0, 0, 1]), np.array([5, 5, 9, 9]))
+      0.4
+
+    Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, section 16.3.
+    """
+    rows, columns, cells = (float(np.sum(n * (n - 1) // 2)) for n in _sizes(clusters, labels))
+    return 2 * cells / (rows + columns) if rows + columns else 1.0
+
+
+def _sizes(clusters: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes of the clusters, of the classes, and of what each two share, without the empty ones."""
     clusters = np.unique(clusters, return_inverse=True)[1]
     labels = np.unique(labels, return_inverse=True)[1]
-    cells = clusters.astype(np.int64) * (labels.max() + 1) + labels
-    entropies = [_entropy(grouping) for grouping in (clusters, labels, cells)]
-    if entropies[0] + entropies[1] == 0:
-        return 1.0
-    shared = max(entropies[0] + entropies[1] - entropies[2], 0.0)
-    return 2 * shared / (entropies[0] + entropies[1])
+    shared = clusters.astype(np.int64) * (labels.max() + 1) + labels
+    rows, columns, cells = (
+        np.unique(group, return_counts=True)[1] for group in (clusters, labels, shared)
+    )
+    return rows, columns, cells
 
 
-def _entropy(grouping: np.ndarray) -> float:
+def _information(rows: np.ndarray, columns: np.ndarray, cells: np.ndarray) -> tuple[float, float]:
+    """Mutual information, and the mean of both entropies, in nats."""
+    both = _entropy(rows) + _entropy(columns)
+    return max(both - _entropy(cells), 0.0), both / 2
+
+
+def _entropy(sizes: np.ndarray) -> float:
     """Entropy of the group sizes, in nats."""
-    counts = np.unique(grouping, return_counts=True)[1]
-    shares = counts / counts.sum()
+    shares = sizes / sizes.sum()
     return float(-np.sum(shares * np.log(shares)))
+
+
+def _expected_information(rows: np.ndarray, columns: np.ndarray) -> float:
+    """Mean of the mutual information over all groupings with these group sizes."""
+    n = int(rows.sum())
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    total = 0.0
+    # Groups of the same sizes share by the same law, so each two sizes are met only once.
+    for a, row_count in zip(*np.unique(rows, return_counts=True), strict=True):
+        for b, column_count in zip(*np.unique(columns, return_counts=True), strict=True):
+            shared = np.arange(max(1, a + b - n), min(a, b) + 1)
+            outside = (shared, a - shared, b - shared, n - a - b + shared)
+            log_chance = log_factorial[[a, b, n - a, n - b]].sum() - log_factorial[n]
+            log_chance = log_chance - log_factorial[np.stack(outside)].sum(axis=0)
+            terms = np.exp(log_chance) * shared / n * np.log(n * shared / (a * b))
+            total += row_count * column_count * terms.sum()
+    return float(total)

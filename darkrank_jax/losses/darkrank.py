@@ -59,10 +59,10 @@ def darkrank_hard_loss(
     Example:
       >>> student = jnp.array([[0.0, 0.0], [0.3, 0.0], [0.0, 0.9], [0.8, 0.8]])
       >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
-      >>> print(darkrank_hard_loss(student, teacher).round(4))
-      ?
-      >>> print(darkrank_hard_loss(student, teacher, alpha=2.0, list_size=2).round(4))
-      ?
+      >>> round(float(darkrank_hard_loss(student, teacher)), 4)
+      0.7942
+      >>> round(float(darkrank_hard_loss(student, teacher, alpha=2.0, list_size=2)), 4)
+      0.3095
 
     Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 6. In the official code only half of the
     batch are queries, and no gradient reaches them.
@@ -132,12 +132,12 @@ def darkrank_soft_loss(
     Example:
       >>> student = jnp.array([[0.0, 0.0], [0.3, 0.0], [0.0, 0.9], [0.8, 0.8]])
       >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
-      >>> print(darkrank_soft_loss(student, teacher, list_size=3).round(4))
-      ?
+      >>> round(float(darkrank_soft_loss(student, teacher, list_size=3)), 4)
+      0.3714
       >>> key = jax.random.key(0)
       >>> loss = darkrank_soft_loss(student, teacher, list_size=None, method="sampled", key=key)
-      >>> print(loss.round(4))
-      ?
+      >>> round(float(loss), 4)
+      0.3886
 
     Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 5. `num_queries=batch // 2,
     cross_entropy=True` gives the value of the official code, where no gradient reaches the query.

@@ -47,8 +47,8 @@ def rkd_distance_loss(
 
     Example:
       >>> student = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
-      >>> print(rkd_distance_loss(student, jnp.array([[0.0], [1.0], [3.0]])).round(4))
-      ?
+      >>> round(float(rkd_distance_loss(student, jnp.array([[0.0], [1.0], [3.0]]))), 4)
+      0.0233
 
     Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 5-8.
     """
@@ -90,8 +90,8 @@ def rkd_angle_loss(
 
     Example:
       >>> student = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
-      >>> print(rkd_angle_loss(student, jnp.array([[0.0], [1.0], [3.0]])).round(4))
-      ?
+      >>> round(float(rkd_angle_loss(student, jnp.array([[0.0], [1.0], [3.0]]))), 4)
+      0.1076
 
     Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 9-10.
     """
@@ -170,8 +170,8 @@ def pkt_loss(
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-      >>> print(pkt_loss(student, student[::-1]).round(4))
-      ?
+      >>> round(float(pkt_loss(student, student[::-1])), 4)
+      0.015
 
     Source: Passalis and Tefas, Learning deep representations with probabilistic knowledge transfer,
     ECCV 2018, eq. 3-5; the mean over pairs and the 1e-7 in the logarithm are those of common code.
@@ -211,8 +211,8 @@ def similarity_preserving_loss(
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-      >>> print(similarity_preserving_loss(student, student[::-1]).round(4))
-      ?
+      >>> round(float(similarity_preserving_loss(student, student[::-1])), 4)
+      0.1707
 
     Source: Tung and Mori, Similarity-preserving knowledge distillation, ICCV 2019, eq. 2-4.
     """
@@ -254,10 +254,10 @@ def correlation_congruence_loss(
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-      >>> print(correlation_congruence_loss(student, student[::-1]).round(4))
-      ?
-      >>> print(correlation_congruence_loss(student, student[::-1], kernel="gaussian").round(4))
-      ?
+      >>> round(float(correlation_congruence_loss(student, student[::-1])), 4)
+      0.0
+      >>> round(float(correlation_congruence_loss(student, student[::-1], kernel="gaussian")), 4)
+      0.0519
 
     Source: Peng et al., Correlation congruence for knowledge distillation, ICCV 2019, eq. 4 and
     6-8, the Gaussian itself instead of the first terms of its series.
@@ -307,8 +307,8 @@ def relaxed_contrastive_loss(
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-      >>> print(relaxed_contrastive_loss(student, student[::-1], sigma=0.5).round(4))
-      ?
+      >>> round(float(relaxed_contrastive_loss(student, student[::-1], sigma=0.5)), 4)
+      1.0531
 
     Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021, eq. 3-4.
     """

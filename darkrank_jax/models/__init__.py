@@ -61,7 +61,7 @@ def build_model(name: str, *, dtype: str = "float32", **options: Any) -> Embeddi
       The model; initialise it with images [1, h, w, channels] and `train=False`.
 
     Raises:
-      UserError: the name or an option is unknown; names the nearest.
+      UserError: the name, an option or its value is unknown; names the nearest.
 
     Example:
       >>> import jax
@@ -73,11 +73,12 @@ def build_model(name: str, *, dtype: str = "float32", **options: Any) -> Embeddi
       ((2, 8), (2, 32))
     """
     valid = model_options(name)
-    for option in options:
+    for option, value in {**options, "dtype": dtype}.items():
         if option not in valid:
             raise UserError(f"model.{option}: unknown field; {nearest(option, valid)}")
-    if dtype not in _DTYPES:
-        raise UserError(f"model.dtype: is {dtype!r}; {nearest(dtype, _DTYPES)}")
+        choices = typing.get_args(valid[option])
+        if choices and value not in choices:
+            raise UserError(f"model.{option}: is {value!r}; {nearest(str(value), choices)}")
     head = {option: options[option] for option in options if option in _options(EmbeddingModel)}
     backbone = {option: options[option] for option in options if option not in head}
     return EmbeddingModel(MODELS[name](**backbone, dtype=_DTYPES[dtype]), **head)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from darkrank_jax.losses import pairwise
+
 
 class EmbeddingModel(nn.Module):
     """Images to embeddings.
@@ -44,7 +46,7 @@ class EmbeddingModel(nn.Module):
         if self.head_batch_norm:
             embeddings = nn.BatchNorm(not train, momentum=0.9, name="embedding_bn")(embeddings)
         if self.normalize:
-            embeddings = l2_normalize(embeddings)
+            embeddings = pairwise.normalize(embeddings)
         return {"embeddings": embeddings, "features": features, "maps": maps}
 
 
@@ -60,7 +62,10 @@ class GeneralizedMean(nn.Module):
         power = self.param("power", nn.initializers.constant(3.0), ())
         # Bounded from below: at 0 the gradient of the root is infinite.
         clipped = jnp.maximum(maps, 1e-6)
-        return jnp.mean(clipped**power, axis=(1, 2)) ** (1.0 / power)
+        # Scaled, or a large power of it underflows. The scale cancels, so it needs no gradient.
+        largest = jax.lax.stop_gradient(clipped.max(axis=(1, 2), keepdims=True))
+        means = jnp.mean((clipped / largest) ** power, axis=(1, 2))
+        return largest[:, 0, 0] * means ** (1.0 / power)
 
 
 POOLINGS = {
@@ -68,9 +73,3 @@ POOLINGS = {
     "max": lambda maps: maps.max(axis=(1, 2)),
     "gem": lambda maps: GeneralizedMean(name="gem")(maps),
 }
-
-
-def l2_normalize(vectors: Float[Array, "batch dim"]) -> Float[Array, "batch dim"]:
-    """Scales rows to length 1; a zero row stays zero, with a gradient that is finite."""
-    squares = jnp.sum(vectors**2, axis=-1, keepdims=True)
-    return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))

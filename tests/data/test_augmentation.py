@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from darkrank_jax.data.augmentation import AUGMENTATIONS, augment
+
+GRAY = np.random.default_rng(0).integers(0, 256, (12, 16, 1), np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)
+NOTHING = {
+    "brightness_contrast": {"brightness": 0.0, "contrast": 0.0},
+    "horizontal_flip": {"probability": 0.0},
+    "random_affine": {},
+    "random_crop": {"padding": 0},
+    "random_erasing": {"probability": 0.0},
+    "random_resized_crop": {"area": (1.0, 1.0), "ratio": (4 / 3, 4 / 3)},
+}
+
+
+@pytest.mark.parametrize("image", [GRAY, COLOUR], ids=["gray", "colour"])
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_no_strength_changes_nothing(name, image):
+    changed = AUGMENTATIONS[name](image, np.random.default_rng(2), **NOTHING[name])
+    np.testing.assert_allclose(changed.astype(int), image, atol=1)
+
+
+@pytest.mark.parametrize("image", [GRAY, COLOUR], ids=["gray", "colour"])
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_defaults_keep_shape_and_follow_the_generator(name, image):
+    before = image.copy()
+    results = [AUGMENTATIONS[name](image, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)
+    np.testing.assert_array_equal(results[3], AUGMENTATIONS[name](image, np.random.default_rng(3)))
+    np.testing.assert_array_equal(image, before)
+    if name != "random_affine":  # whose defaults are no change
+        assert len({result.tobytes() for result in results}) > 1
+
+
+class Fixed:
+    """A generator that draws the top of every range."""
+
+    def uniform(self, low, high, size=None):
+        return high if size is None else np.full(size, high)
+
+
+def test_affine_shifts_by_whole_pixels():
+    moved = AUGMENTATIONS["random_affine"](GRAY, Fixed(), translate=0.25)
+    np.testing.assert_array_equal(moved[3:, 4:], GRAY[:-3, :-4])
+
+
+def test_affine_turns_by_a_right_angle():
+    square = GRAY[:, :12]
+    turned = AUGMENTATIONS["random_affine"](square, Fixed(), degrees=90.0)
+    assert any((turned == np.rot90(square, turns)).all() for turns in (1, 3))
+
+
+def test_affine_scales_about_the_middle():
+    image = np.zeros((16, 16, 1), np.uint8)
+    image[6:10, 6:10] = 200
+    larger = AUGMENTATIONS["random_affine"](image, Fixed(), scale=(1.0, 2.0))
+    assert larger[:, :, 0].astype(float).sum() == pytest.approx(4 * 16 * 200, rel=0.15)
+    assert larger[8, 8, 0] == 200
+
+
+def test_flip_mirrors():
+    flipped = AUGMENTATIONS["horizontal_flip"](COLOUR, np.random.default_rng(0), probability=1.0)
+    np.testing.assert_array_equal(flipped, COLOUR[:, ::-1])
+
+
+def test_erasing_covers_one_rectangle_of_the_asked_area():
+    erased = AUGMENTATIONS["random_erasing"](
+        COLOUR, np.random.default_rng(5), probability=1.0, area=(0.25, 0.25)
+    )
+    rows, columns = np.nonzero((erased != COLOUR).any(-1))
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert height * width == pytest.approx(0.25 * 12 * 16, rel=0.35)
+
+
+def test_augmentations_apply_in_the_order_of_the_config():
+    steps = {"horizontal_flip": {"probability": 1.0}, "brightness_contrast": {"brightness": 0.5}}
+    rng = np.random.default_rng(8)
+    expected = AUGMENTATIONS["horizontal_flip"](GRAY, rng, probability=1.0)
+    expected = AUGMENTATIONS["brightness_contrast"](expected, rng, brightness=0.5)
+    np.testing.assert_array_equal(augment(GRAY, steps, np.random.default_rng(8)), expected)

@@ -1,0 +1,84 @@
+import threading
+
+import numpy as np
+import pytest
+
+from darkrank_jax.data import Split, batches, loader
+from darkrank_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+SPLIT = Split(
+    RNG.integers(0, 256, (30, 8, 8, 1), np.uint8),
+    np.repeat(np.arange(6), 5).astype(np.int32),
+    tuple("abcdef"),
+)
+AUGMENTATION = {"random_affine": {"degrees": 20.0, "translate": 0.1}}
+
+
+def stream(first_step=0, num_steps=7, num_threads=1, **changes):
+    arguments = {
+        "seed": 3,
+        "batch_size": 8,
+        "images_per_class": 2,
+        "augmentation": AUGMENTATION,
+    } | changes
+    return batches(
+        SPLIT, first_step=first_step, num_steps=num_steps, num_threads=num_threads, **arguments
+    )
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def equal(one, other):
+    return all((one[name] == other[name]).all() for name in ("images", "labels"))
+
+
+def test_the_same_for_any_number_of_threads_and_any_first_step():
+    alone, together = list(stream()), list(stream(num_threads=4))
+    assert len(alone) == len(together) == 7
+    assert all(equal(a, b) for a, b in zip(alone, together, strict=True))
+    later = list(stream(first_step=4, num_steps=3, num_threads=2))
+    assert all(equal(a, b) for a, b in zip(alone[4:], later, strict=True))
+    assert not equal(alone[0], alone[1])
+
+
+def test_images_belong_to_their_labels():
+    for batch in stream(augmentation={}):
+        for image, label in zip(batch["images"], batch["labels"], strict=True):
+            (row,) = np.flatnonzero((SPLIT.images == image).all((1, 2, 3)))
+            assert SPLIT.labels[row] == label
+
+
+def test_augmentation_leaves_the_split_as_it_is():
+    before = SPLIT.images.copy()
+    list(stream())
+    np.testing.assert_array_equal(SPLIT.images, before)
+
+
+def test_closing_ends_the_threads():
+    batches_ = stream(num_steps=1000, num_threads=3)
+    next(batches_)
+    assert threads()
+    batches_.close()
+    assert not threads()
+
+
+def test_an_error_in_a_thread_reaches_the_consumer(monkeypatch):
+    def fail(*_):
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(loader, "augment", fail)
+    with pytest.raises(OSError, match="disk gone"):
+        next(stream(num_threads=2))
+    assert not threads()
+
+
+def test_refuses_a_batch_of_more_classes_than_there_are():
+    with pytest.raises(UserError) as refusal:
+        next(stream(batch_size=14))
+    assert str(refusal.value) == (
+        "data.batch_size: 14 images at 2 a class (data.images_per_class) need 7 classes, and the "
+        "training split has 6; give at most 12, or more images a class"
+    )

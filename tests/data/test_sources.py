@@ -1,0 +1,183 @@
+import io
+import logging
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkrank_jax.data import SOURCES
+from darkrank_jax.errors import UserError
+
+glyphs, omniglot = SOURCES["glyphs"], SOURCES["omniglot"]
+SMALL = {"image_size": 16, "num_classes": 20, "images_per_class": 6}
+
+
+def class_names(splits):
+    return [set(split.class_names) for split in splits.values()]
+
+
+def test_glyphs_are_split_by_character():
+    splits = glyphs(**SMALL, validation_fraction=0.2, test_fraction=0.3)
+    assert {name: len(split.class_names) for name, split in splits.items()} == {
+        "train": 10,
+        "validation": 4,
+        "test": 6,
+    }
+    assert len(set.union(*class_names(splits))) == 20
+    for split in splits.values():
+        assert split.images.shape == (6 * len(split.class_names), 16, 16, 1)
+        assert split.images.dtype == np.uint8
+        np.testing.assert_array_equal(np.bincount(split.labels), 6)
+
+
+def by_class(splits):
+    return {
+        name: split.images[split.labels == label]
+        for split in splits.values()
+        for label, name in enumerate(split.class_names)
+    }
+
+
+def test_glyphs_follow_from_the_seed_alone():
+    one, same, other = (by_class(glyphs(**SMALL, seed=seed)) for seed in (5, 5, 6))
+    assert one.keys() == same.keys() != other.keys()
+    for name, images in one.items():
+        np.testing.assert_array_equal(images, same[name])
+
+
+def test_a_glyph_looks_the_same_in_a_larger_set():
+    small, large = by_class(glyphs(**SMALL)), by_class(glyphs(**SMALL | {"num_classes": 25}))
+    assert small.keys() < large.keys()
+    for name, images in small.items():
+        np.testing.assert_array_equal(images, large[name])
+
+
+def test_glyphs_vary_within_a_class_and_are_not_empty():
+    for images in by_class(glyphs(**SMALL)).values():
+        assert (images.max((1, 2, 3)) > 60).all()
+        assert len({image.tobytes() for image in images}) == len(images)
+
+
+def test_undistorted_glyphs_are_the_faces_alone():
+    images = np.concatenate(list(by_class(glyphs(**SMALL, distortion=0.0)).values()))
+    assert len({image.tobytes() for image in images}) < len(images)
+
+
+def test_there_are_a_thousand_glyphs():
+    with pytest.raises(UserError, match=r"num_classes: is 99999; the fonts have \d{4} characters"):
+        glyphs(image_size=16, num_classes=99999)
+
+
+def test_glyphs_refuse_an_empty_split():
+    with pytest.raises(UserError, match="of 10 classes 0 validate and 2 test"):
+        glyphs(image_size=16, num_classes=10, validation_fraction=0.0, test_fraction=0.2)
+
+
+def drawing(rng):
+    buffer = io.BytesIO()
+    Image.fromarray(rng.random((105, 105)) > 0.1).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_archive(path, part, characters, *, drawers=5, spoilt=()):
+    """An archive of the authors' layout; `spoilt` images are no images."""
+    rng = np.random.default_rng(len(characters))
+    with zipfile.ZipFile(path, "w") as archive:
+        for character in characters:
+            for drawer in range(drawers):
+                name = f"{part}/{character}/0001_{drawer:02d}.png"
+                broken = (character, drawer) in spoilt
+                archive.writestr(name, b"no image" if broken else drawing(rng))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    background = [f"Greek/character{i:02d}" for i in range(6)] + ["Latin/character01"]
+    write_archive(tmp_path / "images_background.zip", "images_background", background)
+    evaluation = ["Tengwar/character01", "Tengwar/character02"]
+    write_archive(tmp_path / "images_evaluation.zip", "images_evaluation", evaluation)
+    return tmp_path
+
+
+def test_omniglot_tests_on_the_evaluation_archive(folder):
+    splits = omniglot(path=str(folder), image_size=20, validation_fraction=0.3)
+    assert [len(names) for names in class_names(splits)] == [5, 2, 2]
+    assert set(splits["test"].class_names) == {"Tengwar/character01", "Tengwar/character02"}
+    assert len(set.union(*class_names(splits))) == 9
+    assert splits["train"].images.shape == (25, 20, 20, 1)
+    # Nine tenths of the paper are white, which is 0 here.
+    assert splits["train"].images.mean() == pytest.approx(25.5, rel=0.05)
+
+
+def test_omniglot_is_found_by_the_environment(folder, monkeypatch, tmp_path_factory):
+    parent = tmp_path_factory.mktemp("data")
+    (parent / "omniglot").symlink_to(folder)
+    monkeypatch.setenv("DARKRANK_DATA", str(parent))
+    assert len(omniglot(path="", image_size=16)["test"].labels) == 10
+
+
+def refusal(folder):
+    with pytest.raises(UserError) as caught:
+        omniglot(path=str(folder), image_size=16)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_omniglot_without_a_path(monkeypatch):
+    monkeypatch.delenv("DARKRANK_DATA", raising=False)
+    assert "data.path: is empty, and so is the environment variable DARKRANK_DATA" in refusal("")
+
+
+def test_omniglot_with_a_missing_archive(folder):
+    (folder / "images_evaluation.zip").unlink()
+    assert refusal(folder).startswith(f"{folder / 'images_evaluation.zip'}: is missing")
+
+
+@pytest.mark.parametrize("keep", [0, 17, 2000])
+def test_omniglot_with_a_truncated_archive(folder, keep):
+    path = folder / "images_background.zip"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert refusal(folder).startswith(f"{path}: is no whole zip archive")
+
+
+def test_omniglot_with_something_else(folder):
+    path = folder / "images_background.zip"
+    path.write_text("<html>not found</html>")
+    assert refusal(folder).startswith(f"{path}: is no whole zip archive")
+
+
+def test_omniglot_with_an_archive_of_no_images(folder):
+    path = folder / "images_background.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("README", "nothing")
+    assert refusal(folder) == f"{path}: holds no .png; fetch it again from its authors"
+
+
+def test_an_undecodable_image_is_named_and_left_out(folder, caplog):
+    characters = [f"Greek/character{i:02d}" for i in range(30)]
+    path = folder / "images_background.zip"
+    spoilt = [("Greek/character07", 2)]
+    write_archive(path, "images_background", characters, spoilt=spoilt)
+    with caplog.at_level(logging.WARNING):
+        splits = omniglot(path=str(folder), image_size=16)
+    assert sum(len(splits[name].labels) for name in ("train", "validation")) == 149
+    (record,) = caplog.records
+    name = "images_background/Greek/character07/0001_02.png"
+    assert f"1 of 150 images cannot be decoded, first {name}" in record.getMessage()
+
+
+def test_too_many_undecodable_images_are_refused(folder):
+    path = folder / "images_evaluation.zip"
+    write_archive(path, "images_evaluation", ["A/b", "A/c"], spoilt=[("A/b", 1), ("A/c", 0)])
+    assert refusal(folder).startswith(f"{path}: 2 of 10 images cannot be decoded, first ")
+
+
+@pytest.mark.skipif("DARKRANK_DATA" not in os.environ, reason="DARKRANK_DATA is not set")
+def test_the_real_omniglot_has_its_published_counts():
+    splits = omniglot(path="", image_size=28)
+    assert len(splits["train"].class_names) + len(splits["validation"].class_names) == 964
+    assert len(splits["train"].labels) + len(splits["validation"].labels) == 19280
+    assert splits["test"].images.shape == (13180, 28, 28, 1)
+    assert len(splits["test"].class_names) == 659

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.clustering import (
+    adjusted_mutual_information,
+    clustering_metrics,
+    normalized_mutual_information,
+    pairwise_f1,
+)
+from tests.references import evaluation as reference
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "evaluation.npz"
+FIGURES = (normalized_mutual_information, adjusted_mutual_information, pairwise_f1)
+
+
+@pytest.mark.parametrize("case", ["clustering_0", "clustering_1"])
+def test_agrees_with_another_implementation(case):
+    golden = np.load(GOLDEN)
+    groupings = golden[f"{case}/clusters"], golden[f"{case}/labels"]
+    found = [figure(*groupings) for figure in FIGURES]
+    np.testing.assert_allclose(found, golden[f"{case}/value"], rtol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4)), min_size=2, max_size=40))
+def test_agrees_with_scikit_learn_and_with_loops(pairs):
+    clusters, labels = np.array(pairs).T
+    nmi = sklearn.normalized_mutual_info_score(labels, clusters)
+    assert normalized_mutual_information(clusters, labels) == pytest.approx(nmi, abs=1e-9)
+    ami = sklearn.adjusted_mutual_info_score(labels, clusters)
+    assert adjusted_mutual_information(clusters, labels) == pytest.approx(ami, abs=1e-6)
+    expected = reference.pairwise_f1(clusters, labels)
+    assert pairwise_f1(clusters, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("groups", [np.arange(6), np.zeros(6, int), np.array([4, 0, 4, 0, 7, 7])])
+def test_names_of_groups_do_not_count(figure, groups):
+    assert figure(groups, 9 - groups) == pytest.approx(1.0)
+
+
+def test_kmeans_finds_groups_that_are_apart():
+    rng = np.random.default_rng(2)
+    labels = rng.permutation(np.repeat(np.arange(6), [3, 9, 20, 5, 7, 16]))
+    centres = 10 * np.eye(6)[:, :5] + 1e3
+    embeddings = (centres[labels] + rng.normal(size=(60, 5), scale=0.1)).astype(np.float32)
+    found = clustering_metrics(embeddings, labels, key=jax.random.key(4))
+    assert found == pytest.approx({"nmi": 1.0, "ami": 1.0, "pairwise_f1": 1.0})
+
+
+def test_embeddings_at_one_point_share_nothing_with_the_classes():
+    """More clusters than points apart: all centres fall together and all but one stay empty."""
+    labels = np.array([0, 0, 1, 1, 2])
+    found = clustering_metrics(np.ones((5, 3), np.float32), labels, key=jax.random.key(0))
+    assert (found["nmi"], found["ami"]) == (0.0, 0.0)
+
+
+def test_embeddings_that_are_not_finite_are_refused():
+    embeddings = np.array([[1.0], [np.inf], [2.0]], np.float32)
+    with pytest.raises(UserError, match="1 of 3 rows hold NaN or infinity, first row 1"):
+        clustering_metrics(embeddings, np.array([0, 1, 1]), key=jax.random.key(0))

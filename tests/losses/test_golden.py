@@ -1,0 +1,82 @@
+"""Every golden case of a loss, value and gradient, in float64 and float32."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from darkrank_jax import losses
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+CASES = json.loads((GOLDEN / "cases.json").read_text())
+FAMILIES = ("darkrank", "transfer", "metric_learning")
+
+# Case name without its number -> (loss, its arrays in order, hyperparameters under our names).
+HOW = {
+    "hard": ("darkrank_hard_loss", ("student", "teacher"), {}, {}),
+    "soft": ("darkrank_soft_loss", ("student", "teacher"), {}, {}),
+    "official_listnet": (
+        "darkrank_soft_loss",
+        ("student", "teacher"),
+        {"queries": "num_queries"},
+        {"cross_entropy": True},
+    ),
+    "rkd_distance": ("rkd_distance_loss", ("student", "teacher"), {}, {}),
+    "rkd_angle": ("rkd_angle_loss", ("student", "teacher"), {}, {}),
+    "pkt": ("pkt_loss", ("student", "teacher"), {}, {}),
+    "similarity_preserving": ("similarity_preserving_loss", ("student", "teacher"), {}, {}),
+    "correlation_congruence": ("correlation_congruence_loss", ("student", "teacher"), {}, {}),
+    "relaxed_contrastive": ("relaxed_contrastive_loss", ("student", "teacher"), {}, {}),
+    "kd": ("kd_loss", ("student", "teacher"), {}, {}),
+    "attention": ("attention_transfer_loss", ("student", "teacher"), {"p": "power"}, {}),
+    "contrastive": ("contrastive_loss", ("embeddings", "labels"), {}, {}),
+    "triplet_all": ("triplet_loss", ("embeddings", "labels"), {}, {}),
+    "triplet_batch_hard": ("triplet_loss", ("embeddings", "labels"), {}, {"mining": "hard"}),
+    "margin": ("margin_loss", ("embeddings", "labels"), {}, {}),
+    "multi_similarity": ("multi_similarity_loss", ("embeddings", "labels"), {}, {}),
+    "ntxent": ("ntxent_loss", ("embeddings", "labels"), {}, {}),
+    "supcon": ("supcon_loss", ("embeddings", "labels"), {}, {}),
+    "circle": ("circle_loss", ("embeddings", "labels"), {}, {}),
+    "proxy_anchor": ("proxy_anchor_loss", ("embeddings", "labels", "proxies"), {}, {}),
+    "proxy_nca": ("proxy_nca_loss", ("embeddings", "labels", "proxies"), {}, {}),
+    "normalized_softmax": ("normalized_softmax_loss", ("embeddings", "labels", "W"), {}, {}),
+    "arcface": ("arcface_loss", ("embeddings", "labels", "W"), {}, {}),
+    "cosface": ("cosface_loss", ("embeddings", "labels", "W"), {}, {}),
+    "large_margin_softmax": ("large_margin_softmax_loss", ("embeddings", "labels", "W"), {}, {}),
+}
+NAMES = [(family, case) for family in FAMILIES for case in CASES[family]]
+
+
+def evaluate(family, case, dtype):
+    loss, inputs, renamed, added = HOW[case.rsplit("_", 1)[0]]
+    hyper = CASES[family][case]["hyper"] | added
+    hyper = {renamed.get(name, name): value for name, value in hyper.items()}
+    with np.load(GOLDEN / f"{family}.npz") as golden:
+        arrays = [golden[f"{case}/{name}"] for name in inputs]
+        value = golden[f"{case}/value"]
+        gradient = golden[f"{case}/grad"] if f"{case}/grad" in golden.files else None
+    # proxies are one row a class there, and one column a class here
+    arrays = [a.T if name == "proxies" else a for name, a in zip(inputs, arrays, strict=True)]
+    arrays = [jnp.asarray(a, dtype if a.dtype.kind == "f" else jnp.int32) for a in arrays]
+    function = jax.jit(jax.value_and_grad(lambda x: getattr(losses, loss)(x, *arrays[1:], **hyper)))
+    return *function(arrays[0]), value, gradient
+
+
+@pytest.mark.parametrize(("family", "case"), NAMES)
+def test_in_float64(x64, family, case):
+    found, slope, value, gradient = evaluate(family, case, jnp.float64)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+    if gradient is not None:
+        np.testing.assert_allclose(slope, gradient, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize(("family", "case"), NAMES)
+def test_in_float32(family, case):
+    found, slope, value, gradient = evaluate(family, case, jnp.float32)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, value, rtol=1e-4)
+    if gradient is not None:
+        np.testing.assert_allclose(slope, gradient, rtol=1e-4, atol=1e-4 * np.abs(gradient).max())

@@ -1,0 +1,50 @@
+import pytest
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.models import MODELS, build_model, model_options
+
+
+def test_options_reach_the_backbone_and_the_head():
+    model = build_model(
+        "resnet50", width=12, stem="strided", dtype="bfloat16", pooling="gem", embedding_dim=9
+    )
+    backbone = model.backbone
+    assert (backbone.blocks, backbone.bottleneck) == ((3, 4, 6, 3), True)
+    assert (backbone.width, backbone.stem, backbone.dtype.__name__) == (12, "strided", "bfloat16")
+    assert (model.pooling, model.embedding_dim) == ("gem", 9)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_option_can_be_set(name):
+    defaults = {"dtype": "float32"}
+    assert set(model_options(name)) == {
+        "width",
+        "stem",
+        "dtype",
+        "pooling",
+        "embedding_dim",
+        "head_batch_norm",
+        "normalize",
+    }
+    model = build_model(name, **defaults)
+    for option in model_options(name).keys() - defaults.keys():
+        value = getattr(model, option, None) or getattr(model.backbone, option, False)
+        build_model(name, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "line"),
+    [
+        ("resnet81", {}, "unknown name 'resnet81'; did you mean 'resnet18'?"),
+        ("resnet18", {"widht": 8}, "model.widht: unknown field; did you mean 'width'?"),
+        ("resnet18", {"blocks": (1,)}, "model.blocks: unknown field; valid: "),
+        ("resnet18", {"stem": "smal"}, "model.stem: is 'smal'; did you mean 'small'?"),
+        ("resnet18", {"pooling": "mex"}, "model.pooling: is 'mex'; did you mean 'max'?"),
+        ("resnet18", {"dtype": "float16"}, "model.dtype: is 'float16'; did you mean"),
+    ],
+)
+def test_what_does_not_exist_is_refused_in_one_line(name, options, line):
+    with pytest.raises(UserError) as error:
+        build_model(name, **options)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)

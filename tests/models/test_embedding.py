@@ -1,0 +1,117 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from darkrank_jax.models import EmbeddingModel
+
+
+class Itself(nn.Module):
+    """A backbone whose one map is the image."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        return (images,)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(5).gamma(2.0, size=(4, 3, 5, 6)).astype(np.float32)
+
+
+def outputs(images, variables=None, **options):
+    model = EmbeddingModel(Itself(), embedding_dim=7, **options)
+    images = jnp.asarray(images)
+    variables = variables or model.init(jax.random.key(2), images, train=False)
+    return model.apply(variables, images, train=False), variables
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("average", lambda x: x.mean(axis=(1, 2))),
+        ("max", lambda x: x.max(axis=(1, 2))),
+        ("gem", lambda x: (x**3).mean(axis=(1, 2)) ** (1 / 3)),
+    ],
+)
+def test_features_are_the_pooled_last_map(images, pooling, expected):
+    found, _ = outputs(images, pooling=pooling)
+    np.testing.assert_allclose(found["features"], expected(images.astype(np.float64)), rtol=1e-5)
+    np.testing.assert_array_equal(found["maps"][0], images)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.5, 40.0])
+def test_gem_pools_by_its_learnt_power(images, power):
+    _, variables = outputs(images, pooling="gem")
+    variables["params"]["gem"]["power"] = jnp.asarray(power)
+    found, _ = outputs(images, variables, pooling="gem")
+    expected = (images.astype(np.float64) ** power).mean(axis=(1, 2)) ** (1 / power)
+    np.testing.assert_allclose(found["features"], expected, rtol=1e-5)
+
+
+def test_gem_gradients_are_those_of_its_formula(images):
+    _, variables = outputs(images, pooling="gem")
+
+    def pooled(images, power):
+        params = {**variables["params"], "gem": {"power": power}}
+        return outputs(images, {"params": params}, pooling="gem")[0]["features"].sum()
+
+    by_image, by_power = jax.grad(pooled, argnums=(0, 1))(images, 3.0)
+    x, step = images.astype(np.float64), 1e-6
+    sums = (x**3).mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(by_image, sums ** (-2 / 3) * x**2 / 15, rtol=1e-4)
+    above, below = (((x**p).mean(axis=(1, 2)) ** (1 / p)).sum() for p in (3 + step, 3 - step))
+    np.testing.assert_allclose(by_power, (above - below) / (2 * step), rtol=1e-3)
+
+
+@pytest.mark.parametrize("power", [3.0, 12.0])
+@pytest.mark.parametrize("scale", [0.0, 1e-9, 1e9])
+def test_gem_has_finite_gradients_for_dead_and_for_huge_maps(images, power, scale):
+    _, variables = outputs(images, pooling="gem")
+    variables["params"]["gem"]["power"] = jnp.asarray(power)
+
+    def total(params):
+        found, _ = outputs(images * scale, {"params": params}, pooling="gem")
+        return found["features"].sum() + found["embeddings"].sum()
+
+    value, gradient = jax.value_and_grad(total)(variables["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradient)))
+
+
+def test_embeddings_are_the_linear_layer_at_length_one(images):
+    raw, variables = outputs(images, normalize=False)
+    layer = variables["params"]["embedding"]
+    expected = images.mean(axis=(1, 2)) @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+    np.testing.assert_allclose(raw["embeddings"], expected, rtol=1e-4, atol=1e-6)
+    unit, _ = outputs(images, variables)
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit["embeddings"], expected / lengths, rtol=1e-4, atol=1e-6)
+
+
+def test_a_zero_embedding_stays_zero_with_zero_gradient(images):
+    _, variables = outputs(images)
+    zeros = np.zeros_like(images)
+    gradient = jax.grad(lambda x: outputs(x, variables)[0]["embeddings"].sum())(zeros)
+    np.testing.assert_array_equal(outputs(zeros, variables)[0]["embeddings"], 0)
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_head_batch_norm_standardises_each_number_over_the_batch(images):
+    model = EmbeddingModel(Itself(), embedding_dim=7, head_batch_norm=True, normalize=False)
+    variables = model.init(jax.random.key(2), jnp.asarray(images), train=False)
+    found, updates = model.apply(variables, jnp.asarray(images), train=True, mutable="batch_stats")
+    raw, _ = outputs(images, {"params": variables["params"]}, normalize=False)
+    raw = np.asarray(raw["embeddings"])
+    expected = (raw - raw.mean(axis=0)) / np.sqrt(raw.var(axis=0) + 1e-5)
+    np.testing.assert_allclose(found["embeddings"], expected, atol=1e-3)
+    moved = updates["batch_stats"]["embedding_bn"]["mean"]
+    np.testing.assert_allclose(moved, 0.1 * raw.mean(axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_half_precision_maps_are_pooled_and_embedded_in_float32(images):
+    half, variables = outputs(jnp.asarray(images, jnp.bfloat16))
+    assert half["features"].dtype == half["embeddings"].dtype == jnp.float32
+    rounded = np.asarray(jnp.asarray(images, jnp.bfloat16), np.float32)
+    full, _ = outputs(rounded, variables)
+    np.testing.assert_allclose(half["embeddings"], full["embeddings"], rtol=1e-6, atol=1e-7)
