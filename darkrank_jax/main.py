@@ -52,7 +52,9 @@ def _parse(argv: list[str]) -> flags.FlagValues:
 def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """Absl's flags of a command line, and what is no flag."""
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", help_string="The run.", flag_values=values)
+    config_flags.DEFINE_config_file(
+        "config", help_string="The run.", flag_values=values, sys_argv=argv
+    )
     flags.DEFINE_string("workdir", "", "Where it writes; runs/NAME.", flag_values=values)
     flags.DEFINE_enum("mode", "train", sorted(MODES), "What to do.", flag_values=values)
     return values, values(argv)

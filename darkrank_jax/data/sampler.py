@@ -53,7 +53,7 @@ def sample_batch(
     Example:
       >>> classes = class_rows(np.array([0, 0, 1, 1, 2, 2]))
       >>> sample_batch(classes, seed=0, step=7, batch_size=4, images_per_class=2).tolist()
-      [0, 1, 5, 4]
+      [4, 5, 0, 1]
     """
     rng = np.random.default_rng((seed, step))
     chosen = rng.permutation(len(classes.counts))[: batch_size // images_per_class]

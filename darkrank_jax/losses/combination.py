@@ -144,8 +144,9 @@ def combine(
                 options["key"] = own_key
             inputs = [arrays[x][name] if x == "class_weights" else arrays[x] for x in loss.inputs]
             values[name] = loss.function(*inputs, **options)
-            weight: Any = arguments["weight"]  # a number or a function
-            sum_ = sum_ + (weight(step) if callable(weight) else weight) * values[name]
+            weight = arguments["weight"]
+            factor: Any = weight(step) if callable(weight) else weight
+            sum_ = sum_ + factor * values[name]
         return sum_, values
 
     return sum_of

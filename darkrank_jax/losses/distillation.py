@@ -38,7 +38,8 @@ def kd_loss(
       ValueError: shapes that disagree, a negative temperature.
 
     Example:
-      >>> round(float(kd_loss(jnp.array([[0.0, 1.0]]), jnp.array([[3.0, 0.0]]), temperature=2.0)), 4)
+      >>> student, teacher = jnp.array([[0.0, 1.0]]), jnp.array([[3.0, 0.0]])
+      >>> round(float(kd_loss(student, teacher, temperature=2.0)), 4)
       1.6313
 
     Source: Hinton, Vinyals, Dean, Distilling the knowledge in a neural network, 2015.

@@ -131,6 +131,7 @@ def order_nll(
     scores: jax.Array, valid: jax.Array, weights: jax.Array, reduce_fn: ReduceFn
 ) -> jax.Array:
     """ListMLE of scores [..., list] that are in the wanted order, absent items last."""
+    scores = jnp.where(valid, scores, _ABSENT)
     top, log_sum, _ = _suffixes(scores, None)
     terms = (top - scores) + log_sum
     values = (jnp.where(valid, terms, 0) * weights).sum(-1)

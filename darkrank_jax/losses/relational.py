@@ -254,8 +254,8 @@ def correlation_congruence_loss(
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-      >>> round(float(correlation_congruence_loss(student, student[::-1])), 4)
-      0.0
+      >>> round(float(correlation_congruence_loss(student, 1.5 * student)), 4)
+      0.125
       >>> round(float(correlation_congruence_loss(student, student[::-1], kernel="gaussian")), 4)
       0.0519
 

@@ -116,6 +116,12 @@ def _state_shapes(run: Run) -> TrainState:
 def _check_loss(name: str, options: dict, arrays: dict, where: str) -> None:
     """Traces a loss on the shapes it will meet."""
     loss = LOSSES[name]
+    others = arrays["labels"].shape[0] - 1
+    if (options.get("list_size") or 0) > others:
+        raise UserError(
+            f"{where}.list_size: is {options['list_size']}; a batch of {others + 1} has {others} "
+            f"other images, give at most {others}"
+        )
     options = {option: value for option, value in options.items() if option != "weight"}
     if "key" in inspect.signature(loss.function).parameters:
         options["key"] = jax.random.key(0)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen, struct
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from darkrank_jax.training.run_config import Run, classification_losses
 
@@ -15,14 +15,14 @@ class TrainState(struct.PyTreeNode):
     """The state of one network's training.
 
     Attributes:
-      step: steps done.
+      step: int32 [], steps done.
       params: {"model": ..., "class_weights": {loss: [dim, classes]}}.
       batch_stats: running statistics of batch norm.
       opt_state: the optimizer's.
       ema_params: exponential moving average of `params`, or None where none is kept.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Any
     batch_stats: Any
     opt_state: Any

@@ -102,7 +102,7 @@ def make_train_step(
         ema_params = state.ema_params
         if ema_params is not None:
             ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
-        metrics = {"loss": total, "gradient_norm": optax.global_norm(gradient)}
+        metrics = {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         metrics |= {f"losses/{name}": value for name, value in values.items()}
         state = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
         return state, metrics

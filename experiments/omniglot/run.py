@@ -31,7 +31,7 @@ def _weights(name: str, weights: tuple[float, ...], **arguments: Any) -> list[di
     return [_with_supcon(name, weight=weight, **arguments) for weight in weights]
 
 
-# SETTINGS settings for each method. DarkRank's losses are sums over a list, hence the small weights.
+# As many settings for each. DarkRank's losses are sums over a list, hence the small weights.
 METHODS: dict[str, list[dict[str, dict]]] = {
     "student alone": [
         {"supcon": {"weight": 1.0, "temperature": temperature}} for temperature in (0.05, 0.1)

@@ -1,0 +1,237 @@
+"""What every loss promises, over the whole table and over the options that change how it works."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from darkrank_jax import losses
+
+BATCH, CLASSES = 8, 3
+# Options that lead to other code, beside every loss of the table with its defaults.
+VARIANTS = {name: (name, {}) for name in losses.LOSSES} | {
+    "darkrank_hard stratified": ("darkrank_hard", {"list_selection": "stratified", "list_size": 3}),
+    "darkrank_hard mean": ("darkrank_hard", {"calibration": "mean", "alpha": 2.0, "beta": 1.5}),
+    "darkrank_soft sampled": ("darkrank_soft", {"method": "sampled", "list_size": None}),
+    "darkrank_soft top_one": ("darkrank_soft", {"method": "top_one", "num_queries": 5}),
+    "triplet hard": ("triplet", {"mining": "hard"}),
+    "triplet semi_hard": ("triplet", {"mining": "semi_hard", "normalize_embeddings": False}),
+    "triplet distance_weighted": ("triplet", {"mining": "distance_weighted"}),
+    "multi_similarity mined": ("multi_similarity", {"epsilon": 0.1}),
+    "n_pairs l2": ("n_pairs", {"l2_weight": 0.3}),
+    "correlation_congruence gaussian": ("correlation_congruence", {"kernel": "gaussian"}),
+}
+RANDOM = {"darkrank_soft sampled", "triplet distance_weighted"}
+# The one loss that looks at rows which follow each other.
+ORDERED = {"correlation_congruence"}
+# Zero, and so the minimum, when student and teacher are the same.
+ZERO_AT_TEACHER = [
+    name
+    for name, (loss, _) in VARIANTS.items()
+    if any(array.startswith("teacher") for array in losses.LOSSES[loss].inputs)
+    and loss not in ("darkrank_hard", "relaxed_contrastive")
+]
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+every_loss = pytest.mark.parametrize("variant", list(losses.LOSSES))
+
+
+def arrays_of(batch=BATCH, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "embeddings": (batch, 5),
+        "features": (batch, 4),
+        "logits": (batch, CLASSES),
+        "maps": (batch, 3, 2, 4),
+    }
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    teachers = {
+        f"teacher_{name}": rng.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    labels = np.arange(batch, dtype=np.int32)[::-1] % CLASSES
+    weights = rng.normal(size=(5, CLASSES)).astype(np.float32)
+    return arrays | teachers | {"labels": labels, "class_weights": weights}
+
+
+@functools.cache
+def function_of(variant):
+    """(arrays by name, where) -> value of the loss."""
+    name, options = VARIANTS[variant]
+    options = dict(options)
+    if variant in RANDOM:
+        options["key"] = jax.random.key(3)
+    function, inputs = losses.LOSSES[name]
+
+    def evaluate(floats, labels, where):
+        arrays = jax.tree.map(jnp.asarray, floats | {"labels": labels})
+        return function(*[arrays[array] for array in inputs], where=where, **options)
+
+    return evaluate
+
+
+@functools.cache
+def compiled(variant):
+    return jax.jit(jax.value_and_grad(function_of(variant)))
+
+
+def split(variant, arrays):
+    inputs = losses.LOSSES[VARIANTS[variant][0]].inputs
+    return {name: arrays[name] for name in inputs if name != "labels"}, arrays["labels"]
+
+
+def run(variant, arrays, where=None):
+    where = np.ones(len(arrays["labels"]), bool) if where is None else where
+    value, gradients = compiled(variant)(*split(variant, arrays), where)
+    return np.asarray(value), {name: np.asarray(g) for name, g in gradients.items()}
+
+
+def rows_of(arrays, index):
+    return {name: a if name == "class_weights" else a[index] for name, a in arrays.items()}
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in RANDOM | ORDERED])
+def test_the_order_of_the_batch_does_not_matter(variant):
+    if "num_queries" in VARIANTS[variant][1]:
+        order = np.array([4, 2, 0, 1, 3, 7, 5, 6])  # queries stay among the first
+    else:
+        order = np.random.default_rng(1).permutation(BATCH)
+    arrays = arrays_of()
+    value, gradients = run(variant, arrays)
+    permuted, permuted_gradients = run(variant, rows_of(arrays, order))
+    np.testing.assert_allclose(permuted, value, rtol=2e-5)
+    for name, gradient in rows_of(gradients, order).items():
+        np.testing.assert_allclose(permuted_gradients[name], gradient, rtol=1e-3, atol=1e-5)
+
+
+@every_variant
+def test_what_stands_in_a_masked_row_does_not_matter(variant):
+    where = np.arange(BATCH) != 2
+    arrays = arrays_of()
+    value, gradients = run(variant, arrays, where)
+    spoilt = {name: a.copy() for name, a in arrays.items()}
+    for name, array in spoilt.items():
+        if name != "class_weights":
+            array[2] = 1 if name == "labels" else np.nan
+    spoilt_value, spoilt_gradients = run(variant, spoilt, where)
+    assert value > 0
+    assert spoilt_value == value
+    for name, gradient in spoilt_gradients.items():
+        np.testing.assert_array_equal(gradient, gradients[name])
+        if name != "class_weights":
+            assert not gradient[2].any()
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in RANDOM | ORDERED])
+def test_a_masked_row_is_a_row_that_is_not_there(variant):
+    arrays, last = arrays_of(), BATCH - 1
+    value, _ = run(variant, arrays, np.arange(BATCH) != last)
+    without = rows_of(arrays, slice(0, last))
+    expected = jax.jit(function_of(variant))(*split(variant, without), np.ones(last, bool))
+    np.testing.assert_allclose(value, expected, rtol=2e-5)
+
+
+@every_variant
+def test_only_the_student_learns(variant):
+    _, gradients = run(variant, arrays_of())
+    for name, gradient in gradients.items():
+        assert gradient.any() != name.startswith("teacher"), name
+
+
+@pytest.mark.parametrize("variant", ZERO_AT_TEACHER)
+def test_a_student_like_its_teacher_is_at_the_minimum(variant):
+    arrays = arrays_of()
+    for name in list(arrays):
+        if name.startswith("teacher"):
+            arrays[name] = arrays[name.removeprefix("teacher_")]
+    value, gradients = run(variant, arrays)
+    np.testing.assert_allclose(value, 0, atol=1e-6)
+    for gradient in gradients.values():
+        np.testing.assert_allclose(gradient, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@every_loss
+def test_half_precision_gives_float32(variant, dtype):
+    floats, labels = split(variant, arrays_of())
+    halves = {name: jnp.asarray(a, dtype) for name, a in floats.items()}
+    value = jax.jit(function_of(variant))(halves, labels, np.ones(BATCH, bool))
+    assert value.dtype == jnp.float32
+    exact = {name: np.asarray(a, np.float32) for name, a in halves.items()}
+    np.testing.assert_allclose(value, run(variant, exact | {"labels": labels})[0], rtol=1e-5)
+
+
+DEGENERATE = {
+    "duplicates": lambda name, a: np.broadcast_to(a[:1], a.shape),
+    "two duplicates": lambda name, a: np.concatenate([a[:1], a[:1], a[2:]]),
+    "zeros": lambda name, a: np.zeros_like(a),
+    "one class": lambda name, a: np.ones_like(a) if name == "labels" else a,
+    "all classes differ": lambda name, a: (
+        np.arange(BATCH, dtype=a.dtype) if name == "labels" else a
+    ),
+    "huge": lambda name, a: a if name == "labels" else 1e4 * a,
+    "tiny": lambda name, a: a if name == "labels" else 1e-18 * a,
+}
+
+
+@pytest.mark.parametrize("kind", DEGENERATE)
+@every_variant
+def test_degenerate_batches_stay_finite(variant, kind):
+    arrays = {
+        name: a
+        if name == "class_weights" or (name == "labels" and "dup" in kind)
+        else np.ascontiguousarray(DEGENERATE[kind](name, a))
+        for name, a in arrays_of().items()
+    }
+    value, gradients = run(variant, arrays)
+    assert np.isfinite(value)
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+
+
+@every_variant
+def test_nothing_valid_gives_zero(variant):
+    value, gradients = run(variant, arrays_of(), np.zeros(BATCH, bool))
+    assert value == 0
+    assert not any(gradient.any() for gradient in gradients.values())
+
+
+@every_variant
+def test_one_valid_row_stays_finite(variant):
+    value, gradients = run(variant, arrays_of(), np.arange(BATCH) == 3)
+    assert np.isfinite(value)
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+
+
+@every_loss
+def test_a_batch_of_one_stays_finite(variant):
+    value, gradients = run(variant, arrays_of(batch=1))
+    assert np.isfinite(value)
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+
+
+@every_loss
+def test_vmap(variant):
+    batches = [arrays_of(seed=seed) for seed in (0, 1)]
+    stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+    where = np.ones((2, BATCH), bool)
+    values = jax.jit(jax.vmap(function_of(variant)))(*split(variant, stacked), where)
+    np.testing.assert_allclose(values, [run(variant, batch)[0] for batch in batches], rtol=2e-5)
+
+
+@every_loss
+def test_four_devices_give_the_value_of_one(variant):
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    arrays = arrays_of()
+    sharded = {
+        name: jax.device_put(
+            a, NamedSharding(mesh, PartitionSpec(*([] if name == "class_weights" else ["data"])))
+        )
+        for name, a in arrays.items()
+    }
+    value, gradients = run(variant, arrays)
+    spread, spread_gradients = compiled(variant)(*split(variant, sharded), np.ones(BATCH, bool))
+    np.testing.assert_allclose(spread, value, rtol=2e-5)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(spread_gradients[name], gradient, rtol=1e-3, atol=1e-5)
