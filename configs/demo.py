@@ -6,8 +6,9 @@ Teacher, the student alone, and the student with DarkRank: about 5 minutes on 2 
 README.md has the results of three seeds.
 """
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 SUPCON = {"weight": 1.0, "temperature": 0.1}
 # Hard transfer over whole lists: experiments/omniglot compares it with the paper's list of 4.
