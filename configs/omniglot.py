@@ -12,7 +12,14 @@ from configs import default
 
 SUPCON = {"weight": 1.0, "temperature": 0.1}
 # Whole lists: see experiments/omniglot for why not the paper's four nearest.
-DARKRANK = {"weight": 0.04, "alpha": 3.0, "beta": 3.0}
+DARKRANK = {
+    "weight": 0.04,
+    "alpha": 3.0,
+    "beta": 2.0,
+    "list_size": None,
+    "method": "sampled",
+    "num_samples": 2,
+}
 
 
 def get_config() -> ConfigDict:
@@ -20,7 +27,7 @@ def get_config() -> ConfigDict:
     student.model.update({"name": "resnet10", "width": 6})
     student.steps = 600
     student.learning_rate = 4e-3
-    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_hard": DARKRANK})
+    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": DARKRANK})
     student.baseline = ConfigDict({"supcon": SUPCON})
     student.teacher = teacher()
     return student.lock()

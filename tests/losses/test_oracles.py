@@ -1,0 +1,149 @@
+"""Losses without golden values against loops, and cross-batch memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from darkrank_jax import losses
+from darkrank_jax.losses import memory, miners
+from tests.references import losses as reference
+
+RNG = np.random.default_rng(7)
+X, TEACHER = RNG.normal(size=(2, 10, 4))
+LABELS = np.array([0, 1, 1, 2, 0, 1, 3, 2, 0, 1])
+WEIGHTS = RNG.normal(size=(4, 5))
+CASES = {
+    "lmnn": (
+        lambda x: losses.lmnn_loss(x, LABELS, margin=1.5, push_weight=0.3),
+        lambda: reference.lmnn(X, LABELS, 1.5, 0.3),
+    ),
+    "n_pairs": (
+        lambda x: losses.n_pairs_loss(x, LABELS, l2_weight=0.2),
+        lambda: reference.n_pairs(X, LABELS, 0.2),
+    ),
+    "smooth_ap": (
+        lambda x: losses.smooth_ap_loss(x, LABELS, temperature=0.05),
+        lambda: reference.smooth_ap(X, LABELS, 0.05),
+    ),
+    "semi_hard": (
+        lambda x: losses.triplet_loss(x, LABELS, margin=0.4, mining="semi_hard"),
+        lambda: reference.semi_hard_triplet(X, LABELS, 0.4),
+    ),
+    "mined": (
+        lambda x: losses.multi_similarity_loss(
+            x, LABELS, alpha=3.0, beta=9.0, base=0.4, epsilon=0.05
+        ),
+        lambda: reference.mined_multi_similarity(X, LABELS, 3.0, 9.0, 0.4, 0.05),
+    ),
+    "softmax": (
+        lambda x: losses.softmax_loss(x, LABELS, WEIGHTS),
+        lambda: reference.softmax(X, LABELS, WEIGHTS),
+    ),
+    "similarity_match": (
+        lambda x: losses.similarity_match_loss(x, TEACHER),
+        lambda: reference.similarity_match(X, TEACHER),
+    ),
+    "gaussian": (
+        lambda x: losses.correlation_congruence_loss(x, TEACHER, kernel="gaussian", gamma=0.7),
+        lambda: reference.gaussian_congruence(X, TEACHER, 0.7),
+    ),
+    "embedding_match": (
+        lambda x: losses.embedding_match_loss(x, TEACHER),
+        lambda: np.mean([((s - t) ** 2).sum() for s, t in zip(X, TEACHER, strict=True)]),
+    ),
+    "fitnet": (
+        lambda x: losses.fitnet_loss(x.reshape(10, 2, 2), TEACHER.reshape(10, 2, 2)),
+        lambda: np.mean((X - TEACHER) ** 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_value_is_that_of_the_loops(x64, monkeypatch, case):
+    for name in ("LABELS", "TEACHER", "WEIGHTS"):
+        monkeypatch.setitem(globals(), name, jnp.asarray(globals()[name]))
+    loss, expected = CASES[case]
+    value = jax.jit(loss)(jnp.asarray(X))
+    monkeypatch.undo()
+    np.testing.assert_allclose(value, expected(), rtol=1e-9)
+
+
+def test_distance_weighted_negatives_follow_the_inverse_density():
+    lengths = jnp.array([[0.0, 0.3, 0.7, 1.0, 1.3, 1.9]])
+    positives = jnp.array([[False, True, False, False, False, False]])
+    negatives = jnp.array([[False, False, True, True, True, True]])
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drawn = jax.vmap(
+        lambda key: miners.distance_weighted_triplets(
+            lengths, positives, negatives, dim=4, key=key
+        ).negative[0, 1]
+    )(keys)
+    d = np.array([0.7, 1.0, 1.3])
+    expected = 1 / (d**2 * (1 - d**2 / 4) ** 0.5)
+    counts = np.bincount(drawn, minlength=6)[2:5]
+    assert counts.sum() == len(keys)  # 1.9 is too far
+    np.testing.assert_allclose(counts / len(keys), expected / expected.sum(), atol=0.03)
+
+
+def test_the_memory_stands_in_for_a_larger_batch(x64):
+    x, labels, teacher = jnp.asarray(X), jnp.asarray(LABELS), jnp.asarray(TEACHER)
+    rows = {"embeddings": x, "labels": labels, "teacher_embeddings": teacher}
+    old, new = ({name: a[part] for name, a in rows.items()} for part in (slice(4, 10), slice(4)))
+    state = memory.push(memory.create(new, size=8), old)
+    joined, where = memory.join(state, new)
+    options = {"where": where, "num_anchors": 4}
+    expected = losses.supcon_loss(x, labels, num_anchors=4)
+    found = losses.supcon_loss(joined["embeddings"], joined["labels"], **options)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found = losses.darkrank_soft_loss(
+        joined["embeddings"], joined["teacher_embeddings"], where=where, num_queries=4
+    )
+    np.testing.assert_allclose(found, losses.darkrank_soft_loss(x, teacher, num_queries=4))
+
+
+def test_the_memory_passes_no_gradient_and_forgets_the_oldest():
+    def stored(x):
+        state = memory.create({"embeddings": x}, size=3)
+        for batch in (x, 2 * x):
+            state = memory.push(state, {"embeddings": batch}, where=jnp.array([True, False]))
+        return state
+
+    x = jnp.array([[1.0], [2.0]])
+    state = stored(x)
+    np.testing.assert_array_equal(state.rows["embeddings"], [[4.0], [2.0], [2.0]])
+    np.testing.assert_array_equal(state.valid, [False, False, True])
+    assert not jax.grad(lambda x: stored(x).rows["embeddings"].sum())(x).any()
+    with pytest.raises(ValueError, match="expected at most the memory's size 3"):
+        memory.push(state, {"embeddings": jnp.ones([4, 1])})
+    with pytest.raises(ValueError, match=r"rows: got \['labels'\], expected \['embeddings'\]"):
+        memory.push(state, {"labels": jnp.ones([2, 1])})
+
+
+def test_combine_weights_by_number_and_by_schedule():
+    arrays = {
+        "embeddings": jnp.asarray(X, jnp.float32),
+        "labels": jnp.asarray(LABELS),
+        "teacher_embeddings": jnp.asarray(TEACHER, jnp.float32),
+    }
+    loss = losses.combine(
+        {
+            "triplet": {"weight": 2.0, "margin": 0.3, "mining": "distance_weighted"},
+            "rkd_distance": {"weight": lambda step: 0.1 * step},
+        }
+    )
+    total, values = jax.jit(loss)(arrays, step=4, key=jax.random.key(0))
+    np.testing.assert_allclose(
+        total, 2 * values["triplet"] + 0.4 * values["rkd_distance"], rtol=1e-6
+    )
+    expected = losses.rkd_distance_loss(arrays["embeddings"], arrays["teacher_embeddings"])
+    np.testing.assert_allclose(values["rkd_distance"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [({"tripelt": {"weight": 1.0}}, "tripelt"), ({"triplet": {"margin": 0.1}}, "weight")],
+)
+def test_combine_refuses_what_it_does_not_know(config, line):
+    with pytest.raises(ValueError, match=line):
+        losses.combine(config)

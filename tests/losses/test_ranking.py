@@ -1,0 +1,244 @@
+"""Plackett-Luce losses and DarkRank against enumeration, and where enumeration cannot go."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from darkrank_jax import losses
+from darkrank_jax.losses import checks, reductions
+from tests.references import losses as reference
+
+RNG = np.random.default_rng(11)
+STUDENT, TEACHER = RNG.normal(size=(2, 3, 5)) * 2
+
+
+def embeddings_of(batch=9):
+    rng = np.random.default_rng(5)
+    return jnp.asarray(rng.normal(size=(batch, 4))), jnp.asarray(rng.normal(size=(batch, 6)))
+
+
+def test_listmle_is_the_probability_of_the_order(x64):
+    expected = np.mean(
+        [
+            -reference.log_probability(s, np.argsort(-t))
+            for s, t in zip(STUDENT, TEACHER, strict=True)
+        ]
+    )
+    value = losses.listmle_loss(jnp.asarray(STUDENT), jnp.asarray(TEACHER))
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+def test_listmle_cut_and_weighted(x64):
+    weights = np.array([1.0, 0.7, 0.2, 5.0, 5.0])
+    value = losses.listmle_loss(
+        jnp.asarray(STUDENT[0]), jnp.asarray(TEACHER[0]), top_k=3,
+        position_weights=jnp.asarray(weights),
+    )  # fmt: skip
+    ranked = STUDENT[0][np.argsort(-TEACHER[0])]
+    terms = [np.logaddexp.reduce(ranked[k:]) - ranked[k] for k in range(3)]
+    np.testing.assert_allclose(value, weights[:3] @ terms, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_exact_is_the_sum_over_permutations(x64, size):
+    student, teacher = np.random.default_rng(size).normal(size=(2, size)) * 3
+    value = losses.permutation_kl_loss(jnp.asarray(student), jnp.asarray(teacher))
+    np.testing.assert_allclose(
+        value, reference.permutation_kl(student, teacher), rtol=1e-10, atol=1e-15
+    )
+
+
+def test_exact_cut_and_weighted(x64):
+    weights = np.array([1.0, 0.7, 0.2, 3.0, 0.5])
+    value = losses.permutation_kl_loss(
+        jnp.asarray(STUDENT[0]), jnp.asarray(TEACHER[0]), top_k=4,
+        position_weights=jnp.asarray(weights),
+    )  # fmt: skip
+    weights[4] = 0
+    expected = reference.weighted_permutation_kl(STUDENT[0], TEACHER[0], weights)
+    np.testing.assert_allclose(value, expected, rtol=1e-10)
+
+
+def test_top_one_is_the_first_choice_and_a_lower_bound(x64):
+    args = jnp.asarray(STUDENT), jnp.asarray(TEACHER)
+    first = losses.permutation_kl_loss(*args, method="top_one")
+    np.testing.assert_allclose(first, losses.permutation_kl_loss(*args, top_k=1), rtol=1e-12)
+    assert 0 < first < losses.permutation_kl_loss(*args)
+
+
+@pytest.mark.parametrize("method", ["exact", "sampled", "top_one"])
+def test_cross_entropy_adds_what_the_student_cannot_change(x64, method):
+    def loss(student, cross_entropy):
+        return losses.permutation_kl_loss(
+            student, jnp.asarray(TEACHER), method=method, cross_entropy=cross_entropy,
+            key=jax.random.key(0), position_weights=jnp.array([1.0, 2.0, 1.0, 0.5, 1.0]),
+        )  # fmt: skip
+
+    cross, cross_gradient = jax.value_and_grad(loss)(jnp.asarray(STUDENT), True)
+    kl, gradient = jax.value_and_grad(loss)(jnp.asarray(STUDENT), False)
+    assert cross > kl + 0.1
+    np.testing.assert_allclose(cross_gradient, gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["exact", "sampled", "top_one", "listmle"])
+def test_absent_items_are_items_that_are_not_there(x64, method):
+    def loss(student, teacher, where=None):
+        if method == "listmle":
+            return losses.listmle_loss(student, teacher, where=where)
+        return losses.permutation_kl_loss(
+            student, teacher, method=method, where=where, num_samples=20_000, key=jax.random.key(1)
+        )
+
+    student, teacher = (jnp.asarray(x[0]).at[1].set(1e6) for x in (STUDENT, TEACHER))
+    kept = jnp.array([0, 2, 3, 4])
+    value = loss(student, teacher, jnp.arange(5) != 1)
+    tolerance = 0.05 if method == "sampled" else 1e-10
+    np.testing.assert_allclose(value, loss(student[kept], teacher[kept]), rtol=tolerance)
+
+
+def test_sampled_is_unbiased_in_value_and_gradient():
+    student, teacher = (jnp.asarray(x[0], jnp.float32) for x in (STUDENT, TEACHER))
+
+    def sampled(student, key):
+        return losses.permutation_kl_loss(
+            student, teacher, method="sampled", num_samples=1, key=key
+        )
+
+    keys = jax.random.split(jax.random.key(2), 4096)
+    found = jax.jit(jax.vmap(jax.value_and_grad(sampled), (None, 0)))(student, keys)
+    exact = jax.value_and_grad(losses.permutation_kl_loss)(student, teacher)
+    for samples, expected in zip(found, exact, strict=True):
+        error = np.std(samples, axis=0) / np.sqrt(len(keys))
+        assert (np.abs(np.mean(samples, axis=0) - expected) < 4 * error + 1e-6).all()
+        assert (error > 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.1, 50), st.floats(1, 1e3), st.integers(1, 4))
+def test_no_scale_of_scores_breaks_the_exact_loss(seed, alpha, length, beta):
+    rng = np.random.default_rng(seed)
+    distances = rng.uniform(0, length, size=(2, 6)) * rng.choice([1e-3, 1], size=(2, 6))
+    student, teacher = (jnp.asarray(-alpha * d**beta, jnp.float32) for d in distances)
+    value, gradient = EXACT(student, teacher)
+    assert np.isfinite(value)
+    assert value >= -1e-4
+    assert np.isfinite(gradient).all()
+    # A choice moves no more than one item's worth of probability; there are six.
+    assert np.abs(gradient).max() <= 6 + 1e-3
+
+
+EXACT = jax.jit(jax.value_and_grad(losses.permutation_kl_loss))
+
+
+def test_ties_far_below_the_best_keep_their_probability():
+    teacher = jnp.array([0.0, -1e9, -1e9, -1e9])
+    student = jnp.array([0.0, -1e9, -2e9, -1e9])
+    value, gradient = EXACT(student, teacher)
+    # After the first, three ties: the one the student puts last is drawn first, second or third,
+    # each one third; it costs 1e9 where others remain.
+    np.testing.assert_allclose(value, 1e9 * 2 / 3, rtol=1e-5)
+    np.testing.assert_allclose(gradient.sum(), 0, atol=1e-5)
+
+
+def test_the_tail_of_the_teacher_is_not_lost(x64):
+    teacher, student = jnp.array([0.0, -80.0]), jnp.array([0.0, -700.0])
+    value = losses.permutation_kl_loss(student, teacher)
+    np.testing.assert_allclose(value, np.exp(-80.0) * 620, rtol=2e-3)
+
+
+@pytest.mark.parametrize("calibration", ["none", "mean"])
+@pytest.mark.parametrize(
+    ("selection", "ranks"), [("nearest", [0, 1, 2]), ("stratified", [1, 4, 6])]
+)
+def test_darkrank_lists_and_scores(x64, selection, ranks, calibration):
+    student, teacher = embeddings_of()
+    options = {
+        "alpha": 1.7, "beta": 2.5, "list_size": 3, "list_selection": selection,
+        "calibration": calibration,
+    }  # fmt: skip
+    lists = reference.ranked_lists(
+        np.asarray(student), np.asarray(teacher), alpha=1.7, beta=2.5, ranks=ranks,
+        mean_scaled=calibration == "mean",
+    )  # fmt: skip
+    soft = np.mean([reference.permutation_kl(s, t) for s, t in lists])
+    hard = np.mean([-reference.log_probability(s, range(3)) for s, _ in lists])
+    np.testing.assert_allclose(
+        losses.darkrank_soft_loss(student, teacher, **options), soft, rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        losses.darkrank_hard_loss(student, teacher, **options), hard, rtol=1e-9
+    )
+
+
+def test_strata_are_drawn_at_random_with_a_key():
+    student, teacher = embeddings_of()
+    values = {
+        float(
+            losses.darkrank_hard_loss(
+                student, teacher, list_size=3, list_selection="stratified", key=jax.random.key(i)
+            )
+        )
+        for i in range(3)
+    }
+    assert len(values) == 3
+
+
+def test_a_duplicate_never_lets_the_query_into_its_own_list(x64):
+    teacher = jnp.array([[0.0], [0.0], [5.0]])
+    student = jnp.array([[0.0], [2.0], [5.0]])
+    value = losses.darkrank_hard_loss(student, teacher, alpha=1.0, beta=1.0, list_size=1)
+    np.testing.assert_allclose(value, 0, atol=1e-12)  # a list of one has one order
+    gradient = jax.grad(
+        lambda s: losses.darkrank_soft_loss(s, teacher, alpha=1.0, beta=1.0, list_size=2)
+    )(student)
+    assert np.abs(gradient).min() > 0  # the query learns as well
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (
+            lambda s, t: losses.permutation_kl_loss(jnp.ones([32, 20]), jnp.ones([32, 20])),
+            r"student_scores: got lists of 20, expected at most 16 .* 2 GiB",
+        ),
+        (
+            lambda s, t: losses.darkrank_soft_loss(s, t[:-1]),
+            r"teacher_embeddings: got shape \[8, 6\], expected \[batch, teacher_dim\] with batch=9",
+        ),
+        (
+            lambda s, t: losses.darkrank_soft_loss(s, t, method="fast"),
+            "method: got 'fast', expected one of 'exact', 'sampled', 'top_one'",
+        ),
+        (
+            lambda s, t: losses.darkrank_soft_loss(s, t, method="sampled"),
+            'key: got None, expected a value since method is "sampled"',
+        ),
+        (lambda s, t: losses.darkrank_hard_loss(s, t, num_queries=10), "num_queries: got 10"),
+        (lambda s, t: losses.darkrank_hard_loss(s, t, list_size=0), "list_size: got 0"),
+        (
+            lambda s, t: losses.triplet_loss(s, jnp.ones(9)),
+            "labels: got an array of float32, expected integer type",
+        ),
+        (
+            lambda s, t: checks.check_arrays(embeddings=([[1.0]], "float", "batch dim")),
+            "embeddings: got list, expected an array of float type",
+        ),
+        (lambda s, t: losses.rkd_angle_loss(s[0], t), r"student_embeddings: got shape \[4\]"),
+        (
+            lambda s, t: reductions.apply_reduction("mean", s, s > 0),
+            r"reduce_fn: got 'mean', expected a function of \(values, where=\)",
+        ),
+        (
+            lambda s, t: losses.attention_transfer_loss([s, s], [t]),
+            "teacher_maps: got 1 maps, expected 2",
+        ),
+        (lambda s, t: losses.embedding_match_loss(s, t), "with batch=9, dim=4"),
+    ],
+)
+def test_wrong_input_is_named_before_tracing_ends(call, line):
+    student, teacher = embeddings_of()
+    with pytest.raises((ValueError, TypeError), match=line):
+        jax.eval_shape(lambda: call(student, teacher))
