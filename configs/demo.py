@@ -2,8 +2,8 @@
 
     make demo
 
-Teacher, the student alone, and the student with DarkRank: about 5 minutes on 2 CPU cores.
-README.md has the results of three seeds.
+Teacher, the student alone, and the student with DarkRank.
+It should end within 8 minutes on 2 CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -265,7 +265,7 @@ def _levels(size: int) -> list[tuple[np.ndarray, np.ndarray]]:
         below = subsets[count == k - 1]
         item = np.nonzero(~member[below])[1].reshape(len(below), -1)
         parents = place[below[:, None] | (1 << item)] * size + item
-        levels.append((member[count == k][:, :, None], parents))
+        levels.append((member[count == k][:, :, None], parents.astype(np.int32)))
     return levels
 
 
