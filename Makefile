@@ -9,13 +9,13 @@ demo: .venv/installed
 	$(BIN)/python -m darkrank_jax.main --config configs/demo.py
 
 test: .venv/installed-dev
-	$(BIN)/pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow"
 
 test-all: .venv/installed-dev
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 coverage: .venv/installed-dev
-	$(BIN)/pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The one table of losses by name, and their weighted sum."""
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -121,7 +122,10 @@ def combine(
     """
     for name, arguments in losses.items():
         if name not in LOSSES:
-            raise ValueError(f"losses: unknown name {name!r}; valid: {', '.join(LOSSES)}")
+            near = difflib.get_close_matches(name, LOSSES, 1, 0.0)[0]
+            raise ValueError(
+                f"losses: unknown name {name!r}, nearest {near!r}; valid: {', '.join(LOSSES)}"
+            )
         if "weight" not in arguments:
             raise ValueError(
                 f"losses: {name} has no weight; give a number or a function of the step"

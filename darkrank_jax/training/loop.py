@@ -159,8 +159,8 @@ def _progress(run: Run, name: str, step: int) -> Iterator[Callable[[int, float, 
             if not told and not first and minutes > 1.5 * run.expected_minutes > 0:
                 told = True
                 bar.write(
-                    f"This machine is slow: {name} takes about {minutes:.0f} minutes instead of "
-                    f"{run.expected_minutes:.0f}, and the rest of the run in proportion."
+                    f"This machine is slow: {name} takes about {minutes:.1f} minutes instead of "
+                    f"{run.expected_minutes:.1f}, and the rest of the run in proportion."
                 )
 
         yield report

@@ -34,8 +34,17 @@ ZERO_AT_TEACHER = [
     if any(array.startswith("teacher") for array in losses.LOSSES[loss].inputs)
     and loss not in ("darkrank_hard", "relaxed_contrastive")
 ]
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
-every_loss = pytest.mark.parametrize("variant", list(losses.LOSSES))
+
+
+def over(variants):
+    """Tests of one variant go to one worker, which compiles it once."""
+    marked = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in variants]
+    return pytest.mark.parametrize("variant", marked)
+
+
+every_variant = over(VARIANTS)
+every_loss = over(losses.LOSSES)
+in_any_order = over([name for name in VARIANTS if name not in RANDOM | ORDERED])
 
 
 def arrays_of(batch=BATCH, seed=0):
@@ -92,7 +101,7 @@ def rows_of(arrays, index):
     return {name: a if name == "class_weights" else a[index] for name, a in arrays.items()}
 
 
-@pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in RANDOM | ORDERED])
+@in_any_order
 def test_the_order_of_the_batch_does_not_matter(variant):
     if "num_queries" in VARIANTS[variant][1]:
         order = np.array([4, 2, 0, 1, 3, 7, 5, 6])  # queries stay among the first
@@ -124,7 +133,7 @@ def test_what_stands_in_a_masked_row_does_not_matter(variant):
             assert not gradient[2].any()
 
 
-@pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in RANDOM | ORDERED])
+@in_any_order
 def test_a_masked_row_is_a_row_that_is_not_there(variant):
     arrays, last = arrays_of(), BATCH - 1
     value, _ = run(variant, arrays, np.arange(BATCH) != last)
@@ -140,7 +149,7 @@ def test_only_the_student_learns(variant):
         assert gradient.any() != name.startswith("teacher"), name
 
 
-@pytest.mark.parametrize("variant", ZERO_AT_TEACHER)
+@over(ZERO_AT_TEACHER)
 def test_a_student_like_its_teacher_is_at_the_minimum(variant):
     arrays = arrays_of()
     for name in list(arrays):

@@ -142,7 +142,7 @@ def test_combine_weights_by_number_and_by_schedule():
 
 @pytest.mark.parametrize(
     ("config", "line"),
-    [({"tripelt": {"weight": 1.0}}, "tripelt"), ({"triplet": {"margin": 0.1}}, "weight")],
+    [({"tripelt": {"weight": 1.0}}, "nearest 'triplet'"), ({"triplet": {"margin": 0.1}}, "weight")],
 )
 def test_combine_refuses_what_it_does_not_know(config, line):
     with pytest.raises(ValueError, match=line):
