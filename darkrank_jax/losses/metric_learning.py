@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_range
-from darkrank_jax.losses.masks import labelled_pairs, triplet_mask
+from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.miners import multi_similarity_pairs
 from darkrank_jax.losses.pairwise import cosines, distances, inner_products, normalize
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
@@ -83,7 +83,7 @@ def margin_loss(
       normalize_embeddings: L2-normalise first.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces two values for each triplet, see `reductions`.
+      reduce_fn: reduces one value for each pair, weighted by its triplets, see `reductions`.
 
     Returns:
       Scalar, not negative.
@@ -101,11 +101,15 @@ def margin_loss(
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     lengths = _distances(embeddings, num_anchors, normalize_embeddings)
-    valid = triplet_mask(positives, negatives)
-    pull = jax.nn.relu(lengths - beta + margin)[:, :, None]
-    push = jax.nn.relu(beta - lengths + margin)[:, None, :]
-    values = jnp.stack([jnp.broadcast_to(side, valid.shape) for side in (pull, push)])
-    return apply_reduction(reduce_fn, values, jnp.stack([valid, valid]))
+    values = jnp.stack([jax.nn.relu(lengths - beta + margin), jax.nn.relu(beta - lengths + margin)])
+    # A pair stands in as many triplets as its anchor has partners on the other side.
+    times = jnp.stack(
+        [
+            positives * negatives.sum(1, keepdims=True),
+            negatives * positives.sum(1, keepdims=True),
+        ]
+    )
+    return apply_reduction(reduce_fn, values, times.astype(values.dtype))
 
 
 def multi_similarity_loss(

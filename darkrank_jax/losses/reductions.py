@@ -17,7 +17,7 @@ def mean(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
 
     Args:
       values: the terms of a loss, any shape.
-      where: which of them count, of the same shape; None: all.
+      where: which of them count, or the weight of each, of the same shape; None: all.
 
     Returns:
       A scalar; 0 when none counts.
@@ -25,10 +25,13 @@ def mean(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
     Example:
       >>> print(mean(jnp.array([1.0, 0.0, 5.0]), where=jnp.array([True, True, False])))
       0.5
+      >>> print(mean(jnp.array([1.0, 0.0, 5.0]), where=jnp.array([3.0, 1.0, 0.0])))
+      0.75
     """
     where = _all_of(values) if where is None else where
     # At least one: nothing over one is 0 with zero gradient, nothing over nothing is NaN.
-    return total(values, where=where) / jnp.maximum(where.sum(), 1).astype(values.dtype)
+    count = jnp.maximum(where.sum(), 1).astype(values.dtype)
+    return total(values, where=where) / count
 
 
 def mean_nonzero(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
@@ -36,7 +39,7 @@ def mean_nonzero(values: jax.Array, *, where: jax.Array | None = None) -> jax.Ar
 
     Args:
       values: the terms of a loss, any shape, not negative.
-      where: which of them count, of the same shape; None: all.
+      where: which of them count, or the weight of each, of the same shape; None: all.
 
     Returns:
       A scalar; 0 when none counts.
@@ -46,7 +49,7 @@ def mean_nonzero(values: jax.Array, *, where: jax.Array | None = None) -> jax.Ar
       3.0
     """
     where = _all_of(values) if where is None else where
-    return mean(values, where=where & (values > 0))
+    return mean(values, where=jnp.where(values > 0, where, jnp.zeros_like(where)))
 
 
 def total(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
@@ -54,7 +57,7 @@ def total(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
 
     Args:
       values: the terms of a loss, any shape.
-      where: which of them count, of the same shape; None: all.
+      where: which of them count, or the weight of each, of the same shape; None: all.
 
     Returns:
       A scalar; 0 when none counts.
@@ -63,7 +66,8 @@ def total(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
       >>> print(total(jnp.array([1.0, 0.0, 5.0])))
       6.0
     """
-    return jnp.where(_all_of(values) if where is None else where, values, 0).sum()
+    where = _all_of(values) if where is None else where
+    return (jnp.where(where > 0, values, 0) * where.astype(values.dtype)).sum()
 
 
 def apply_reduction(reduce_fn: Any, values: jax.Array, where: jax.Array) -> jax.Array:
