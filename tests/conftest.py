@@ -1,7 +1,18 @@
 """Settings of the whole test run; they must stand before JAX starts its first device."""
 
+import os
+
 import jax
 import pytest
+
+# Most of the time of the tests is compilation, and their arrays are tiny: compile fast, not well.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+    ]
+)
 
 # Four simulated devices: every test of training runs on a real mesh, also on a laptop.
 jax.config.update("jax_num_cpu_devices", 4)
