@@ -45,6 +45,9 @@ def get_config() -> ConfigDict:
 
     # Empty, or a whole config like this one: the network that this one learns from.
     config.teacher = ConfigDict()
+    # Compute what the teacher says of all batches once, keep it beside the teacher, and read it in
+    # each step. Worth it where several students share teacher, data and seed.
+    config.store_teacher = False
     # For a teacher: workdir of its finished run. Empty: train it first, under WORKDIR/teacher.
     config.checkpoint = ""
     # Losses of the same network trained alone, under WORKDIR/baseline, to compare with.

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,9 +21,17 @@ from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.interruption import Interrupted, catch_signals
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.metrics_log import open_log
-from darkrank_jax.training.network import Network, build, compile_step, embed, load_network
+from darkrank_jax.training.network import (
+    Network,
+    build,
+    compile_step,
+    embed,
+    load_network,
+    wanted_arrays,
+)
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
+from darkrank_jax.training.teacher_store import Store, open_store, with_teacher
 
 
 def fit(
@@ -57,6 +66,7 @@ def fit(
     train_step = compile_step(run, model, optimizer, teacher)
     teacher_variables = teacher.variables if teacher else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
+    store = _store(run, train, teacher, mesh) if teacher and run.store_teacher else {}
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
         state, seconds = _begin(manager, initial_state, mesh)
@@ -65,7 +75,8 @@ def fit(
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
         pending, since = [], time.perf_counter()
-        for batch in stack.enter_context(_stream(run, train, step)):
+        stream = stack.enter_context(_stream(run, train, step))
+        for batch in with_teacher(stream, store, step):
             state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
             pending.append(metrics)
             step += 1
@@ -82,7 +93,7 @@ def fit(
             pending.clear()
             scores = None
             if validating:
-                network = Network(run, model, state.evaluated, step, seconds)
+                network = Network(run, model, state.evaluated, step, seconds, workdir)
                 scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:
@@ -123,6 +134,18 @@ def _stream(run: Run, train: Split, step: int) -> closing:
             num_threads=data.num_threads,
         )
     )
+
+
+def _store(run: Run, train: Split, teacher: Network, mesh: Mesh) -> Store:
+    """What the teacher says of the run's batches."""
+
+    def every_batch() -> Iterator[dict[str, Any]]:
+        with _stream(run, train, 0) as stream:
+            yield from stream
+
+    wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}
+    folder = teacher.workdir / "outputs"
+    return open_store(folder, run, train, teacher, wanted, every_batch, mesh)
 
 
 def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:

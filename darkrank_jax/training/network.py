@@ -33,6 +33,7 @@ class Network(NamedTuple):
       variables: as `TrainState.evaluated` gives them.
       step: the step of the checkpoint that the variables are of.
       seconds: of training, validation not counted.
+      workdir: where it was trained.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class Network(NamedTuple):
     variables: Any
     step: int
     seconds: float
+    workdir: Path
 
     def embed_step(self) -> Callable[..., Arrays]:
         """The network in evaluation mode, to be compiled: `embed(variables, images)`."""
@@ -114,7 +116,7 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
         state, seconds = checkpoints.restore(
             manager, step, like, replicated(mesh), evaluated_only=True
         )
-    return Network(run, model, state.evaluated, step, seconds)
+    return Network(run, model, state.evaluated, step, seconds, workdir)
 
 
 def embed_fn(network: Network, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:
@@ -151,6 +153,11 @@ def teach(network: Network, wanted: set[str]) -> Callable[[Any, jax.Array], Arra
     return arrays
 
 
+def wanted_arrays(run: Run) -> set[str]:
+    """The names of all arrays that a run's losses take."""
+    return {array for name in run.losses for array in LOSSES[name].inputs}
+
+
 def compile_step(
     run: Run,
     model: linen.Module,
@@ -158,7 +165,7 @@ def compile_step(
     teacher: Network | None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """The run's train step under jit; the state is donated, so use the returned one."""
-    wanted = {array for name in run.losses for array in LOSSES[name].inputs}
+    wanted = wanted_arrays(run)
     step = make_train_step(
         model,
         combine(resolve_weights(run)),
@@ -167,7 +174,7 @@ def compile_step(
         std=run.data.std,
         ema_decay=run.ema_decay,
         logits_fn=logits_of(run) if "logits" in wanted else None,
-        teach=teach(teacher, wanted) if teacher else None,
+        teach=teach(teacher, wanted) if teacher and not run.store_teacher else None,
     )
     return jax.jit(step, donate_argnums=0)
 

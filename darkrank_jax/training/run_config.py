@@ -38,6 +38,7 @@ class Run:
     data: Data
     losses: dict
     teacher: "Run | None"
+    store_teacher: bool
     checkpoint: str
     baseline: dict
     steps: int

@@ -67,12 +67,13 @@ def make_train_step(
       ema_decay: of the averaged parameters.
       logits_fn: class logits from the model's outputs and the class weights, where a loss needs
         them.
-      teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images,
-        where there is one.
+      teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images;
+        None where the batch brings them along, or there is no teacher.
 
     Returns:
       `train_step(state, batch, teacher_variables, key) -> (state, metrics)`; `batch` holds uint8
-      "images" and int32 "labels", the key is the run's and the step is folded in here.
+      "images", int32 "labels" and "teacher", the arrays of a store or none; the key is the run's
+      and the step is folded in here.
     """
 
     def loss_of(params: Any, state: TrainState, batch: Arrays, teacher: Arrays, key: PRNGKeyArray):
@@ -92,7 +93,7 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Arrays, teacher_variables: Any, key: PRNGKeyArray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        teacher = {} if teach is None else teach(teacher_variables, batch["images"])
+        teacher = teach(teacher_variables, batch["images"]) if teach else batch["teacher"]
         teacher = jax.lax.stop_gradient(teacher)
         (total, (values, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, state, batch, teacher, jax.random.fold_in(key, state.step)
