@@ -89,7 +89,6 @@ def test_other_names_of_the_same_network_are_told_by_the_file(name, rename, tmp_
     tensors["bn1.num_batches_tracked"] = np.asarray(3)
     path = tmp_path / "renamed.safetensors"
     save_file({rename(key): tensor for key, tensor in tensors.items()}, path)
-    assert "layer1" not in rename("layer1.0.conv1.weight") or rename("x") == "module.x"
     original = GOLDEN / f"{name}.safetensors"
     same(load_resnet(path), load_resnet(original))
     assert detect_resnet(path) == detect_resnet(original)
@@ -98,7 +97,7 @@ def test_other_names_of_the_same_network_are_told_by_the_file(name, rename, tmp_
 def test_of_several_networks_the_prefix_names_one(tensors, tmp_path):
     path = tmp_path / "several.safetensors"
     student = {f"student.{name}": tensor for name, tensor in tensors.items()}
-    teacher = {f"teacher.{name}": tensor + 1 for name, tensor in tensors.items()}
+    teacher = {f"teacher.{name}": np.asarray(tensor + 1) for name, tensor in tensors.items()}
     save_file({**student, **teacher, "loss.margin": np.ones(1)}, path)
     line = refusal(load_resnet, path)
     assert line.startswith(
