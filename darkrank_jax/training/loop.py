@@ -17,12 +17,21 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training import workdir as workdirs
+from darkrank_jax.training.imported import with_weights
 from darkrank_jax.training.interruption import Interrupted, catch_signals
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.metrics_log import open_log
-from darkrank_jax.training.network import Network, build, compile_step, embed, load_network
+from darkrank_jax.training.network import (
+    Embedder,
+    Network,
+    build,
+    compile_step,
+    embed,
+    load_network,
+)
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
+from darkrank_jax.training.stored_embeddings import with_stored
 
 
 def fit(
@@ -31,7 +40,7 @@ def fit(
     workdir: Path,
     mesh: Mesh,
     name: str,
-    teacher: Network | None,
+    teacher: Embedder | None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 
@@ -41,7 +50,7 @@ def fit(
       workdir: takes run.json, checkpoints, metrics.jsonl and TensorBoard's events.
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.
-      teacher: of the run, or None.
+      teacher: that the run's images are shown to; None where it has none, or stored embeddings.
 
     Returns:
       The network of the best checkpoint by validation.
@@ -59,13 +68,14 @@ def fit(
     key = put(jax.random.key(run.seed), replicated(mesh))
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
-        state, seconds = _begin(manager, initial_state, mesh)
+        state, seconds = _begin(manager, run, initial_state, mesh, sizes["channels"])
         step = int(state.step)
         write = stack.enter_context(open_log(workdir, step))
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
         pending, since = [], time.perf_counter()
-        for batch in stack.enter_context(_stream(run, train, step)):
+        stream = stack.enter_context(_stream(run, train, step))
+        for batch in with_stored(stream, run, train, step):
             state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
             pending.append(metrics)
             step += 1
@@ -82,7 +92,7 @@ def fit(
             pending.clear()
             scores = None
             if validating:
-                network = Network(run, model, state.evaluated, step, seconds)
+                network = Network(run, model, state.evaluated, step, seconds, workdir)
                 scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:
@@ -99,12 +109,17 @@ def fit(
 
 
 def _begin(
-    manager: ocp.CheckpointManager, initial_state: Callable[[], TrainState], mesh: Mesh
+    manager: ocp.CheckpointManager,
+    run: Run,
+    initial_state: Callable[[], TrainState],
+    mesh: Mesh,
+    channels: int,
 ) -> checkpoints.Restored:
     """The state of the newest checkpoint, or the first state."""
     step = manager.latest_step()
     if step is None:
-        return checkpoints.Restored(put(jax.jit(initial_state)(), replicated(mesh)), 0.0)
+        state = with_weights(run, jax.jit(initial_state)(), channels)
+        return checkpoints.Restored(put(state, replicated(mesh)), 0.0)
     return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
 
 

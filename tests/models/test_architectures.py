@@ -96,7 +96,7 @@ def test_parameters_and_shapes_are_those_published(name):
 
 
 # Those that take longest have their blocks in common with others.
-SLOW = {"efficientnet_b0", "inception_bn", "mobilenet_v3_small"}
+SLOW = {"efficientnet_b0", "inception_bn", "mobilenet_v3_large", "osnet_x0_25"}
 
 
 @pytest.mark.parametrize(
