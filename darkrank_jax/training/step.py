@@ -25,8 +25,8 @@ def normalize_images(
 
     Example:
       >>> images = jnp.array([[[[51, 255]]]], jnp.uint8)
-      >>> normalize_images(images, (0.2, 0.4), 0.5)
-      Array([[[[0. , 1.2]]]], dtype=float32)
+      >>> print(normalize_images(images, (0.1, 0.4), 0.5).round(3))
+      [[[[0.2 1.2]]]]
     """
     mean_array, std_array = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
     return (images.astype(jnp.float32) / 255.0 - mean_array) / std_array
