@@ -14,20 +14,31 @@ from darkrank_jax.training.state import TrainState
 Arrays = dict[str, Any]
 
 
+# A number, or one for each channel.
+Scale = float | tuple[float, ...]
+
+
 def normalize_images(
-    images: UInt8[Array, "batch height width channels"], mean: float, std: float
+    images: UInt8[Array, "batch height width channels"], mean: Scale, std: Scale
 ) -> Float[Array, "batch height width channels"]:
-    """Bytes to numbers around 0: (images / 255 - mean) / std, in float32."""
-    return (images.astype(jnp.float32) / 255.0 - mean) / std
+    """Bytes to numbers around 0: (images / 255 - mean) / std, in float32.
+
+    Example:
+      >>> images = jnp.array([[[[51, 255]]]], jnp.uint8)
+      >>> print(normalize_images(images, (0.1, 0.4), 0.5).round(3))
+      [[[[0.2 1.2]]]]
+    """
+    mean_array, std_array = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
+    return (images.astype(jnp.float32) / 255.0 - mean_array) / std_array
 
 
-def make_embed_step(model: linen.Module, mean: float, std: float) -> Callable[..., Arrays]:
+def make_embed_step(model: linen.Module, mean: Scale, std: Scale) -> Callable[..., Arrays]:
     """The network in evaluation mode.
 
     Args:
       model: the embedding model.
-      mean: brightness, of 0 to 1, that becomes 0.
-      std: brightness that becomes 1 above it.
+      mean: brightness, of 0 to 1, that becomes 0; a number, or one for each channel.
+      std: brightness that becomes 1 above it; likewise.
 
     Returns:
       `embed(variables, images)`, with `variables` as `TrainState.evaluated` gives them and uint8
@@ -50,8 +61,8 @@ def make_train_step(
     loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
     optimizer: optax.GradientTransformation,
     *,
-    mean: float,
-    std: float,
+    mean: Scale,
+    std: Scale,
     ema_decay: float,
     logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None,
     teach: Callable[[Any, jax.Array], Arrays] | None,
@@ -82,6 +93,8 @@ def make_train_step(
             normalize_images(batch["images"], mean, std),
             train=True,
             mutable=["batch_stats"],
+            # Apart from the keys of the losses, which are split off the same one.
+            rngs={"dropout": jax.random.fold_in(key, 1)},
         )
         arrays = outputs | teacher
         arrays |= {"labels": batch["labels"], "class_weights": params["class_weights"]}

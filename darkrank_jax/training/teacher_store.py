@@ -21,7 +21,7 @@ from tqdm import tqdm
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.mesh import by_rows, put
-from darkrank_jax.training.network import Network, teach
+from darkrank_jax.training.network import Embedder, teach
 from darkrank_jax.training.run_config import Run, describe
 
 Batch = dict[str, Any]
@@ -32,7 +32,7 @@ def open_store(
     folder: Path,
     run: Run,
     train: Split,
-    teacher: Network,
+    teacher: Embedder,
     wanted: set[str],
     stream: Callable[[], Iterable[Batch]],
     mesh: Mesh,
@@ -71,7 +71,7 @@ def open_store(
     return {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in sorted(wanted)}
 
 
-def fingerprint(run: Run, train: Split, teacher: Network, wanted: set[str]) -> str:
+def fingerprint(run: Run, train: Split, teacher: Embedder, wanted: set[str]) -> str:
     """A digest of all that stored outputs depend on: teacher, images, augmentation, batches.
 
     Args:
@@ -84,8 +84,7 @@ def fingerprint(run: Run, train: Split, teacher: Network, wanted: set[str]) -> s
       32 hexadecimal digits.
     """
     facts = {
-        "teacher": describe(teacher.run)["model"],
-        "scale": [teacher.run.data.mean, teacher.run.data.std],
+        "teacher": describe(teacher.run),
         "wanted": sorted(wanted),
         "seed": run.seed,
         "steps": run.steps,
@@ -100,15 +99,16 @@ def fingerprint(run: Run, train: Split, teacher: Network, wanted: set[str]) -> s
 
 
 def with_teacher(batches: Iterable[Batch], store: Store, first_step: int) -> Iterator[Batch]:
-    """Adds what the teacher says to each batch, under "teacher"."""
+    """Adds what the teacher says to what stands under "teacher" in each batch."""
     for step, batch in enumerate(batches, first_step):
-        yield batch | {"teacher": {name: np.asarray(array[step]) for name, array in store.items()}}
+        said = {name: np.asarray(array[step]) for name, array in store.items()}
+        yield batch | {"teacher": batch["teacher"] | said}
 
 
 def _fill(
     path: Path,
     run: Run,
-    teacher: Network,
+    teacher: Embedder,
     wanted: set[str],
     stream: Callable[[], Iterable[Batch]],
     mesh: Mesh,

@@ -72,7 +72,11 @@ def open_in(folder, teacher, wanted, stream):
 
 
 def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
-    batch = {"images": np.zeros((8, 16, 16, 1), np.uint8), "labels": np.zeros(8, np.int32)}
+    batch = {
+        "images": np.zeros((8, 16, 16, 1), np.uint8),
+        "labels": np.zeros(8, np.int32),
+        "teacher": {},
+    }
 
     def broken():
         yield batch
