@@ -8,6 +8,7 @@ from darkrank_jax.losses.masks import other_mask, valid_rows
 from darkrank_jax.losses.pairwise import distances, safe_divide, zero_rows
 from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss
 from darkrank_jax.losses.reductions import ReduceFn, mean
+from darkrank_jax.losses.sorting import argsort
 
 
 def darkrank_hard_loss(
@@ -211,14 +212,15 @@ def _mean_distance(lengths: jax.Array, others: jax.Array) -> jax.Array:
 
 def _nearest(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
     """Indices [queries, size] of the nearest."""
-    if size == lengths.shape[1] - 1:
-        return jnp.argsort(lengths, axis=-1)[:, :size]
+    # The largest k by a heap is slower than a sort unless k is small.
+    if size > lengths.shape[1] // 4:
+        return argsort(lengths)[:, :size]
     return jax.lax.top_k(-lengths, size)[1]
 
 
 def _stratified(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
     """Indices [queries, size] of one in each of `size` equal parts of the order."""
-    order = jnp.argsort(lengths, axis=-1)
+    order = argsort(lengths)
     count = jnp.isfinite(lengths).sum(-1, keepdims=True)
     shape = (lengths.shape[0], size)
     within = jnp.full(shape, 0.5) if key is None else jax.random.uniform(key, shape)
