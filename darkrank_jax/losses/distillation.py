@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_range
+from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
 from darkrank_jax.losses.masks import valid_rows
 from darkrank_jax.losses.pairwise import normalize, zero_rows
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
@@ -35,7 +35,7 @@ def kd_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> student, teacher = jnp.array([[0.0, 1.0]]), jnp.array([[3.0, 0.0]])
@@ -49,7 +49,7 @@ def kd_loss(
         teacher_logits=(teacher_logits, "float", "batch classes"),
         where=(where, "bool", "batch"),
     )
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     valid = valid_rows(student_logits.shape[0], where)
     student, teacher = (
         jax.nn.log_softmax(zero_rows(logits, valid) / temperature)

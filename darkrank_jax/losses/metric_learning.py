@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_range
+from darkrank_jax.losses.checks import check_positive
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.miners import multi_similarity_pairs
 from darkrank_jax.losses.pairwise import cosines, distances, inner_products, normalize
@@ -146,7 +146,7 @@ def multi_similarity_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, a number out of range.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
@@ -155,6 +155,7 @@ def multi_similarity_loss(
 
     Source: Wang et al., Multi-similarity loss, CVPR 2019, eq. 9.
     """
+    check_positive(alpha=alpha, beta=beta)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     anchors = _anchors(where, similarities)
@@ -192,7 +193,7 @@ def ntxent_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
@@ -202,7 +203,7 @@ def ntxent_loss(
     Source: Sohn, NIPS 2016; Chen et al., SimCLR, ICML 2020, eq. 1, where negatives are the rows of
     all other labels.
     """
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
     return apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives)
@@ -235,7 +236,7 @@ def supcon_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
@@ -244,7 +245,7 @@ def supcon_loss(
 
     Source: Khosla et al., Supervised contrastive learning, NeurIPS 2020, eq. 2.
     """
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
     log_shares = jax.nn.log_softmax(jnp.where(positives | negatives, logits, _ABSENT))
@@ -282,7 +283,7 @@ def circle_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, a number out of range.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
@@ -291,6 +292,7 @@ def circle_loss(
 
     Source: Sun et al., Circle loss, CVPR 2020, eq. 6-8.
     """
+    check_positive(gamma=gamma)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     fixed = jax.lax.stop_gradient(similarities)
@@ -373,7 +375,7 @@ def smooth_ap_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.5, 1.0], [-1.0, 1.0]])
@@ -382,7 +384,7 @@ def smooth_ap_loss(
 
     Source: Brown et al., Smooth-AP, ECCV 2020, eq. 6; the anchor is not in its own list.
     """
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     gaps = similarities[:, None, :] - similarities[:, :, None]

@@ -4,10 +4,13 @@ All take a matrix [anchors, batch] and the masks of positives and negatives of t
 `masks.label_masks`.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from darkrank_jax.losses.sorting import argsort
 
 
 class Triplets(NamedTuple):
@@ -72,9 +75,13 @@ def semi_hard_triplets(lengths: jax.Array, positives: jax.Array, negatives: jax.
 
     Source: Schroff, Kalenichenko, Philbin, FaceNet, CVPR 2015, eq. 4.
     """
-    farther = negatives[:, None, :] & (lengths[:, None, :] > lengths[:, :, None])
-    negative = jnp.where(farther, lengths[:, None, :], jnp.inf).argmin(2)
-    return Triplets(_every_row(lengths), negative, positives & farther.any(2))
+    far = jnp.where(negatives, lengths, jnp.inf)
+    order = argsort(far)
+    ranked = jnp.take_along_axis(far, order, axis=1)
+    place = jax.vmap(partial(jnp.searchsorted, side="right"))(ranked, lengths)
+    there = place < negatives.sum(1, keepdims=True)
+    negative = jnp.take_along_axis(order, jnp.where(there, place, 0), axis=1)
+    return Triplets(_every_row(lengths), negative, positives & there)
 
 
 def distance_weighted_triplets(

@@ -60,7 +60,7 @@ def listmle_loss(
     al., AAAI 2018), eq. 6.
     """
     student, teacher, valid = _lists(student_scores, teacher_scores, where)
-    weights = _weights(student, top_k, position_weights)
+    weights = weights_of_positions(student, top_k, position_weights)
     order = argsort(-teacher)
     student, valid = (jnp.take_along_axis(array, order, axis=-1) for array in (student, valid))
     return order_nll(student, valid, weights, reduce_fn)
@@ -120,7 +120,7 @@ def permutation_kl_loss(
     check_choice("method", method, _DIVERGENCES)
     check_range("num_samples", num_samples, 1)
     student, teacher, valid = _lists(student_scores, teacher_scores, where)
-    weights = _weights(student, top_k, position_weights)
+    weights = weights_of_positions(student, top_k, position_weights)
     values = _DIVERGENCES[method](
         student, teacher, valid, weights, cross_entropy=cross_entropy, num_samples=num_samples,
         key=key, depth=top_k,
@@ -154,7 +154,9 @@ def _lists(
     return jnp.where(valid, student, _ABSENT), jnp.where(valid, teacher, _ABSENT), valid
 
 
-def _weights(scores: jax.Array, top_k: int | None, position_weights: jax.Array | None) -> jax.Array:
+def weights_of_positions(
+    scores: jax.Array, top_k: int | None, position_weights: jax.Array | None
+) -> jax.Array:
     """The weight of every position, with the axes of `scores`."""
     check_range("top_k", 1 if top_k is None else top_k, 1)
     check_arrays(
@@ -237,7 +239,7 @@ def _suffixes(
     top = jax.lax.stop_gradient(scores)
     share = jnp.exp(scores - top)
     leaves = (top, share) if values is None else (top, share, share * jnp.moveaxis(values, -1, 0))
-    # A processor takes one position after the other; on an accelerator that would be too many steps.
+    # In turn is the least work; an accelerator would wait for so many steps.
     sums = jax.lax.platform_dependent(leaves, cpu=_suffixes_in_turn, default=_suffixes_in_parallel)
     top, share, *weighted = (jnp.moveaxis(array, 0, -1) for array in sums)
     return top, jnp.log(share), weighted[0] / share if weighted else None

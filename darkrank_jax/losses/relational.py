@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_range
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive
 from darkrank_jax.losses.masks import other_mask, valid_rows
 from darkrank_jax.losses.pairwise import (
     cosines,
@@ -242,7 +242,7 @@ def correlation_congruence_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, an unknown kernel.
+      ValueError: shapes that disagree, an unknown kernel, a number out of range.
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -254,6 +254,7 @@ def correlation_congruence_loss(
     Source: Peng et al., Correlation congruence for knowledge distillation, ICCV 2019, eq. 4 and
     6-8, the Gaussian itself instead of the first terms of its series.
     """
+    check_positive(gamma=gamma)
     check_choice("kernel", kernel, ("neighbors", "gaussian"))
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     if kernel == "gaussian":
@@ -295,7 +296,7 @@ def relaxed_contrastive_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative number.
+      ValueError: shapes that disagree, a number that is not positive.
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -304,8 +305,7 @@ def relaxed_contrastive_loss(
 
     Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021, eq. 3-4.
     """
-    check_range("sigma", sigma, 0)
-    check_range("delta", delta, 0)
+    check_positive(sigma=sigma, delta=delta)
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     weights = jnp.exp(-squared_distances(normalize(teacher)) / sigma)
     lengths = jnp.where(_pairs(valid), distances(student), 0)
