@@ -178,7 +178,7 @@ def large_margin_softmax_loss(
       >>> round(float(large_margin_softmax_loss(embeddings, labels, weights, margin=2)), 4)
       3.0605
 
-    Source: Liu et al., Large-margin softmax loss, ICML 2016, eq. 4-6; no annealing.
+    Source: Liu et al., Large-margin softmax loss, ICML 2016; no annealing.
     """
     check_positive(scale=scale)
     check_range("margin", margin, 1)
@@ -228,7 +228,7 @@ def arcface_loss(
       >>> round(float(arcface_loss(embeddings, labels, weights, scale=4.0)), 4)
       3.7437
 
-    Source: Deng et al., ArcFace, CVPR 2019, eq. 3. Beyond 180 degrees, where cos(a + margin) would
+    Source: Deng et al., ArcFace, CVPR 2019. Beyond 180 degrees, where cos(a + margin) would
     fall less and less, the own cosine falls by 1 + cos(180 - margin) instead, which joins it.
     """
     check_positive(scale=scale)
@@ -281,7 +281,7 @@ def cosface_loss(
       >>> round(float(cosface_loss(embeddings, labels, weights, scale=4.0)), 4)
       3.2292
 
-    Source: Wang et al., CosFace, CVPR 2018, eq. 4.
+    Source: Wang et al., CosFace, CVPR 2018.
     """
     check_positive(scale=scale)
     check_range("margin", margin, 0, 2)
@@ -328,7 +328,7 @@ def proxy_anchor_loss(
       >>> round(float(proxy_anchor_loss(embeddings, labels, proxies, alpha=4.0)), 4)
       2.2208
 
-    Source: Kim et al., Proxy anchor loss, CVPR 2020, eq. 4.
+    Source: Kim et al., Proxy anchor loss, CVPR 2020.
     """
     check_positive(alpha=alpha)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
@@ -376,8 +376,8 @@ def proxy_nca_loss(
       >>> round(float(proxy_nca_loss(embeddings, labels, proxies, softmax_scale=2.0)), 4)
       1.9434
 
-    Source: Movshovitz-Attias et al., No fuss distance metric learning using proxies, ICCV 2017, eq.
-    4, the own proxy in the sum as in common code.
+    Source: Movshovitz-Attias et al., No fuss distance metric learning using proxies, ICCV
+    2017; the own proxy is in the sum, as in common code.
     """
     check_positive(softmax_scale=softmax_scale)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)

@@ -69,8 +69,8 @@ def darkrank_hard_loss(
       >>> round(float(darkrank_hard_loss(student, teacher, alpha=2.0, list_size=2)), 4)
       0.3095
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 6. In the official code only half of the
-    batch are queries, and no gradient reaches them.
+    Source: DarkRank (Chen et al., AAAI 2018). In the official code only half of the batch are
+    queries, and no gradient reaches them.
     """
     student, _, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
@@ -149,8 +149,8 @@ def darkrank_soft_loss(
       >>> round(float(loss), 4)
       0.3886
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 5. `num_queries=batch // 2,
-    cross_entropy=True` gives the value of the official code, where no gradient reaches the query.
+    Source: DarkRank (Chen et al., AAAI 2018). `num_queries=batch // 2, cross_entropy=True`
+    gives the value of the official code, where no gradient reaches the query.
     """
     sample_key, list_key = (None, None) if key is None else jax.random.split(key)
     student, teacher, valid = _ranked_lists(

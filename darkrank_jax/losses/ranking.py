@@ -56,8 +56,8 @@ def listmle_loss(
       >>> round(float(listmle_loss(scores, jnp.array([[9.0, 0.0, 5.0]]))), 4)
       0.7209
 
-    Source: Xia et al., Listwise approach to learning to rank, ICML 2008, eq. 11; DarkRank (Chen et
-    al., AAAI 2018), eq. 6.
+    Source: Xia et al., Listwise approach to learning to rank, ICML 2008; DarkRank (Chen et al.,
+    AAAI 2018).
     """
     student, teacher, valid = _lists(student_scores, teacher_scores, where)
     weights = weights_of_positions(student, top_k, position_weights)
@@ -115,7 +115,7 @@ def permutation_kl_loss(
       >>> round(float(permutation_kl_loss(-teacher, teacher)), 4)
       1.8722
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 5; the sum over sets is the chain rule of KL.
+    Source: DarkRank (Chen et al., AAAI 2018); the sum over sets is the chain rule of KL.
     """
     check_choice("method", method, _DIVERGENCES)
     check_range("num_samples", num_samples, 1)

@@ -59,8 +59,8 @@ def triplet_loss(
       >>> round(float(triplet_loss(embeddings, labels, margin=0.3, mining="hard")), 4)
       0.3
 
-    Source: Schroff, Kalenichenko, Philbin, FaceNet, CVPR 2015, eq. 3; "hard": Hermans, Beyer,
-    Leibe, 2017, eq. 5. Distances are not squared.
+    Source: Schroff, Kalenichenko, Philbin, FaceNet, CVPR 2015; "hard": Hermans, Beyer,
+    Leibe, 2017. Distances are not squared.
     """
     check_choice("mining", mining, ("all", *_MINERS))
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
@@ -113,7 +113,7 @@ def lmnn_loss(
       0.8125
 
     Source: Weinberger and Saul, Distance metric learning for large margin nearest neighbor
-    classification, JMLR 2009, eq. 11-13; every positive is a target neighbour, sums are means.
+    classification, JMLR 2009; every positive is a target neighbour, sums are means.
     """
     check_range("push_weight", push_weight, 0, 1)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
