@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_range
 from darkrank_jax.losses.masks import other_mask, valid_rows
-from darkrank_jax.losses.pairwise import distances, safe_divide, zero_rows
+from darkrank_jax.losses.pairwise import distances, safe_divide, safe_sqrt, zero_rows
 from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss, weights_of_positions
 from darkrank_jax.losses.reductions import ReduceFn, mean
 from darkrank_jax.losses.sorting import argsort
@@ -183,37 +183,38 @@ def _ranked_lists(
     check_range("num_queries", batch if num_queries is None else num_queries, 1, batch)
     rows = valid_rows(batch, where)
     others = other_mask(rows, num_queries)
-    student, teacher = (
-        distances(embeddings[:num_queries], embeddings)
-        for embeddings in (
-            zero_rows(student, rows),
-            jax.lax.stop_gradient(zero_rows(teacher, rows)),
-        )
-    )
+    student = zero_rows(student, rows)
+    teacher = jax.lax.stop_gradient(zero_rows(teacher, rows))
+    lengths = distances(teacher[:num_queries], teacher)
     most = max(batch - 1, 1)
     size = most if list_size is None else min(list_size, most)
-    chosen = _SELECTIONS[list_selection](jnp.where(others, teacher, jnp.inf), size, key)
-    scores = (
-        _scores(
-            jnp.take_along_axis(d, chosen, axis=-1), _SCALES[calibration](d, others), alpha, beta
-        )
-        for d in (student, teacher)
-    )
-    return (*scores, jnp.take_along_axis(others, chosen, axis=-1))
+    chosen = _SELECTIONS[list_selection](jnp.where(others, lengths, jnp.inf), size, key)
+
+    def scores(lengths: jax.Array) -> jax.Array:
+        scale = _SCALES[calibration](lengths, others)
+        return _scores(jnp.take_along_axis(lengths, chosen, axis=-1), scale, alpha, beta)
+
+    if calibration == "none" and size * student.shape[1] <= 4 * batch:
+        # So few pairs of the student's are measured faster one by one than all of them together.
+        gaps = student[:num_queries, None] - student[chosen]
+        student_scores = _scores(safe_sqrt(jnp.square(gaps).sum(-1)), 1.0, alpha, beta)
+    else:
+        student_scores = scores(distances(student[:num_queries], student))
+    return student_scores, scores(lengths), jnp.take_along_axis(others, chosen, axis=-1)
 
 
-def _scores(lengths: jax.Array, scale: jax.Array, alpha: float, beta: float) -> jax.Array:
+def _scores(lengths: jax.Array, scale: jax.Array | float, alpha: float, beta: float) -> jax.Array:
     """-alpha d^beta, for whole powers without a logarithm."""
     power = int(beta) if float(beta).is_integer() else beta
     positive = lengths > 0
     # The slope of d^beta at 0 is infinite for beta < 1.
-    safe = safe_divide(jnp.where(positive, lengths, 1), scale)
+    safe = safe_divide(jnp.where(positive, lengths, 1), jnp.asarray(scale, lengths.dtype))
     return jnp.where(positive, -alpha * safe**power, 0)
 
 
-def _unit(lengths: jax.Array, others: jax.Array) -> jax.Array:
+def _unit(lengths: jax.Array, others: jax.Array) -> float:
     """Distances as they are."""
-    return jnp.ones([1, 1], lengths.dtype)
+    return 1.0
 
 
 def _mean_distance(lengths: jax.Array, others: jax.Array) -> jax.Array:

@@ -347,15 +347,15 @@ def _smooth_l1(gaps: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _angle_losses(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> jax.Array:
     """Mean loss of the angles at each vertex, from all squared distances."""
-    pairs = _pairs(valid)
 
-    def at(vertex: jax.Array) -> jax.Array:
-        gaps = _cosines_at(vertex, student)[0] - _cosines_at(vertex, teacher)[0]
-        return mean(_smooth_l1(gaps), where=pairs)
+    def at(vertex: tuple[jax.Array, ...]) -> jax.Array:
+        gaps = _cosines_at(*vertex[:2], student) - _cosines_at(*vertex[2:], teacher)
+        return _smooth_l1(gaps).sum()
 
     batch = valid.shape[0]
     tile = min(batch, max(1, _TILE // batch**2))
-    return jax.lax.map(at, jnp.arange(batch), batch_size=tile)
+    sums = jax.lax.map(at, _vertices(student, teacher, valid), batch_size=tile)
+    return sums / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
 
 
 def _angle_losses_forward(student, teacher, valid):
@@ -365,28 +365,38 @@ def _angle_losses_forward(student, teacher, valid):
 def _angle_losses_backward(residuals, cotangents):
     """One more pass over the vertices; automatic differentiation would need several."""
     student, teacher, valid = residuals
-    pairs = _pairs(valid)
-    scales = cotangents / jnp.maximum(pairs.sum(), 1).astype(student.dtype)
+    scales = cotangents / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
 
-    def add(gradient: jax.Array, vertex: jax.Array) -> tuple[jax.Array, None]:
-        cosine, inverse = _cosines_at(vertex, student)
-        gaps = jnp.clip(cosine - _cosines_at(vertex, teacher)[0], -1, 1)
-        slopes = scales[vertex] * jnp.where(pairs, gaps, 0)
+    def add(gradient: jax.Array, vertex: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        scale, edges, inverse, *teachers = vertex
+        gaps = _cosines_at(edges, inverse, student) - _cosines_at(*teachers, teacher)
         # cosine_jk = (edge_j + edge_k - square_jk) / (2 |j| |k|), with edges to the vertex.
-        shares = slopes * inverse[:, None] * inverse[None, :]
-        edges = shares.sum(1) - jnp.square(inverse) * (slopes * cosine).sum(1)
-        return (gradient - 0.5 * shares).at[vertex].add(edges), None
+        shares = scale * jnp.clip(gaps, -1, 1) * inverse[:, None] * inverse[None, :]
+        # The matrix is symmetric, and to add its rows is faster than to sum each.
+        sums = inner_products(shares, jnp.ones_like(edges)[None])[:, 0]
+        turned = edges * sums + inner_products(shares, edges[None])[:, 0]
+        turned -= (shares * student).sum(0)
+        return gradient - 0.5 * shares, sums - 0.5 * jnp.square(inverse) * turned
 
-    gradient, _ = jax.lax.scan(add, jnp.zeros_like(student), jnp.arange(valid.shape[0]))
-    return gradient, None, None
+    vertices = scales, *_vertices(student, teacher, valid)
+    gradient, of_edges = jax.lax.scan(add, jnp.zeros_like(student), vertices)
+    return gradient + of_edges, None, None
 
 
 _angle_losses.defvjp(_angle_losses_forward, _angle_losses_backward)
 
 
-def _cosines_at(vertex: jax.Array, squares: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosines [batch, batch] of the angles at one vertex, and the inverse lengths of its edges."""
-    edges = squares[vertex]
-    inverse = safe_divide(jnp.ones_like(edges), safe_sqrt(edges))
+def _vertices(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
+    """By vertex: squared lengths of its edges, their inverse lengths, and those of the teacher."""
+    found = []
+    for squares in (student, teacher):
+        inverse = safe_divide(jnp.ones_like(squares), safe_sqrt(squares))
+        # Edges to rows that do not count have no angle.
+        found += [squares, jnp.where(_pairs(valid), inverse, 0)]
+    return tuple(found)
+
+
+def _cosines_at(edges: jax.Array, inverse: jax.Array, squares: jax.Array) -> jax.Array:
+    """Cosines [batch, batch] of the angles at one vertex."""
     sums = edges[:, None] + edges[None, :] - squares
-    return 0.5 * sums * inverse[:, None] * inverse[None, :], inverse
+    return 0.5 * sums * inverse[:, None] * inverse[None, :]

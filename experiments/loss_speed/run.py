@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 OURS, OTHERS = "experiments.loss_speed.ours", "experiments.loss_speed.others"
 BATCHES = (128, 256, 512, 1024, 2048)
-# Seconds that one loss may take in one turn, and the most repetitions; at least one is measured.
-TURN, REPETITIONS = 1.0, 10
+# Seconds of one turn, of all turns, and the most repetitions in a turn; at least one is measured.
+TURN, ENOUGH, REPETITIONS = 1.0, 10.0, 10
 COLUMNS = (
     "loss", "list", "batch", "ours, ms", "other, ms", "times as fast", "ours, MiB", "other, MiB",
     "other",
@@ -51,6 +51,8 @@ class Clock(NamedTuple):
         """Median milliseconds of each, in turns."""
         taken: list[list[float]] = [[] for _ in works]
         for _ in range(self.rounds):
+            if sum(map(sum, taken)) > 1e3 * ENOUGH:
+                break
             for own, work in zip(taken, works, strict=True):
                 own += self.workers[work.module].submit(_turn, work).result()
         return [median(own) for own in taken]
@@ -164,19 +166,22 @@ def _process() -> ProcessPoolExecutor:
 
 @functools.lru_cache(1)
 def _built(work: Work) -> Callable[[], Any]:
-    return importlib.import_module(work.module).build(work.name, work.batch, **dict(work.options))
+    """What computes a loss, after the first call, which compiles."""
+    module = importlib.import_module(work.module)
+    run = module.build(work.name, work.batch, **dict(work.options))
+    run()
+    return run
 
 
 def _turn(work: Work) -> list[float]:
-    """Milliseconds of the calls of one turn; the first compiles or warms up and does not count."""
+    """Milliseconds of the calls of one turn; the first warms up, and counts only if alone."""
     run = _built(work)
-    run()
     taken: list[float] = []
-    while sum(taken) < 1e3 * TURN and len(taken) < REPETITIONS:
+    while sum(taken) < 1e3 * TURN and len(taken) <= REPETITIONS:
         start = time.perf_counter()
         run()
         taken.append(1e3 * (time.perf_counter() - start))
-    return taken
+    return taken[1:] or taken
 
 
 def _peak(work: Work) -> float:
@@ -186,9 +191,9 @@ def _peak(work: Work) -> float:
 
 
 def _growth(work: Work) -> float:
-    _built(work._replace(batch=8))()  # what the library itself takes
+    _built(work._replace(batch=8))  # what the library itself takes
     before = _largest_size()
-    _built(work)()
+    _built(work)
     return (_largest_size() - before) / 2**20
 
 

@@ -1,5 +1,8 @@
 """Losses without golden values against loops, and cross-batch memory."""
 
+import inspect
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,20 +123,34 @@ def test_distance_weighted_negatives_follow_the_inverse_density():
     np.testing.assert_allclose(counts / len(keys), expected / expected.sum(), atol=0.03)
 
 
-def test_the_memory_stands_in_for_a_larger_batch(x64):
-    x, labels, teacher = jnp.asarray(X), jnp.asarray(LABELS), jnp.asarray(TEACHER)
-    rows = {"embeddings": x, "labels": labels, "teacher_embeddings": teacher}
-    old, new = ({name: a[part] for name, a in rows.items()} for part in (slice(4, 10), slice(4)))
+WITH_MEMORY = {
+    name: option
+    for name, loss in losses.LOSSES.items()
+    for option in ("num_anchors", "num_queries")
+    if option in inspect.signature(loss.function).parameters
+}
+
+
+@pytest.mark.parametrize("name", WITH_MEMORY)
+def test_the_memory_stands_in_for_a_larger_batch(x64, name):
+    rows = {
+        "embeddings": jnp.asarray(X),
+        "labels": jnp.asarray(LABELS),
+        "teacher_embeddings": jnp.asarray(TEACHER),
+    }
+    old, new = ({key: a[part] for key, a in rows.items()} for part in (slice(4, 10), slice(4)))
     state = memory.push(memory.create(new, size=8), old)
     joined, where = memory.join(state, new)
-    options = {"where": where, "num_anchors": 4}
-    expected = losses.supcon_loss(x, labels, num_anchors=4)
-    found = losses.supcon_loss(joined["embeddings"], joined["labels"], **options)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    found = losses.darkrank_soft_loss(
-        joined["embeddings"], joined["teacher_embeddings"], where=where, num_queries=4
-    )
-    np.testing.assert_allclose(found, losses.darkrank_soft_loss(x, teacher, num_queries=4))
+    function, inputs = losses.LOSSES[name]
+    loss = jax.jit(partial(function, **{WITH_MEMORY[name]: 4}))
+    found = loss(*[joined[key] for key in inputs], where=where)
+    np.testing.assert_allclose(found, loss(*[rows[key] for key in inputs]), rtol=1e-9)
+    assert found > 0
+
+
+def test_every_loss_on_labels_and_the_ranking_take_a_memory():
+    labelled = {n for n, loss in losses.LOSSES.items() if loss.inputs == ("embeddings", "labels")}
+    assert set(WITH_MEMORY) == labelled | {"darkrank_hard", "darkrank_soft"}
 
 
 def test_the_memory_passes_no_gradient_and_forgets_the_oldest():
