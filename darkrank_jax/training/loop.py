@@ -82,7 +82,7 @@ def fit(
             pending.clear()
             scores = None
             if validating:
-                network = Network(run, model, state.evaluated, step, seconds)
+                network = Network(run, model, state.evaluated, step, seconds, sizes["channels"])
                 scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:

@@ -33,6 +33,7 @@ class Network(NamedTuple):
       variables: as `TrainState.evaluated` gives them.
       step: the step of the checkpoint that the variables are of.
       seconds: of training, validation not counted.
+      channels: of the images it takes.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class Network(NamedTuple):
     variables: Any
     step: int
     seconds: float
+    channels: int
 
     def embed_step(self) -> Callable[..., Arrays]:
         """The network in evaluation mode, to be compiled: `embed(variables, images)`."""
@@ -114,7 +116,7 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
         state, seconds = checkpoints.restore(
             manager, step, like, replicated(mesh), evaluated_only=True
         )
-    return Network(run, model, state.evaluated, step, seconds)
+    return Network(run, model, state.evaluated, step, seconds, facts["channels"])
 
 
 def embed_fn(network: Network, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:

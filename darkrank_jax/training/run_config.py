@@ -2,8 +2,9 @@
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from darkrank_jax.data import AUGMENTATIONS, SOURCES
 from darkrank_jax.errors import UserError, nearest
@@ -30,6 +31,30 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `--mode eval` measures; configs/default.py says each field."""
+
+    networks: dict
+    datasets: dict
+    split: Literal["train", "validation", "test"]
+    save_embeddings: bool
+
+    def of_the_run_itself(self) -> bool:
+        """Whether it measures what training measured at its end."""
+        return not self.networks and not self.datasets and self.split == "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """One dataset to measure on: the fields of `Data` in which it differs, and its split."""
+
+    source: str
+    path: str
+    options: dict
+    split: Literal["train", "validation", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """One network to train, and the run of its teacher; configs/default.py says each field."""
 
@@ -50,6 +75,7 @@ class Run:
     eval_every: int
     keep_checkpoints: int
     expected_minutes: float
+    evaluation: Evaluation
 
 
 def read_run(config: Mapping[str, Any], where: str = "") -> Run:
@@ -68,19 +94,22 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
         `images_per_class` does not divide.
     """
     prefix = f"{where}." if where else ""
-    types = field_types(Run) | {"data": dict, "teacher": dict}
+    parts = {"data": Data, "evaluation": Evaluation}
+    types = field_types(Run) | dict.fromkeys([*parts, "teacher"], dict)
     check_fields(config, types, where, required=list(types))
-    data_types = field_types(Data)
-    check_fields(config["data"], data_types, f"{prefix}data", required=list(data_types))
+    for name, part in parts.items():
+        part_types = field_types(part)
+        check_fields(config[name], part_types, f"{prefix}{name}", required=list(part_types))
     teacher = config["teacher"]
     run = Run(
-        **{name: value for name, value in config.items() if name not in ("data", "teacher")},
-        data=Data(**config["data"]),
+        **{name: value for name, value in config.items() if name not in (*parts, "teacher")},
+        **{name: part(**config[name]) for name, part in parts.items()},
         teacher=read_run(teacher, f"{prefix}teacher") if teacher else None,
     )
     _check_numbers(run, prefix)
     _check_tables(run, prefix)
     _check_teacher(run, prefix)
+    _check_evaluation(run.evaluation, f"{prefix}evaluation")
     return run
 
 
@@ -105,8 +134,11 @@ def needs_logits(run: Run) -> bool:
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """The run as nested plain values, as `config.json` and `results.json` hold it."""
-    return dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
+    """What is trained, as nested plain values, as `run.json` holds it."""
+    values = dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
+    # What is measured afterwards changes nothing of what was trained.
+    del values["evaluation"]
+    return values
 
 
 def _check_numbers(run: Run, prefix: str) -> None:
@@ -158,7 +190,7 @@ def _check_tables(run: Run, prefix: str) -> None:
         ("schedule", SCHEDULES, ("value", "steps")),
     ):
         _check_named(getattr(run, field), table, f"{prefix}{field}", given)
-    if not run.losses:
+    if not run.losses and not run.evaluation.networks:
         raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
     for field in ("losses", "baseline"):
         for name, loss in getattr(run, field).items():
@@ -224,3 +256,30 @@ def _check_teacher(run: Run, prefix: str) -> None:
                     f"{where}: kd compares class logits, so exactly one classification loss must "
                     "be there; add normalized_softmax"
                 )
+
+
+def _check_evaluation(evaluation: Evaluation, where: str) -> None:
+    """Refuses what names no network or dataset; the names become names of files."""
+    for field in ("networks", "datasets"):
+        for name in getattr(evaluation, field):
+            if not re.fullmatch(r"\w[\w .+-]*", name):
+                raise UserError(
+                    f"{where}.{field}: {name!r} is no name for a file; use letters, digits, spaces "
+                    "and . + - _"
+                )
+    for name, place in evaluation.networks.items():
+        places = list(place.values()) if isinstance(place, Mapping) else [place]
+        if not all(isinstance(each, str) and each for each in places):
+            raise UserError(
+                f"{where}.networks.{name}: is {place!r}; give the workdir of a finished run, an "
+                ".npz of embeddings, or {dataset: .npz}"
+            )
+    for name, fields in evaluation.datasets.items():
+        at = f"{where}.datasets.{name}"
+        if not isinstance(fields, Mapping):
+            raise UserError(f'{at}: is {fields!r}; give {{"source": ..., "split": "test"}}')
+        check_fields(fields, field_types(Dataset), at, required=["source"])
+        _check_name(fields["source"], SOURCES, f"{at}.source")
+        given = ("image_size", "path")
+        options = fields.get("options", {})
+        check_arguments(SOURCES[fields["source"]], options, f"{at}.options", given=given)

@@ -120,7 +120,7 @@ def _figure(name: str, embeddings: np.ndarray, pairs: dict[str, np.ndarray]) -> 
     label = f"Distances by {name}. {medians} {said[0].upper()}{said[1:]}."
     chart = drawing(*frame(x, y, "distance"), *areas, line, label=label)
     key = [key_entry(tag("span", class_=f"swatch {kind}"), text) for kind, text in _KINDS.items()]
-    title = join([tag("bdi", name), ", ", tag("span", said, class_="note")])
+    title = tag("span", tag("bdi", name), ", ", tag("span", said, class_="note"))
     return figure(title, chart, key)
 
 

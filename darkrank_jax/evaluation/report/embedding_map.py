@@ -1,5 +1,7 @@
 """A flat map of the embeddings, on which hovering or the arrow keys show the images."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Integer
 
@@ -104,7 +106,8 @@ def layout(embeddings: Float[np.ndarray, "points _"], seed: int) -> Float[np.nda
     if spread == 0:
         return np.full((len(embeddings), 2), 0.5)
     perplexity = min(_PERPLEXITY, (len(embeddings) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, max_iter=_ROUNDS, random_state=seed, init=_start(centred))
+    start: Any = _start(centred)
+    tsne = TSNE(perplexity=perplexity, max_iter=_ROUNDS, random_state=seed, init=start)
     # So few points are quickest in one thread, and the order of sums is then the same everywhere.
     with threadpool_limits(limits=1):
         places = tsne.fit_transform(centred / spread)

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from darkrank_jax.evaluation.report.chart import RIGHT, WIDTH, Axis, drawing, figure, linear_axis
+from darkrank_jax.evaluation.report.chart import (
+    RIGHT,
+    WIDTH,
+    Axis,
+    drawing,
+    figure,
+    linear_axis,
+    number,
+)
 from darkrank_jax.evaluation.report.markup import Html, tag
 from darkrank_jax.evaluation.report.words import metric_name
 

@@ -37,7 +37,7 @@ def headline(results: dict[str, Any]) -> str:
         clauses = _costs(networks[name], networks["teacher"])
     conjunction, quality = _quality(networks, name)
     sentence = ", ".join([*clauses, f"{conjunction} {quality}" if clauses else quality])
-    return f"{_introduction(networks, name)} {sentence} {_where(results['dataset'])}."
+    return f"{_introduction(networks, name)} {sentence} {where_measured(results['dataset'])}."
 
 
 def _introduction(networks: dict[str, Any], name: str) -> str:
@@ -100,7 +100,7 @@ def _against_baseline(
     return "and", f"recovers {recovered} of the gap in Recall@1 {between}"
 
 
-def _where(dataset: dict[str, Any]) -> str:
+def where_measured(dataset: dict[str, Any]) -> str:
     """On what it was measured; classes are disjoint between splits."""
     classes = f"{dataset['classes']:,} {_CLASS_NOUNS.get(dataset['source'], 'classes')}"
     return f"on {classes}{_SEEN.get(dataset['split'], '')}"

@@ -112,7 +112,9 @@ def _quality(metric: str) -> Callable[[dict[str, Any]], Cell]:
         if value is None:
             return ("",)
         interval = row.get("intervals", {}).get(metric)
-        return percentage(value), *([span(*interval, percentage)] if interval else [])
+        return percentage(value), *(
+            [span(interval[0], interval[1], percentage)] if interval else []
+        )
 
     return read
 
