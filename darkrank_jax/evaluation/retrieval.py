@@ -14,7 +14,7 @@ from darkrank_jax.evaluation.inputs import alike, check_lengths
 _QUERIES = 128
 # The rank of what is no match, behind every rank there is.
 _NO_MATCH = np.iinfo(np.int32).max
-Rows = Float[np.ndarray, "_ dim"] | Float[Array, "_ dim"]
+Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
 def retrieval_metrics(
