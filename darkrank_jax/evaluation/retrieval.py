@@ -14,7 +14,7 @@ from darkrank_jax.evaluation.inputs import alike, check_lengths
 _QUERIES = 128
 # The rank of what is no match, behind every rank there is.
 _NO_MATCH = np.iinfo(np.int32).max
-Rows = Float[np.ndarray, "_ dim"] | Float[Array, "_ dim"]
+Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
 def retrieval_metrics(
@@ -127,7 +127,9 @@ def ranks_of_matches(
     gallery: Rows,
     gallery_labels: Int[np.ndarray, " _"],
     *,
-    exclude_self: bool,
+    exclude_self: bool = False,
+    cameras: Int[np.ndarray, " _"] | None = None,
+    gallery_cameras: Int[np.ndarray, " _"] | None = None,
 ) -> tuple[Int[np.ndarray, "n most"], Int[np.ndarray, " n"]]:
     """Ranks of the gallery images that are of the query's class.
 
@@ -137,6 +139,8 @@ def ranks_of_matches(
       gallery: [m, dim], finite.
       gallery_labels: int [m].
       exclude_self: leave row i of the gallery out for query i.
+      cameras: int [n]; gallery images of the query's class and camera are left out.
+      gallery_cameras: int [m], with `cameras`.
 
     Returns:
       The ranks from 1, ascending, each line filled up with the largest int32, and how many ranks
@@ -148,9 +152,7 @@ def ranks_of_matches(
     Example:
       >>> queries, gallery = np.array([[0.0]]), np.array([[1.0], [2.0], [3.0]])
       >>> labels, gallery_labels = np.array([7]), np.array([7, 5, 7])
-      >>> ranks, totals = ranks_of_matches(
-      ...     queries, labels, gallery, gallery_labels, exclude_self=False
-      ... )
+      >>> ranks, totals = ranks_of_matches(queries, labels, gallery, gallery_labels)
       >>> ranks.tolist(), totals.tolist()
       ([[1, 3]], [2])
     """
@@ -161,43 +163,51 @@ def ranks_of_matches(
         sought = points
     else:
         sought, points = alike(queries=queries, gallery=gallery)
-    both = np.concatenate([np.asarray(labels), np.asarray(gallery_labels)])
-    classes = np.unique(both, return_inverse=True)[1]
-    members, counts = _members(classes[len(labels) :], int(classes.max()) + 1)
-    classes, rows = classes[: len(labels)], np.arange(len(labels))
+    members, counts = _members(np.asarray(labels), np.asarray(gallery_labels))
     device_points = jnp.asarray(points)
-    ranks = [
-        np.asarray(
-            _positive_ranks(
-                sought[tile],
-                device_points,
-                members[classes[tile]],
-                tile if exclude_self else np.full_like(tile, -1),
-            )
-        )
-        for tile in np.array_split(rows, -(-len(rows) // _QUERIES))
-    ]
-    return np.sort(np.concatenate(ranks), axis=1), counts[classes] - exclude_self
+    lengths = jnp.sum(device_points**2, axis=1)
+    ranks = np.empty(members.shape, np.int32)
+    # Queries of classes of like size go together: the largest class decides how long they take.
+    order = np.argsort(counts, kind="stable")
+    for tile in np.array_split(order, -(-len(order) // _QUERIES)):
+        positives = members[tile]
+        valid = positives >= 0
+        if exclude_self:
+            valid &= positives != tile[:, None]
+        if cameras is not None and gallery_cameras is not None:
+            valid &= gallery_cameras[positives] != cameras[tile][:, None]
+        most = counts[tile].max()
+        ranks[tile] = _positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
+    ranks.sort(axis=1)
+    return ranks, np.sum(ranks < _NO_MATCH, axis=1)
 
 
-def _members(labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of each class as a rectangle filled up with -1, and how many there are."""
-    counts = np.bincount(labels, minlength=classes)
-    members = np.full((classes, counts.max()), -1)
-    members[np.arange(counts.max()) < counts[:, None]] = np.argsort(labels, kind="stable")
-    return members, counts
+def _members(labels: np.ndarray, gallery_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gallery rows of each query's class, a line filled up with -1, and how many there are."""
+    known, classes = np.unique(labels, return_inverse=True)
+    places = np.minimum(np.searchsorted(known, gallery_labels), len(known) - 1)
+    rows = np.flatnonzero(known[places] == gallery_labels)
+    counts = np.bincount(places[rows], minlength=len(known))
+    # A column even where no class is in the gallery: a rank that says so.
+    width = max(1, counts.max())
+    members = np.full((len(known), width), -1)
+    members[np.arange(width) < counts[:, None]] = rows[np.argsort(places[rows], kind="stable")]
+    return members[classes], counts[classes]
 
 
 @jax.jit
 def _positive_ranks(
-    queries: jax.Array, gallery: jax.Array, positives: jax.Array, own: jax.Array
+    queries: jax.Array,
+    gallery: jax.Array,
+    lengths: jax.Array,
+    positives: jax.Array,
+    valid: jax.Array,
+    most: jax.Array,
 ) -> jax.Array:
-    """Ranks [queries, class size] of the positives; -1, and a query itself, come last."""
-    lengths = jnp.sum(gallery**2, axis=1)
+    """Ranks [queries, class size] of the valid among the positives, the first `most` columns."""
     # Twice the inner product less the squared length ranks as the distance does.
     products = jnp.matmul(queries, gallery.T, precision=jax.lax.Precision.HIGHEST)
     nearness = 2 * products - lengths[None]
-    valid = (positives >= 0) & (positives != own[:, None])
     matched = jnp.take_along_axis(nearness, jnp.maximum(positives, 0), axis=1)
     matched = jnp.where(valid, matched, -jnp.inf)
     # The class's images, the query too, are no negatives; -1 falls outside and is dropped.
@@ -205,13 +215,17 @@ def _positive_ranks(
     line = jnp.arange(len(queries))[:, None]
     negatives = nearness.at[line, places].set(-jnp.inf, mode="drop")
     reach = jnp.sum(queries**2, axis=1)[:, None] + lengths[positives]
-    rounding = 8 * jnp.finfo(nearness.dtype).eps * reach
-    # One positive after the other: seen all at once, they take ten times as long on a CPU.
-    nearer = jax.lax.map(
-        lambda column: jnp.sum(negatives >= column[:, None], axis=1), (matched - rounding).T
-    ).T
+    bounds = matched - 8 * jnp.finfo(nearness.dtype).eps * reach
+
+    # One positive after the other: seen all at once, they take ten times as long on a CPU. Floats,
+    # which count to 2^24 and which it adds faster.
+    def count(column: jax.Array, nearer: jax.Array) -> jax.Array:
+        farther = negatives >= bounds[:, column][:, None]
+        return nearer.at[:, column].set(jnp.sum(farther.astype(jnp.float32), axis=1))
+
+    nearer = jax.lax.fori_loop(0, most, count, jnp.zeros(positives.shape, jnp.float32))
     order = jnp.argsort(jnp.argsort(-matched, axis=1), axis=1)
-    return jnp.where(valid, 1 + nearer + order, _NO_MATCH)
+    return jnp.where(valid, 1 + nearer.astype(jnp.int32) + order, _NO_MATCH)
 
 
 def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:

@@ -34,11 +34,21 @@ def retrieval(embeddings: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -
     return scores | {"queries_alone": float(alone)}
 
 
-def nearest(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool) -> list[list]:
+def distance(first: np.ndarray, second: np.ndarray, metric: str = "euclidean") -> float:
+    """Of two vectors."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    if metric == "cosine":
+        return 1 - first @ second / np.sqrt(first @ first * (second @ second))
+    return float(np.sqrt(sum((first - second) ** 2)))
+
+
+def nearest(
+    queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool, metric: str = "euclidean"
+) -> list[list]:
     """For each query the k nearest (distance, index)."""
     return [
         sorted(
-            (float(np.linalg.norm(query - row)), i)
+            (distance(query, row, metric), i)
             for i, row in enumerate(gallery)
             if not (exclude_self and i == j)
         )[:k]
