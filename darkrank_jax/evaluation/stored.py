@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from darkrank_jax.errors import UserError
 
 _ARRAYS = {"embeddings", "labels", "class_names", "images"}
+_SHARED = "images.npz"
 
 
 class Stored(NamedTuple):
@@ -50,9 +51,9 @@ def write_stored(
     _write(path, embeddings=embeddings, labels=labels, class_names=names)
 
 
-def write_images(path: Path, images: UInt8[np.ndarray, "n h w c"]) -> None:
-    """Writes the images that several files of embeddings in one folder share."""
-    _write(path.with_name("images.npz"), images=images)
+def write_images(folder: Path, images: UInt8[np.ndarray, "n h w c"]) -> None:
+    """Writes the images that the files of embeddings in a folder share."""
+    _write(folder / _SHARED, images=images)
 
 
 def read_stored(path: Path) -> Stored:
@@ -168,7 +169,7 @@ def _classes(
 
 def _images(path: Path, arrays: dict[str, np.ndarray], count: int) -> np.ndarray | None:
     """The images of a file, or of the one beside it."""
-    beside = path.with_name("images.npz")
+    beside = path.with_name(_SHARED)
     if "images" not in arrays and beside.exists():
         arrays = _read(beside)
     images = arrays.get("images")

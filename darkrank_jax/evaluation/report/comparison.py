@@ -45,8 +45,8 @@ _COSTS = {
     "images_per_second": ("Images/s", count),
     "training_seconds": ("Training", duration),
 }
-# Two rows that agree in all but these are one network, measured twice.
-_MEASURED_ANEW = ("images_per_second", "difference", "gap_recovered")
+# Rows that agree in these, to the last digit, are of one network.
+_SAME = ("model", "losses", "steps", "best_step", "metrics")
 
 
 def combine(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -66,8 +66,8 @@ def combine(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     for run, results in runs.items():
         subject = cast_of(results["networks"]).subject
         for part, row in results["networks"].items():
-            same = {key: value for key, value in row.items() if key not in _MEASURED_ANEW}
-            name = first_with.setdefault(json.dumps(same, sort_keys=True), f"{run}/{part}")
+            same = json.dumps([part, *(row.get(field) for field in _SAME)], sort_keys=True)
+            name = first_with.setdefault(same, f"{run}/{part}")
             if name == f"{run}/{part}":
                 networks[name] = row | {"run": run, "part": part, "seed": results["seed"]}
             if part == subject and name not in subjects:
@@ -262,7 +262,7 @@ def _seed_row(networks: dict[str, Any], names: list[str]) -> Html:
     for metric in _SEED_METRICS:
         found = over_seeds(np.array([networks[name]["metrics"][metric] for name in names]))
         text = f"{percentage(found['mean'])} ± {percentage(found['std'])}"
-        cells.append(cell(text, span(found["low"], found["high"], percentage)))
+        cells.append(cell(text, span(max(found["low"], 0), min(found["high"], 1), percentage)))
     leads = _leads(networks, names)
     if len(leads) > 1:
         found = over_seeds(np.array(leads))
