@@ -152,7 +152,6 @@ def _add_differences(combined: dict[str, Any], measured: Measured) -> None:
     """Enters the paired difference of each network from the reference where both are stored."""
     reference = combined["reference"]
     for name, row in combined["networks"].items():
-        row.pop("difference", None)
         if name != reference and {name, reference} <= measured.values.keys():
             row["difference"] = differences(
                 measured.values[name], measured.values[reference], combined["seed"]

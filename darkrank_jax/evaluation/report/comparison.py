@@ -47,6 +47,8 @@ _COSTS = {
 }
 # Rows that agree in these, to the last digit, are of one network.
 _SAME = ("model", "losses", "steps", "best_step", "metrics")
+# Comparisons within one run, which say nothing against another.
+_OF_ONE_RUN = ("difference", "gap_recovered")
 
 
 def combine(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -69,7 +71,8 @@ def combine(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
             same = json.dumps([part, *(row.get(field) for field in _SAME)], sort_keys=True)
             name = first_with.setdefault(same, f"{run}/{part}")
             if name == f"{run}/{part}":
-                networks[name] = row | {"run": run, "part": part, "seed": results["seed"]}
+                kept = {key: value for key, value in row.items() if key not in _OF_ONE_RUN}
+                networks[name] = kept | {"run": run, "part": part, "seed": results["seed"]}
             if part == subject and name not in subjects:
                 subjects.append(name)
     first = next(iter(runs.values()))

@@ -64,10 +64,12 @@ def equal_error(same: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """
     same, other = np.sort(same), np.sort(other)
     thresholds = np.union1d(same, other)
-    missed = 1 - np.searchsorted(same, thresholds, side="right") / len(same)
-    taken = np.searchsorted(other, thresholds, side="right") / len(other)
-    best = int(np.argmin(np.abs(missed - taken)))
-    return float(thresholds[best]), float((missed[best] + taken[best]) / 2)
+    missed = len(same) - np.searchsorted(same, thresholds, side="right")
+    taken = np.searchsorted(other, thresholds, side="right")
+    # In whole numbers, so that of two thresholds that are as good the smaller one is taken.
+    best = int(np.argmin(np.abs(missed * len(other) - taken * len(same))))
+    rate = (missed[best] / len(same) + taken[best] / len(other)) / 2
+    return float(thresholds[best]), float(rate)
 
 
 def _pairs(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:

@@ -31,7 +31,8 @@ def recall_section(networks: dict[str, Any]) -> Html:
     if not curves or max(len(curve) for curve in curves.values()) < 2:
         return Html("")
     style = styles(curves)
-    low = min(share for curve in curves.values() for _, share in curve)
+    shares = [share for curve in curves.values() for _, share in curve]
+    low = min(shares + [low for name in curves for _, (low, _) in _intervals(networks[name])])
     x = log_axis(1, max(curve[-1][0] for curve in curves.values()), x_places())
     y = linear_axis(100 * low, 100, y_places())
     lines = []
