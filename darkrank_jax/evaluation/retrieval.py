@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.inputs import alike, check_lengths
+from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
 
 # Queries whose distances are held at once, which bounds the memory.
 _QUERIES = 128
@@ -108,7 +108,7 @@ def retrieval_values(
         raise UserError("gallery: goes with gallery_labels; give both or neither")
     if gallery is not None and gallery_labels is not None:
         return _values(*ranks_of_matches(embeddings, labels, gallery, gallery_labels), ks)
-    _check_classes(labels)
+    check_classes(labels)
     found = ranks_of_matches(embeddings, labels, embeddings, labels, exclude_self=True)
     values = _values(*found, ks)
     return values | {f"recall_at_{k}": np.nan_to_num(values[f"recall_at_{k}"]) for k in ks}
@@ -173,15 +173,6 @@ def ranks_of_matches(
         ranks[tile] = _positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
     ranks.sort(axis=1)
     return ranks, np.sum(ranks < NO_MATCH, axis=1)
-
-
-def _check_classes(labels: np.ndarray) -> None:
-    """Refuses a single class."""
-    if len(labels) and np.all(np.asarray(labels) == labels[0]):
-        raise UserError(
-            f"labels: all {len(labels)} embeddings are of one class, so that every answer is "
-            "right; give two classes or more"
-        )
 
 
 def _members(labels: np.ndarray, gallery_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
