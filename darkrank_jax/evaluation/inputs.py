@@ -118,6 +118,22 @@ def check_lengths(count: int, of: str = "embeddings", **columns: Shaped[np.ndarr
             raise UserError(f"{name}: there are {len(column)} for {count} {of}; give one each")
 
 
+def check_classes(labels: Int[np.ndarray, " _"]) -> None:
+    """Refuses a single class, in which every answer is right.
+
+    Args:
+      labels: int [n].
+
+    Raises:
+      UserError: there are labels, and all are the same.
+    """
+    if len(labels) and np.all(np.asarray(labels) == labels[0]):
+        raise UserError(
+            f"labels: all {len(labels)} embeddings are of one class, so that every answer is "
+            "right; give two classes or more"
+        )
+
+
 def check_dimensions(**shapes: tuple[int, ...]) -> None:
     """Refuses sets of embeddings that do not live in one space.
 

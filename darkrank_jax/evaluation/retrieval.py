@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.inputs import alike, check_lengths
+from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
 
 # Queries whose distances are held at once, which bounds the memory.
 _QUERIES = 128
 # The rank of what is no match, behind every rank there is.
-_NO_MATCH = np.iinfo(np.int32).max
+NO_MATCH = np.iinfo(np.int32).max
 Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
@@ -106,19 +106,12 @@ def retrieval_values(
     """
     if (gallery is None) != (gallery_labels is None):
         raise UserError("gallery: goes with gallery_labels; give both or neither")
-    alone = gallery is None
-    found, known = (embeddings, labels) if gallery is None else (gallery, gallery_labels)
-    if alone and len(labels) and np.all(np.asarray(labels) == labels[0]):
-        raise UserError(
-            f"labels: all {len(labels)} embeddings are of one class, so that every answer is "
-            "right; give two classes or more"
-        )
-    ranks, totals = ranks_of_matches(embeddings, labels, found, known, exclude_self=alone)
-    values = _values(ranks, totals, ks)
-    if alone:
-        recalls = {f"recall_at_{k}": np.nan_to_num(values[f"recall_at_{k}"]) for k in ks}
-        return values | recalls
-    return values
+    if gallery is not None and gallery_labels is not None:
+        return _values(*ranks_of_matches(embeddings, labels, gallery, gallery_labels), ks)
+    check_classes(labels)
+    found = ranks_of_matches(embeddings, labels, embeddings, labels, exclude_self=True)
+    values = _values(*found, ks)
+    return values | {f"recall_at_{k}": np.nan_to_num(values[f"recall_at_{k}"]) for k in ks}
 
 
 def ranks_of_matches(
@@ -179,7 +172,7 @@ def ranks_of_matches(
         most = counts[tile].max()
         ranks[tile] = _positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
     ranks.sort(axis=1)
-    return ranks, np.sum(ranks < _NO_MATCH, axis=1)
+    return ranks, np.sum(ranks < NO_MATCH, axis=1)
 
 
 def _members(labels: np.ndarray, gallery_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +218,7 @@ def _positive_ranks(
 
     nearer = jax.lax.fori_loop(0, most, count, jnp.zeros(positives.shape, jnp.float32))
     order = jnp.argsort(jnp.argsort(-matched, axis=1), axis=1)
-    return jnp.where(valid, 1 + nearer.astype(jnp.int32) + order, _NO_MATCH)
+    return jnp.where(valid, 1 + nearer.astype(jnp.int32) + order, NO_MATCH)
 
 
 def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
