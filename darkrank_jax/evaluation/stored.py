@@ -1,6 +1,8 @@
 """Embeddings in .npz files: written by an evaluation, or by whatever else embeds images."""
 
+import contextlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from darkrank_jax.errors import UserError
 
-_ARRAYS = {"embeddings", "labels", "class_names", "images"}
+_ARRAYS = {"embeddings", "labels", "class_names", "cameras", "images"}
 _SHARED = "images.npz"
 
 
@@ -22,12 +24,14 @@ class Stored(NamedTuple):
       labels: [n], 0 to len(class_names) - 1.
       class_names: what a person calls each class.
       images: uint8 [n, height, width, channels], or None.
+      cameras: [n], which camera saw each image, or None.
     """
 
     embeddings: Float[np.ndarray, "n dim"]
     labels: Int[np.ndarray, " n"]
     class_names: tuple[str, ...]
     images: UInt8[np.ndarray, "n h w c"] | None
+    cameras: Int[np.ndarray, " n"] | None
 
 
 def write_stored(
@@ -35,6 +39,7 @@ def write_stored(
     embeddings: Float[np.ndarray, "n dim"],
     labels: Int[np.ndarray, " n"],
     class_names: Sequence[str],
+    cameras: Int[np.ndarray, " n"] | None = None,
 ) -> None:
     """Writes the embeddings of one network.
 
@@ -43,12 +48,14 @@ def write_stored(
       embeddings: [n, dim].
       labels: [n], 0 to len(class_names) - 1.
       class_names: of the labels.
+      cameras: [n], which camera saw each image, where that is known.
 
     Raises:
       UserError: the file cannot be written.
     """
-    names = np.array(class_names, dtype=np.str_)
-    _write(path, embeddings=embeddings, labels=labels, class_names=names)
+    arrays = {"embeddings": embeddings, "labels": labels}
+    arrays["class_names"] = np.array(class_names, dtype=np.str_)
+    _write(path, **arrays | ({} if cameras is None else {"cameras": cameras}))
 
 
 def write_images(folder: Path, images: UInt8[np.ndarray, "n h w c"]) -> None:
@@ -60,8 +67,9 @@ def read_stored(path: Path) -> Stored:
     """Reads embeddings, and checks them before anything is computed.
 
     The file holds `embeddings` [n, dim] and `labels` [n] of any integers, and may hold
-    `class_names`, of which the labels are then indices, and `images` uint8 [n, h, w, c] with 1 or 3
-    channels, which may also lie in `images.npz` beside it. Nothing in it is unpickled.
+    `class_names`, of which the labels are then indices, `cameras` [n] of any integers, and `images`
+    uint8 [n, h, w, c] with 1 or 3 channels, which may also lie in `images.npz` beside it. Nothing
+    in it is unpickled.
 
     Args:
       path: of the .npz.
@@ -86,18 +94,16 @@ def read_stored(path: Path) -> Stored:
         if name not in arrays:
             found = ", ".join(sorted(arrays)) or "nothing"
             raise UserError(
-                f"{path}: has no array {name!r}, only {found}; store embeddings, labels"
+                f"{path}: has no array {name!r}, only {found}; store embeddings and labels"
             )
-    embeddings, labels = arrays["embeddings"], arrays["labels"]
+    embeddings, cameras = arrays["embeddings"], arrays.get("cameras")
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
         raise UserError(f"{path}: embeddings are {_described(embeddings)}; give floats [n, dim]")
-    if labels.shape != embeddings.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(
-            f"{path}: labels are {_described(labels)}; give integers [{len(embeddings)}], one an "
-            "embedding"
-        )
+    labels = _integers(path, arrays, "labels", len(embeddings))
+    if cameras is not None:
+        cameras = _integers(path, arrays, "cameras", len(embeddings))
     numbered, names = _classes(path, labels, arrays.get("class_names"))
-    return Stored(embeddings, numbered, names, _images(path, arrays, len(labels)))
+    return Stored(embeddings, numbered, names, _images(path, arrays, len(labels)), cameras)
 
 
 def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> bool:
@@ -113,7 +119,7 @@ def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> 
         return False
     groups = [np.unique(labels, return_inverse=True)[1] for labels in (first, second)]
     pairs = np.unique(np.stack(groups), axis=1).shape[1]
-    return pairs == groups[0].max() + 1 == groups[1].max() + 1
+    return bool(pairs == groups[0].max() + 1 == groups[1].max() + 1)
 
 
 def _write(path: Path, **arrays: np.ndarray) -> None:
@@ -125,7 +131,8 @@ def _write(path: Path, **arrays: np.ndarray) -> None:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); give another --workdir"
         ) from error
@@ -134,11 +141,15 @@ def _write(path: Path, **arrays: np.ndarray) -> None:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """The known arrays of a file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in _ARRAYS}
+        # Opened here, since NumPy leaves a damaged archive open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("one array instead of an archive")
+            return {name: archive[name] for name in archive.files if name in _ARRAYS}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; give an .npz of embeddings") from error
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(
             f"{path}: cannot be read as arrays ({reason}); write it with numpy.savez"
@@ -148,6 +159,16 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _described(array: np.ndarray) -> str:
     """Type and shape of an array in words."""
     return f"{array.dtype} {list(array.shape)}"
+
+
+def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, count: int) -> np.ndarray:
+    """An array of one integer an embedding."""
+    found = arrays[name]
+    if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer):
+        raise UserError(
+            f"{path}: {name} are {_described(found)}; give integers [{count}], one an embedding"
+        )
+    return found
 
 
 def _classes(

@@ -108,7 +108,9 @@ def evaluate(
     facts, rows, measured, fixed = {}, {}, {}, {}
     for dataset, source in datasets.items():
         images, embeddings = _embedded(networks, dataset, source, mesh)
-        rows[dataset], values = measure(embeddings, images.labels, seed=seed)
+        rows[dataset], values = measure(
+            embeddings, images.labels, seed=seed, cameras=images.cameras
+        )
         measured[dataset] = images._replace(embeddings=embeddings, values=values)
         facts[dataset] = _facts(dataset, source, images)
         if not fixed and images.images is not None:
@@ -143,7 +145,7 @@ def save_embeddings(folder: Path, measured: Mapping[str, Measured]) -> None:
     for dataset, images in measured.items():
         for network, embeddings in images.embeddings.items():
             path = folder / dataset / f"{network}.npz"
-            write_stored(path, embeddings, images.labels, images.class_names)
+            write_stored(path, embeddings, images.labels, images.class_names, images.cameras)
         if images.images is not None:
             write_images(folder / dataset, images.images)
 
@@ -199,7 +201,7 @@ def _images(networks: Networks, dataset: str, source: Images) -> Measured:
         return Measured(split.labels, split.class_names, {}, {}, split.images)
     (first, *_) = (network for network in networks.values() if not isinstance(network, Network))
     stored = read_stored(first[dataset])
-    return Measured(stored.labels, stored.class_names, {}, {}, stored.images)
+    return Measured(stored.labels, stored.class_names, {}, {}, stored.images, stored.cameras)
 
 
 def _by_network(

@@ -15,6 +15,7 @@ from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
 from darkrank_jax.evaluation.intervals import bootstrap_interval, paired_difference
 from darkrank_jax.evaluation.rank_agreement import cross_recall, rank_agreement
+from darkrank_jax.evaluation.reid import reid_metrics
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.training.network import Network, embed_fn
 
@@ -31,7 +32,7 @@ OF_QUERIES = (
     "mean_reciprocal_rank",
     "ndcg",
 )
-METRICS = (*OF_QUERIES, "nmi", "ami")
+METRICS = (*OF_QUERIES, "nmi", "ami", "ari", "pairwise_f1", "purity")
 # The metrics of the table on the terminal, and what it calls them.
 _TABLE = {
     "recall_at_1": "R@1",
@@ -71,7 +72,11 @@ def costs(network: Network, images: np.ndarray, mesh: Mesh) -> dict[str, Any]:
 
 
 def measure(
-    embeddings: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int
+    embeddings: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    seed: int,
+    cameras: np.ndarray | None = None,
 ) -> tuple[dict[str, dict[str, Any]], Values]:
     """Measures the quality of each network's embeddings of one set of images.
 
@@ -80,6 +85,7 @@ def measure(
         student.
       labels: int [n], of the images.
       seed: of the draws behind intervals and p-values.
+      cameras: int [n], which camera saw each image; with them, re-identification is measured too.
 
     Returns:
       The fields of results.json that depend on the dataset, and the values of `retrieval_values`,
@@ -93,6 +99,8 @@ def measure(
         try:
             values[name] = retrieval_values(array, labels, ks=_CURVE)
             rows[name] = _quality(array, labels, values[name], seed)
+            if cameras is not None:
+                rows[name]["reid"] = _across_cameras(array, labels, cameras)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     for name in embeddings.keys() - {"teacher"}:
@@ -131,6 +139,20 @@ def _quality(
         },
         "recall_curve": [[k, float(values[f"recall_at_{k}"].mean())] for k in shown],
     }
+
+
+def _across_cameras(
+    embeddings: np.ndarray, labels: np.ndarray, cameras: np.ndarray
+) -> dict[str, float]:
+    """Each image searches those of the other cameras, by the Market-1501 rule."""
+    return reid_metrics(
+        embeddings,
+        embeddings,
+        query_ids=labels,
+        gallery_ids=labels,
+        query_cameras=cameras,
+        gallery_cameras=cameras,
+    )
 
 
 def _against_teacher(

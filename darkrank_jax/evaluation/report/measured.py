@@ -19,6 +19,7 @@ class Measured(NamedTuple):
       embeddings: network -> its embeddings, in the order of the labels; networks may be absent.
       values: network -> the values of `retrieval_values`, of the same networks.
       images: with 1 or 3 channels, 0 to 255; None where only embeddings are at hand.
+      cameras: which camera saw each image, where that is known.
     """
 
     labels: Integer[np.ndarray, " images"]
@@ -26,6 +27,7 @@ class Measured(NamedTuple):
     embeddings: dict[str, Rows]
     values: dict[str, dict[str, Float[np.ndarray, " images"]]]
     images: UInt8[np.ndarray, "images height width channels"] | None = None
+    cameras: Integer[np.ndarray, " images"] | None = None
 
     def class_name(self, index: int) -> str:
         """The class of an image in words."""
@@ -97,6 +99,7 @@ def view(results: dict[str, Any], dataset: str | None = None) -> dict[str, Any]:
 # The fields of a network that depend on the dataset.
 QUALITY = (
     "metrics",
+    "reid",
     "intervals",
     "recall_curve",
     "difference",

@@ -65,10 +65,14 @@ def _bodies(networks: dict[str, Any]) -> list[Html]:
     """The groups of rows; a group without any number is left out."""
     columns = networks.values()
     metrics = _keys(row["metrics"] for row in columns)
+    reid = [m for m in _keys(row.get("reid", {}) for row in columns) if m != "queries_alone"]
     leads = _main(row.get("difference", {}) for row in columns)
     gaps = _main(row.get("gap_recovered", {}) for row in columns)
     groups = {
         "Quality, in %": [_row(metric_name(m), networks, _quality(m)) for m in metrics],
+        "Re-identification across cameras, in %": [
+            _row(metric_name(m), networks, _reid(m)) for m in reid
+        ],
         "Lead over the baseline, in points": [
             _row(metric_name(m), networks, _lead(m)) for m in leads
         ],
@@ -115,6 +119,16 @@ def _quality(metric: str) -> Callable[[dict[str, Any]], Cell]:
         return percentage(value), *(
             [span(interval[0], interval[1], percentage)] if interval else []
         )
+
+    return read
+
+
+def _reid(metric: str) -> Callable[[dict[str, Any]], Cell]:
+    """A figure of re-identification."""
+
+    def read(row: dict[str, Any]) -> Cell:
+        value = row.get("reid", {}).get(metric)
+        return ("",) if value is None else (percentage(value),)
 
     return read
 

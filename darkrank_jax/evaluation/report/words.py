@@ -10,6 +10,10 @@ _METRIC_NAMES = {
     "ndcg": "NDCG",
     "nmi": "NMI",
     "ami": "AMI",
+    "ari": "ARI",
+    "pairwise_f1": "Pairwise F1",
+    "purity": "Purity",
+    "mean_inverse_negative_penalty": "mINP",
 }
 
 
@@ -20,8 +24,9 @@ def metric_name(key: str) -> str:
       >>> metric_name("recall_at_4"), metric_name("map_at_r"), metric_name("mean_rank")
       ('Recall@4', 'MAP@R', 'mean rank')
     """
-    if key.startswith("recall_at_"):
-        return f"Recall@{key.removeprefix('recall_at_')}"
+    for prefix, name in (("recall_at_", "Recall@"), ("cmc_at_", "CMC@")):
+        if key.startswith(prefix):
+            return f"{name}{key.removeprefix(prefix)}"
     return _METRIC_NAMES.get(key, key.replace("_", " "))
 
 
