@@ -148,7 +148,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)
         self.attributes.append((tag, dict(attrs)))
-        if tag not in {"img", "meta", "link"}:
+        if tag not in {"img", "meta", "link", "wbr"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -13,7 +13,7 @@ from darkrank_jax.evaluation.report.cast import Cast, cast_of
 from darkrank_jax.evaluation.report.curves import curves_section
 from darkrank_jax.evaluation.report.forest import forest_figures
 from darkrank_jax.evaluation.report.headline import where_measured
-from darkrank_jax.evaluation.report.markup import Html, join, tag
+from darkrank_jax.evaluation.report.markup import Html, join, named, tag
 from darkrank_jax.evaluation.report.measured import Measured
 from darkrank_jax.evaluation.report.page import (
     Curves,
@@ -109,20 +109,23 @@ def write_comparison(
     """
     sections = []
     for dataset, results in combined.items():
-        networks = results["networks"]
+        networks, main = results["networks"], _main(results)
+        cast = _cast(results, networks)
         found = [
-            Section("Results", _results(results)),
+            Section("Results", _results(results, main)),
             Section("Over seeds", seeds_section(networks)),
-            Section("Speed against quality", tradeoff_section(networks)),
-            Section("Recall by number of images", recall_section(networks)),
-            Section("Rank agreement", agreement_section(results, _cast(results, networks))),
+            # The main networks first in all charts, so that each looks the same in all of them.
+            Section("Speed against quality", tradeoff_section(main | networks)),
+            Section("Recall by number of images", recall_section(main)),
+            Section("Rank agreement", agreement_section(results | {"networks": main}, cast)),
         ]
         if dataset in measured:
             cast = _cast(results, measured[dataset].embeddings)
             found += picture_sections(measured[dataset], cast, results["seed"], len(combined))
         sections += of_dataset(found, dataset, len(combined))
     first = next(iter(combined.values()))
-    sections.append(Section("Learning curves", curves_section(curves)))
+    ordered = {name: curves[name] for name in _main(first) | first["networks"] if name in curves}
+    sections.append(Section("Learning curves", curves_section(ordered)))
     sections.append(Section("Settings", settings(first["networks"])))
     facts = [*facts_of(first["dataset"]), first["devices"]]
     write_page(path, name, header_of(name, comparison_headline(first), facts), sections)
@@ -202,7 +205,16 @@ def seeds_section(networks: dict[str, Any]) -> Html:
     return join([scroll(table, "Over seeds"), tag("p", note, class_="note")])
 
 
-def _results(combined: dict[str, Any]) -> Html:
+def _main(combined: dict[str, Any]) -> dict[str, Any]:
+    """The networks that the page is about, and their teachers; not the baselines."""
+    return {
+        name: row
+        for name, row in combined["networks"].items()
+        if name in combined["subjects"] or row["part"] == "teacher"
+    }
+
+
+def _results(combined: dict[str, Any], main: dict[str, Any]) -> Html:
     """One row a network: quality with intervals, lead over the reference, cost."""
     networks, reference = combined["networks"], combined["reference"]
     heads = ["Network", *(metric_name(metric) for metric in _METRICS)]
@@ -227,9 +239,8 @@ def _results(combined: dict[str, Any]) -> Html:
             " Leads query by query and pictures need the embeddings of the runs: evaluate each "
             "with --mode eval --config.evaluation.save_embeddings=true."
         )
-    shown = {name: networks[name] for name in combined["subjects"]}
     return join(
-        [forest_figures(shown), scroll(table, "Results"), tag("p", *sentences, class_="note")]
+        [forest_figures(main), scroll(table, "Results"), tag("p", *sentences, class_="note")]
     )
 
 
@@ -244,7 +255,7 @@ def _row(name: str, row: dict[str, Any], led: bool) -> Html:
         found = row.get("difference", {}).get("recall_at_1")
         cells.append(_lead(found) if found else cell(""))
     cells += [cell(form(row[key]) if key in row else "") for key, (_, form) in _COSTS.items()]
-    return tag("tr", tag("th", tag("bdi", name), scope="row"), *cells)
+    return tag("tr", tag("th", named(name), scope="row"), *cells)
 
 
 def _lead(found: dict[str, float]) -> Html:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from darkrank_jax.evaluation.report.cast import Cast
-from darkrank_jax.evaluation.report.markup import Html, join, tag
+from darkrank_jax.evaluation.report.markup import Html, join, named, tag
 from darkrank_jax.evaluation.report.measured import Measured, neighbors_of
 from darkrank_jax.evaluation.report.pictures import picture
 
@@ -145,7 +145,7 @@ def _strip(query: int, found: dict[str, np.ndarray], measured: Measured) -> Html
     text = tag("span", "Query: ", tag("bdi", name))
     query_line = tag("div", *_shown(query, f"Query: {name}", measured), text)
     rows = [
-        tag("tr", tag("th", tag("bdi", network), scope="row"), *_cells(query, neighbors, measured))
+        tag("tr", tag("th", named(network), scope="row"), *_cells(query, neighbors, measured))
         for network, neighbors in found.items()
     ]
     return tag("table", tag("caption", query_line), tag("tbody", *rows), class_="strip")
@@ -158,7 +158,7 @@ def _cells(query: int, neighbors: np.ndarray, measured: Measured) -> list[Html]:
         right = bool(measured.labels[index] == measured.labels[query])
         name = measured.class_name(index)
         alt = f"{rank}. {name}, {'right' if right else 'wrong'}"
-        content = _shown(index, alt, measured, title=name) or [_named(alt, name)]
+        content = _shown(index, alt, measured, title=name) or [_in_words(alt, name)]
         cells.append(tag("td", *content, _mark(right), class_="right" if right else "wrong"))
     return cells
 
@@ -168,7 +168,7 @@ def _shown(index: int, alt: str, measured: Measured, title: str | None = None) -
     return [] if measured.images is None else [picture(measured.images[index], alt, title)]
 
 
-def _named(alt: str, name: str) -> Html:
+def _in_words(alt: str, name: str) -> Html:
     """What stands for a picture that is not at hand."""
     return tag("span", tag("bdi", name), class_="named", title=name, role="img", aria_label=alt)
 
