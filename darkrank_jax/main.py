@@ -1,5 +1,6 @@
 """`python -m darkrank_jax.main --config FILE [--config.field=value] [--workdir DIR] [--mode MODE]`.
 
+MODE is train or eval; `--mode compare RUN RUN ... [--workdir DIR]` needs no config.
 Turns flags into one call. Errors of the user's end in one line on stderr and exit code 2.
 """
 
@@ -17,14 +18,19 @@ from darkrank_jax.training.interruption import Interrupted
 from darkrank_jax.training.run_config import read_run
 
 MODES = {"train": runs.train_and_report, "eval": runs.evaluate_and_report}
+COMPARE = "compare"
 
 
 def main(argv: list[str]) -> int:
     """Runs one command line; returns its exit code."""
     try:
-        values = _parse(argv)
-        workdir = Path(values.workdir or f"runs/{Path(_config_path(argv)).stem}")
-        MODES[values.mode](read_run(values.config.to_dict()), workdir)
+        if _value(argv, "--mode") == COMPARE:
+            values, rest = _parse(argv)
+            runs.compare_and_report([*map(Path, rest)], Path(values.workdir or "runs/compared"))
+        else:
+            values = _parse_run(argv)
+            workdir = Path(values.workdir or f"runs/{Path(_value(argv, '--config')).stem}")
+            MODES[values.mode](read_run(values.config.to_dict()), workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -34,40 +40,41 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> flags.FlagValues:
-    """Reads the flags, with the config file's own fields as flags."""
-    path = _config_path(argv)
+def _parse_run(argv: list[str]) -> flags.FlagValues:
+    """Reads the flags of a run, with the config file's own fields as flags."""
+    path = _value(argv, "--config")
+    if not path:
+        raise UserError("--config: missing; give --config configs/NAME.py")
     if not Path(path).is_file():
         raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
-    try:
-        _check_overrides(_flags([argv[0], f"--config={path}"])[0].config, argv)
-        values, rest = _flags(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
-        raise UserError(" ".join(str(error).split())) from error
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]}: no flag; give --config, --config.FIELD, --workdir or --mode")
+    _check_overrides(_parse([argv[0], f"--config={path}"])[0].config, argv)
+    values, rest = _parse(argv)
+    if rest:
+        raise UserError(f"{rest[0]}: no flag; give --config, --config.FIELD, --workdir or --mode")
     return values
 
 
-def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """Absl's flags of a command line, and what is no flag."""
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", help_string="The run.", flag_values=values, sys_argv=argv
-    )
+    if _value(argv, "--mode") != COMPARE:
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     flags.DEFINE_string("workdir", "", "Where it writes; runs/NAME.", flag_values=values)
-    flags.DEFINE_enum("mode", "train", sorted(MODES), "What to do.", flag_values=values)
-    return values, values(argv)
+    flags.DEFINE_enum("mode", "train", [*MODES, COMPARE], "What to do.", flag_values=values)
+    try:
+        return values, values(argv)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
+        raise UserError(" ".join(str(error).split())) from error
 
 
-def _config_path(argv: list[str]) -> str:
-    """The value of --config, in either of its two spellings."""
+def _value(argv: list[str], flag: str) -> str:
+    """The value of a flag, in either of its two spellings, before the flags are read."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        if argument == "--config":
+        if argument == flag:
             return following
-        if argument.startswith("--config="):
-            return argument.removeprefix("--config=")
-    raise UserError("--config: missing; give --config configs/NAME.py")
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
+    return ""
 
 
 def _check_overrides(config: ConfigDict, argv: list[str]) -> None:

