@@ -6,19 +6,28 @@ import numpy as np
 from scipy import stats
 
 
-def retrieval(embeddings: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -> dict[str, float]:
+def retrieval(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    ks: tuple[int, ...],
+    gallery: np.ndarray | None = None,
+    gallery_labels: np.ndarray | None = None,
+) -> dict[str, float]:
     """One query after the other, one image of its list after the other."""
+    alone = gallery is None
+    gallery, known = (embeddings, labels) if alone else (gallery, gallery_labels)
     names = ("precision_at_1", "map_at_r", "r_precision")
     names += ("mean_average_precision", "mean_reciprocal_rank", "ndcg")
     recalls, figures = {k: [] for k in ks}, {name: [] for name in names}
     for query in range(len(labels)):
-        others = [i for i in range(len(labels)) if i != query]
-        distance = {i: sum((embeddings[query] - embeddings[i]) ** 2) for i in others}
+        others = [i for i in range(len(known)) if not (alone and i == query)]
+        away = {i: sum((embeddings[query] - gallery[i]) ** 2) for i in others}
         # At the same distance, images of other classes come first.
-        order = sorted(others, key=lambda i: (distance[i], labels[i] == labels[query]))
-        hits = [labels[i] == labels[query] for i in order]
-        for k in ks:
-            recalls[k].append(any(hits[:k]))
+        order = sorted(others, key=lambda i: (away[i], known[i] == labels[query]))
+        hits = [known[i] == labels[query] for i in order]
+        if alone or any(hits):
+            for k in ks:
+                recalls[k].append(any(hits[:k]))
         if total := sum(hits):
             precisions = [sum(hits[: i + 1]) / (i + 1) for i in range(len(hits))]
             within = [p for i, p in enumerate(precisions) if hits[i] and i < total]
@@ -31,10 +40,10 @@ def retrieval(embeddings: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -
             gains = [np.log(2) / np.log(2 + i) for i in range(len(hits))]
             gained = sum(gain for gain, hit in zip(gains, hits, strict=True) if hit)
             figures["ndcg"].append(gained / sum(gains[:total]))
-    alone = len(labels) - len(figures["map_at_r"])
-    scores = {f"recall_at_{k}": float(np.mean(recalls[k])) for k in ks}
-    scores |= {name: float(np.mean(values)) if values else 0.0 for name, values in figures.items()}
-    return scores | {"queries_alone": float(alone)}
+    unmatched = len(labels) - len(figures["map_at_r"])
+    figures = {f"recall_at_{k}": recalls[k] for k in ks} | figures
+    scores = {name: float(np.mean(values)) if values else 0.0 for name, values in figures.items()}
+    return scores | {"queries_alone": float(unmatched)}
 
 
 def distance(first: np.ndarray, second: np.ndarray, metric: str = "euclidean") -> float:
@@ -69,6 +78,12 @@ def pairwise_f1(clusters: np.ndarray, labels: np.ndarray) -> float:
     return 2 * len(found & true) / (len(found) + len(true))
 
 
+def purity(clusters: np.ndarray, labels: np.ndarray) -> float:
+    """One cluster after the other."""
+    groups = [labels[clusters == each].tolist() for each in set(clusters.tolist())]
+    return sum(max(map(group.count, group)) for group in groups) / len(labels)
+
+
 def distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     """One pair after the other."""
     return np.array([[distance(query, row) for row in gallery] for query in queries])
@@ -99,12 +114,9 @@ def single_shot(distances, query_ids, gallery_ids, query_cameras, gallery_camera
     """Every draw of one image for each identity, one after the other."""
     curves = []
     for row, person, camera in zip(distances, query_ids, query_cameras, strict=True):
-        groups = [
-            [i for i in np.flatnonzero(gallery_ids == each)
-             if not (each == person and gallery_cameras[i] == camera)]
-            for each in np.unique(gallery_ids)
-        ]  # fmt: skip
-        draws = list(itertools.product(*[group for group in groups if group]))
+        kept = (gallery_ids != person) | (gallery_cameras != camera)
+        groups = [np.flatnonzero(kept & (gallery_ids == each)) for each in np.unique(gallery_ids)]
+        draws = list(itertools.product(*[group for group in groups if group.size]))
         ranks = []
         for draw in draws:
             own = [i for i in draw if gallery_ids[i] == person]
@@ -152,10 +164,11 @@ def reranked(
             vectors[image, member] = np.exp(-squares[image, member])
         vectors[image] /= vectors[image].sum()
     vectors = np.array([vectors[order[image, :k2]].mean(axis=0) for image in range(len(points))])
+    ours, theirs = vectors[: len(queries)], vectors[len(queries) :]
     jaccard = [
-        [1 - np.minimum(one, two).sum() / np.maximum(one, two).sum() for two in vectors[len(queries) :]]
-        for one in vectors[: len(queries)]
-    ]  # fmt: skip
+        [1 - np.minimum(one, two).sum() / np.maximum(one, two).sum() for two in theirs]
+        for one in ours
+    ]
     return (1 - weight) * np.array(jaccard) + weight * squares[: len(queries), len(queries) :]
 
 
