@@ -13,6 +13,8 @@ from darkrank_jax.evaluation.reid import squared_distances
 
 # Rows whose distances to all others are held at once, which bounds the memory.
 _ROWS = 128
+# Rows of two tiles that are compared: 16 MiB of distances.
+_SQUARE = 2048
 # Pairs whose distances are computed at once.
 _PAIRS = 4096
 Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
@@ -111,17 +113,29 @@ def _vectors(points: np.ndarray, links: sparse.csr_array, farthest: np.ndarray) 
 
 
 def _farthest(points: np.ndarray) -> np.ndarray:
-    """The largest squared distance of each image, 1 where all are at one point."""
-    everything = jnp.asarray(points)
-    tiles = range(0, len(points), _ROWS)
-    largest = [np.asarray(_largest(points[at : at + _ROWS], everything)) for at in tiles]
-    joined = np.concatenate(largest)
+    """The largest squared distance of each image, 1 where all are at one point.
+
+    Two tiles need not be compared twice: what is far for the one is far for the other.
+    """
+    size = min(_SQUARE, len(points))
+    count = -(-len(points) // size)
+    # Filled up with images that are there already, which changes no maximum.
+    tiles = jnp.asarray(points[np.arange(count * size) % len(points)].reshape(count, size, -1))
+    pairs = [(i, j) for i in range(count) for j in range(i, count)]
+    found = [_largest(tiles[i], tiles[j]) for i, j in pairs]
+    largest = np.zeros((count, size), np.float32)
+    for (i, j), (rows, columns) in zip(pairs, found, strict=True):
+        np.maximum(largest[i], rows, out=largest[i])
+        np.maximum(largest[j], columns, out=largest[j])
+    joined = largest.ravel()[: len(points)]
     return np.where(joined > 0, joined, 1)
 
 
 @jax.jit
-def _largest(queries: jax.Array, gallery: jax.Array) -> jax.Array:
-    return jnp.max(squared_distances(queries, gallery), axis=1)
+def _largest(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest squared distance of each image to those of the other tile."""
+    squares = squared_distances(first, second)
+    return jnp.max(squares, axis=1), jnp.max(squares, axis=0)
 
 
 def _blended(

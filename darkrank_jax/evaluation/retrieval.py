@@ -159,7 +159,7 @@ def ranks_of_matches(
     members, counts = _members(np.asarray(labels), np.asarray(gallery_labels))
     device_points = jnp.asarray(points)
     lengths = jnp.sum(device_points**2, axis=1)
-    ranks = np.empty(members.shape, np.int32)
+    ranks, found = np.empty(members.shape, np.int32), []
     # Queries of classes of like size go together: the largest class decides how long they take.
     order = np.argsort(counts, kind="stable")
     for tile in np.array_split(order, -(-len(order) // _QUERIES)):
@@ -170,7 +170,12 @@ def ranks_of_matches(
         if cameras is not None and gallery_cameras is not None:
             valid &= gallery_cameras[positives] != cameras[tile][:, None]
         most = counts[tile].max()
-        ranks[tile] = _positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
+        # One tile is prepared while the one before is searched.
+        found.append(
+            (tile, _positive_ranks(sought[tile], device_points, lengths, positives, valid, most))
+        )
+    for tile, columns in found:
+        ranks[tile] = columns
     ranks.sort(axis=1)
     return ranks, np.sum(ranks < NO_MATCH, axis=1)
 

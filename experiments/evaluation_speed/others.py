@@ -62,8 +62,13 @@ def reid_loop(
     gallery_ids: np.ndarray,
     query_cameras: np.ndarray,
     gallery_cameras: np.ndarray,
+    *,
+    whole_columns: bool = False,
 ) -> tuple[np.ndarray, float, float]:
-    """CMC at 1 to 50, mAP and mINP: sort everything, then one query after the other."""
+    """CMC at 1 to 50, mAP and mINP: sort everything, then one query after the other.
+
+    The usual loop has precisions one number after the other, in a list; `whole_columns` mends that.
+    """
     order = np.argsort(distances(queries, gallery), axis=1)
     right = (gallery_ids[order] == query_ids[:, None]).astype(np.int32)
     curves, precisions, penalties = [], [], []
@@ -79,7 +84,10 @@ def reid_loop(
         last = np.where(hits == 1)[0].max()
         penalties.append(found[last] / (last + 1.0))
         curves.append((found > 0)[:50])
-        steps = found / (np.arange(len(found)) + 1.0)
+        if whole_columns:
+            steps = found / (np.arange(len(found)) + 1.0)
+        else:
+            steps = np.asarray([x / (i + 1.0) for i, x in enumerate(found)])
         precisions.append((steps * hits).sum() / hits.sum())
     cmc = np.mean(np.asarray(curves, np.float32), axis=0)
     return cmc, float(np.mean(precisions)), float(np.mean(penalties))
