@@ -193,7 +193,9 @@ def test_an_ensemble_embeds_as_its_members_do_combined(tmp_path):
     run = read_run(ensemble("mean", **configs).to_dict(), "teacher")
     empty = {"params": {"model": {}}, "batch_stats": {}}
     members = {
-        name: Network(member, Brightness({"plain": 1.0, "dim": 2.0}[name]), empty, 0, 1.5, tmp_path)
+        name: Network(
+            member, Brightness({"plain": 1.0, "dim": 2.0}[name]), empty, 0, 1.5, tmp_path, 1
+        )
         for name, member in run.ensemble.items()
     }
     together = make_ensemble(run, members, tmp_path)
