@@ -349,7 +349,9 @@ def _angle_losses(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> j
     """Mean loss of the angles at each vertex, from all squared distances."""
 
     def at(vertex: tuple[jax.Array, ...]) -> jax.Array:
-        gaps = _cosines_at(*vertex[:2], student) - _cosines_at(*vertex[2:], teacher)
+        edges, inverse, teacher_edges, teacher_inverse = vertex
+        gaps = _cosines_at(edges, inverse, student)
+        gaps -= _cosines_at(teacher_edges, teacher_inverse, teacher)
         return _smooth_l1(gaps).sum()
 
     batch = valid.shape[0]
@@ -368,8 +370,9 @@ def _angle_losses_backward(residuals, cotangents):
     scales = cotangents / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
 
     def add(gradient: jax.Array, vertex: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        scale, edges, inverse, *teachers = vertex
-        gaps = _cosines_at(edges, inverse, student) - _cosines_at(*teachers, teacher)
+        scale, edges, inverse, teacher_edges, teacher_inverse = vertex
+        gaps = _cosines_at(edges, inverse, student)
+        gaps -= _cosines_at(teacher_edges, teacher_inverse, teacher)
         # cosine_jk = (edge_j + edge_k - square_jk) / (2 |j| |k|), with edges to the vertex.
         shares = scale * jnp.clip(gaps, -1, 1) * inverse[:, None] * inverse[None, :]
         # The matrix is symmetric, and to add its rows is faster than to sum each.
