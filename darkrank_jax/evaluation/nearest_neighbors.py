@@ -53,12 +53,13 @@ def nearest_neighbors(
     devices show in the result. Each tile's best are found in two steps, exactly: the k + 8 blocks
     of 64 columns with the largest maxima hold them.
 
-    Memory beyond the arrays given, with f = 4 dim bytes a row: 65,536 f for the queries of a pass;
-    on a CPU 65,536 f for tiles of the gallery, on an accelerator 131,072 f on the host and
-    65,536 f + 512 MiB on each device; and 48 (k + 9) bytes a query: 0.5 GiB for 512 numbers on a
-    CPU, whatever the size of the gallery, which may be a memory map. A gallery of bfloat16 or
-    `Int8Gallery` takes a half or a quarter of float32's memory, as distances to the rounded rows:
-    `experiments/evaluation_speed` states the recall that is lost.
+    Memory beyond the arrays given: the queries of a pass, at most 65,536 rows of float32; six blocks
+    of the gallery, of 16,384 rows on a CPU, of 65,536 rows for each accelerator, half of them on
+    it; the distances of a tile, 16 MiB, on an accelerator 512 MiB; and 16 (k + 9) bytes a query.
+    For rows of 512 numbers on a CPU that is 0.35 GiB and 16 (k + 9) n bytes, whatever the size of
+    the gallery, which may be a memory map. A gallery of bfloat16 or an `Int8Gallery` takes a half
+    or a quarter of float32's memory, and distances are those to the rounded rows: of the 10 nearest
+    among 100,000 they find RECALLS (`experiments/evaluation_speed`).
 
     Args:
       queries: [n, dim], finite.

@@ -4,20 +4,20 @@
     python -m experiments.evaluation_speed.run [--only PART ...] [--largest IMAGES]
 
 Each figure is from a process of its own, on all cores: a first call, which for ours compiles, then
-the median of three more; where the first took over 20 s, it alone counts. Peak memory is what
-the process grows by over its data and the libraries. Embeddings are 512 numbers, of length one,
-around centres of their classes.
+the median of three more; where the first took over 20 s, it alone counts. Peak memory is what the
+process grows by over its data and the libraries, as Linux counts it. Embeddings are 512 numbers, of
+length one, around centres of their classes.
 """
 
 import argparse
 import multiprocessing
 import os
 import platform
-import resource
-import sys
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -227,14 +227,14 @@ def _process() -> ProcessPoolExecutor:
 def _figures(name: str, *sizes: Any) -> Figures:
     job = _job(name, *sizes)
     _job(name, *_SMALL.get(name, (200,)))()
-    before, taken = _largest_size(), []
+    before, taken = _forget_peak(), []
     for call in range(1 + CALLS):
         start = time.perf_counter()
         job()
         taken.append(time.perf_counter() - start)
         if call == 0 and taken[0] > LONG:
-            return taken[0], (_largest_size() - before) / 2**20
-    return median(taken[1:]), (_largest_size() - before) / 2**20
+            return taken[0], _largest_size() - before
+    return median(taken[1:]), _largest_size() - before
 
 
 def _recalls(queries: int, size: int) -> list[tuple[str, float, float]]:
@@ -266,10 +266,16 @@ def _one(found: Figures | None) -> tuple[str, str]:
     return (f"{found[0]:.2f}", f"{found[1]:.0f}") if found else ("", "")
 
 
+def _forget_peak() -> float:
+    """The size of the process, from which its largest size counts anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _largest_size()
+
+
 def _largest_size() -> float:
-    """Bytes; the system counts in KiB, but macOS in bytes."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size * (1 if sys.platform == "darwin" else 1024)
+    """MiB, as Linux counts them."""
+    (line,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line) / 1024
 
 
 if __name__ == "__main__":
