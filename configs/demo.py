@@ -3,7 +3,7 @@
     make demo
 
 Teacher, the student alone, and the student with DarkRank.
-4 minutes on 2 idle CPU cores; README.md has the results of three seeds.
+Under 4 minutes on 2 idle CPU cores; README.md has the results of three seeds.
 """
 
 from ml_collections import ConfigDict
