@@ -53,9 +53,10 @@ def nearest_neighbors(
     devices show in the result. Each tile's best are found in two steps, exactly: the k + 8 blocks
     of 64 columns with the largest maxima hold them.
 
-    Memory beyond the arrays given: the queries of a pass, at most 65,536 rows of float32; six blocks
-    of the gallery, of 16,384 rows on a CPU, of 65,536 rows for each accelerator, half of them on
-    it; the distances of a tile, 16 MiB, on an accelerator 512 MiB; and 16 (k + 9) bytes a query.
+    Memory beyond the arrays given: the queries of a pass, at most 65,536 rows of float32; six
+    blocks of the gallery, of 16,384 rows on a CPU, of 65,536 rows for each accelerator, half of
+    them on it; the distances of a tile, 16 MiB, on an accelerator 512 MiB; and 16 (k + 9) bytes a
+    query.
     For rows of 512 numbers on a CPU that is 0.35 GiB and 16 (k + 9) n bytes, whatever the size of
     the gallery, which may be a memory map. A gallery of bfloat16 or an `Int8Gallery` takes a half
     or a quarter of float32's memory, and distances are those to the rounded rows: of the 10 nearest

@@ -68,9 +68,8 @@ def main() -> None:
     batches = tuple(batch for batch in BATCHES if batch <= arguments.largest)
     clock = Clock(workers, arguments.rounds, batches)
     # PyTorch suffers more than XLA from whatever else runs: measure on an idle machine.
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-    )
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for part in arguments.only:
         for row in PARTS[part](clock):
             print(f"| {' | '.join(row.get(column, '') for column in COLUMNS)} |", flush=True)
