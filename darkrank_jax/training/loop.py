@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from darkrank_jax.data import Split, batches
+from darkrank_jax.data import POOL, Split, batches, class_neighbors
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
@@ -65,7 +66,8 @@ def fit(
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
         pending, since = [], time.perf_counter()
-        for batch in stack.enter_context(_stream(run, train, step)):
+        sampler = _sampler(run, train, teacher, mesh)
+        for batch in stack.enter_context(_stream(run, train, sampler, step)):
             state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
             pending.append(metrics)
             step += 1
@@ -108,7 +110,17 @@ def _begin(
     return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
 
 
-def _stream(run: Run, train: Split, step: int) -> closing:
+def _sampler(run: Run, train: Split, teacher: Network | None, mesh: Mesh) -> dict[str, Any]:
+    """The sampler's options, with what it must know of the teacher."""
+    sampler = run.data.sampler
+    if sampler["name"] != "hard_classes" or teacher is None:
+        return sampler
+    pool = sampler.get("pool", POOL)
+    neighbors = class_neighbors(embed(teacher, train, mesh), train.labels, pool=pool)
+    return sampler | {"neighbors": neighbors}
+
+
+def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closing:
     """The batches from a step to the last; threads end when it is closed."""
     data = run.data
     return closing(
@@ -121,6 +133,7 @@ def _stream(run: Run, train: Split, step: int) -> closing:
             images_per_class=data.images_per_class,
             augmentation=data.augmentation,
             num_threads=data.num_threads,
+            sampler=sampler,
         )
     )
 

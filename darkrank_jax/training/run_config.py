@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from darkrank_jax.data import AUGMENTATIONS, SOURCES
+from darkrank_jax.data import AUGMENTATIONS, CROPS, SAMPLERS, SOURCES, height_and_width
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
@@ -20,11 +20,12 @@ class Data:
     source: str
     path: str
     options: dict
-    image_size: int
-    mean: float
-    std: float
+    image_size: int | tuple
+    mean: float | tuple
+    std: float | tuple
     batch_size: int
     images_per_class: int
+    sampler: dict
     augmentation: dict
     num_threads: int
 
@@ -118,7 +119,6 @@ def _check_numbers(run: Run, prefix: str) -> None:
         "keep_checkpoints": 1,
         "clip_norm": 0,
         "ema_decay": 0,
-        "data.image_size": 8,
         "data.batch_size": 2,
         "data.images_per_class": 1,
         "data.num_threads": 1,
@@ -130,13 +130,28 @@ def _check_numbers(run: Run, prefix: str) -> None:
             raise UserError(f"{prefix}{field}: is {found}; give at least {minimum}")
     if run.ema_decay >= 1:
         raise UserError(f"{prefix}ema_decay: is {run.ema_decay}; give less than 1")
-    if run.data.std <= 0:
-        raise UserError(f"{prefix}data.std: is {run.data.std}; give more than 0")
-    batch, per_class = run.data.batch_size, run.data.images_per_class
-    if batch % per_class:
+    _check_images(run.data, f"{prefix}data")
+
+
+def _check_images(data: Data, where: str) -> None:
+    """Refuses sizes, levels and batches that no image or sampler can have."""
+    size, wanted = data.image_size, "give pixels, at least 8: one number, or (height, width)"
+    if isinstance(size, tuple) and [type(side) for side in size] != [int, int]:
+        raise UserError(f"{where}.image_size: is {size}; {wanted}")
+    if min(height_and_width(size)) < 8:
+        raise UserError(f"{where}.image_size: is {size}; {wanted}")
+    for name in ("mean", "std"):
+        level = getattr(data, name)
+        levels = level if isinstance(level, tuple) else (level,)
+        if not levels or any(isinstance(x, bool) or not isinstance(x, int | float) for x in levels):
+            raise UserError(f"{where}.{name}: is {level}; give a number, or one for each channel")
+        if name == "std" and min(levels) <= 0:
+            raise UserError(f"{where}.std: is {level}; give more than 0")
+    per_class, others = data.images_per_class, data.sampler.get("others", 0)
+    if (data.batch_size - others) % per_class or others > data.batch_size:
         raise UserError(
-            f"{prefix}data.batch_size: {batch} images are no whole number of classes of "
-            f"{per_class} (data.images_per_class); give a multiple of {per_class}"
+            f"{where}.batch_size: {data.batch_size - others} images are no whole number of classes "
+            f"of {per_class} (data.images_per_class); give a multiple of {per_class}"
         )
 
 
@@ -146,13 +161,12 @@ def _check_tables(run: Run, prefix: str) -> None:
     _check_name(data.source, SOURCES, f"{prefix}data.source")
     given = ("image_size", "path")
     check_arguments(SOURCES[data.source], data.options, f"{prefix}data.options", given=given)
-    for name, options in data.augmentation.items():
-        where = f"{prefix}data.augmentation.{name}"
-        _check_name(name, AUGMENTATIONS, f"{prefix}data.augmentation")
-        check_arguments(AUGMENTATIONS[name], options, where, given=("image", "rng"))
+    _check_augmentation(data.augmentation, f"{prefix}data.augmentation")
     _check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
     options = {"name": str} | model_options(run.model["name"])
     check_fields(run.model, options, f"{prefix}model", required=["embedding_dim"])
+    given = ("classes", "seed", "step", "batch_size", "images_per_class", "neighbors")
+    _check_named(data.sampler, SAMPLERS, f"{prefix}data.sampler", given)
     for field, table, given in (
         ("optimizer", OPTIMIZERS, ("learning_rate", "mask")),
         ("schedule", SCHEDULES, ("value", "steps")),
@@ -164,6 +178,17 @@ def _check_tables(run: Run, prefix: str) -> None:
         for name, loss in getattr(run, field).items():
             _check_name(name, LOSSES, f"{prefix}{field}")
             _check_loss(name, loss, f"{prefix}{field}.{name}")
+
+
+def _check_augmentation(augmentation: Mapping[str, Any], where: str) -> None:
+    """Refuses unknown changes of an image and their options, and a second crop."""
+    for name, options in augmentation.items():
+        _check_name(name, CROPS | AUGMENTATIONS, where)
+        given = ("image", "rng") if name in AUGMENTATIONS else ("width", "height", "size", "rng")
+        check_arguments((CROPS | AUGMENTATIONS)[name], options, f"{where}.{name}", given=given)
+    crops = sorted(augmentation.keys() & CROPS.keys())
+    if len(crops) > 1:
+        raise UserError(f"{where}: {' and '.join(crops)} both cut the image out; name one of them")
 
 
 def _check_loss(name: str, loss: Any, where: str) -> None:
@@ -212,6 +237,11 @@ def _check_teacher(run: Run, prefix: str) -> None:
         raise UserError(f"{prefix}losses.{distilling[0]}: needs a teacher; state {prefix}teacher")
     for name in filter(needs_teacher, run.baseline):
         raise UserError(f"{prefix}baseline.{name}: a baseline has no teacher; name other losses")
+    if run.data.sampler["name"] == "hard_classes" and run.teacher is None:
+        raise UserError(
+            f"{prefix}data.sampler: hard_classes asks a teacher which classes are alike; state "
+            f"{prefix}teacher, or name p_x_k"
+        )
     if run.teacher and run.teacher.data.image_size != run.data.image_size:
         raise UserError(
             f"{prefix}teacher.data.image_size: is {run.teacher.data.image_size}, the student's is "

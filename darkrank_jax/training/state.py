@@ -8,6 +8,7 @@ import optax
 from flax import linen, struct
 from jaxtyping import PRNGKeyArray
 
+from darkrank_jax.data import height_and_width
 from darkrank_jax.training.run_config import Run, classification_losses
 
 
@@ -58,8 +59,8 @@ def create_state(
       The state before the first step.
     """
     model_key, weights_key = jax.random.split(key)
-    size = run.data.image_size
-    variables = model.init(model_key, jnp.zeros((1, size, size, channels)), train=False)
+    size = height_and_width(run.data.image_size)
+    variables = model.init(model_key, jnp.zeros((1, *size, channels)), train=False)
     dim = run.model["embedding_dim"]
     class_weights = {
         name: jax.random.normal(jax.random.fold_in(weights_key, index), (dim, num_classes))

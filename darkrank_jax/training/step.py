@@ -1,6 +1,6 @@
 """One training step and one embedding step: pure functions, compiled by the loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,20 +14,34 @@ from darkrank_jax.training.state import TrainState
 Arrays = dict[str, Any]
 
 
+# Of all channels, or of each.
+Levels = float | Sequence[float]
+
+
 def normalize_images(
-    images: UInt8[Array, "batch height width channels"], mean: float, std: float
+    images: UInt8[Array, "batch height width channels"], mean: Levels, std: Levels
 ) -> Float[Array, "batch height width channels"]:
-    """Bytes to numbers around 0: (images / 255 - mean) / std, in float32."""
-    return (images.astype(jnp.float32) / 255.0 - mean) / std
+    """Bytes to numbers around 0: (images / 255 - mean) / std, in float32.
+
+    Args:
+      images: bytes.
+      mean: brightness, of 0 to 1, that becomes 0; one number, or one for each channel.
+      std: brightness above the mean that becomes 1; likewise.
+
+    Returns:
+      Numbers of the same shape.
+    """
+    middle, spread = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
+    return (images.astype(jnp.float32) / 255.0 - middle) / spread
 
 
-def make_embed_step(model: linen.Module, mean: float, std: float) -> Callable[..., Arrays]:
+def make_embed_step(model: linen.Module, mean: Levels, std: Levels) -> Callable[..., Arrays]:
     """The network in evaluation mode.
 
     Args:
       model: the embedding model.
-      mean: brightness, of 0 to 1, that becomes 0.
-      std: brightness that becomes 1 above it.
+      mean: see `normalize_images`.
+      std: likewise.
 
     Returns:
       `embed(variables, images)`, with `variables` as `TrainState.evaluated` gives them and uint8
@@ -50,8 +64,8 @@ def make_train_step(
     loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
     optimizer: optax.GradientTransformation,
     *,
-    mean: float,
-    std: float,
+    mean: Levels,
+    std: Levels,
     ema_decay: float,
     logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None,
     teach: Callable[[Any, jax.Array], Arrays] | None,

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 from PIL import Image
 
+from darkrank_jax.data import Images
 from darkrank_jax.evaluation.report.markup import Html, join, tag
 from darkrank_jax.evaluation.report.words import subject
 
@@ -24,7 +25,7 @@ _LONGEST_SIDE = 64
 class Gallery(NamedTuple):
     """The images that the networks searched, in the order of the embeddings."""
 
-    images: UInt8[np.ndarray, "images height width channels"]
+    images: Images
     labels: Integer[np.ndarray, " images"]
     class_names: tuple[str, ...]
 

@@ -8,8 +8,9 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Integer
 
+from darkrank_jax.data import Images
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.report.curves import curves_section
 from darkrank_jax.evaluation.report.headline import headline
@@ -24,7 +25,7 @@ def write_report(
     path: str | os.PathLike[str],
     results: dict[str, Any],
     *,
-    images: UInt8[np.ndarray, "images height width channels"],
+    images: Images,
     labels: Integer[np.ndarray, " images"],
     class_names: tuple[str, ...],
     embeddings: dict[str, Float[np.ndarray, "images _"]],
