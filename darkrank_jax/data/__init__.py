@@ -8,6 +8,7 @@ from darkrank_jax.data.glyphs import glyphs
 from darkrank_jax.data.images import Images
 from darkrank_jax.data.loader import batches
 from darkrank_jax.data.omniglot import omniglot
+from darkrank_jax.data.own_images import own_images
 from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors
 from darkrank_jax.data.split import Split, height_and_width
 
@@ -26,4 +27,8 @@ __all__ = [
 ]
 
 # Name -> function of `path`, `image_size` and options that gives the splits, disjoint in classes.
-SOURCES: dict[str, Callable[..., dict[str, Split]]] = {"glyphs": glyphs, "omniglot": omniglot}
+SOURCES: dict[str, Callable[..., dict[str, Split]]] = {
+    "glyphs": glyphs,
+    "images": own_images,
+    "omniglot": omniglot,
+}

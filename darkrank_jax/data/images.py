@@ -135,19 +135,18 @@ def picture_of(images: Images, row: int) -> Image.Image:
     return to_picture(images[row])
 
 
-def pack_names(names: Iterable[str]) -> tuple[Callable[[int], str], int]:
+def pack_names(names: Iterable[str]) -> Callable[[int], str]:
     """Holds names in as many bytes as they have, for lists of millions.
 
     Args:
       names: of any characters, also such as no encoding has.
 
     Returns:
-      The name of a number, and how many there are.
+      The name of a number.
 
     Example:
-      >>> name, count = pack_names(["a/1.jpg", "é.png"])
-      >>> name(1), count
-      ('é.png', 2)
+      >>> pack_names(["a/1.jpg", "é.png"])(1)
+      'é.png'
     """
     blob, ends = bytearray(), [np.zeros(1, np.int64)]
     block: list[int] = []
@@ -162,7 +161,7 @@ def pack_names(names: Iterable[str]) -> tuple[Callable[[int], str], int]:
     def name(index: int) -> str:
         return blob[bounds[index] : bounds[index + 1]].decode("utf-8", "surrogateescape")
 
-    return name, len(bounds) - 1
+    return name
 
 
 @functools.cache
