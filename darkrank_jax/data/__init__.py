@@ -11,6 +11,8 @@ from darkrank_jax.data.omniglot import omniglot
 from darkrank_jax.data.own_images import own_images
 from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors
 from darkrank_jax.data.split import Split, height_and_width
+from darkrank_jax.data.standard_sets import STANDARD_SETS
+from darkrank_jax.data.tfds_source import standard_set, tfds_images
 
 __all__ = [
     "AUGMENTATIONS",
@@ -31,4 +33,7 @@ SOURCES: dict[str, Callable[..., dict[str, Split]]] = {
     "glyphs": glyphs,
     "images": own_images,
     "omniglot": omniglot,
+    "tfds": tfds_images,
+    # The archives of Omniglot are read as they are.
+    **{name: standard_set(name) for name in STANDARD_SETS if name != "omniglot"},
 }
