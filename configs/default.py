@@ -1,6 +1,6 @@
 """Every field of a run, once, with its unit and meaning. A run's own file changes what differs."""
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 
 def get_config() -> ConfigDict:
@@ -9,16 +9,25 @@ def get_config() -> ConfigDict:
     # Random numbers: parameters, batches, augmentation and sampled losses all follow from it.
     config.seed = 0
 
-    # The network: a name of darkrank_jax.models.MODELS and its options.
+    # The network: a name of darkrank_jax.models.MODELS and its options. Beside these, each has
+    # options of its own, such as "width" and, for a ResNet, "stem": see its file.
     config.model = ConfigDict(
         {
             "name": "resnet18",
-            "width": 64,  # channels of the first stage
-            "stem": "imagenet",  # how images enter; see darkrank_jax/models/resnet.py
             "pooling": "average",  # "average", "max" or "gem"
-            "embedding_dim": 128,  # numbers an image becomes
+            "embedding_dim": 128,  # numbers an image becomes; 0: the pooled features themselves
             "normalize": True,  # embeddings of length 1
             "dtype": "float32",  # of the computation, or "bfloat16"; parameters are float32
+        }
+    )
+
+    # Weights to start from, trained elsewhere: see docs/pretrained.md.
+    config.weights = ConfigDict(
+        {
+            "path": "",  # a .safetensors file; empty: parameters are drawn
+            "prefix": "",  # of the network's names, where the file holds several; empty: found
+            # The file's linear layer that makes the embedding, such as "fc"; empty: one is drawn.
+            "head": "",
         }
     )
 
@@ -28,9 +37,12 @@ def get_config() -> ConfigDict:
             "source": "glyphs",  # a name of darkrank_jax.data.SOURCES
             "path": "",  # where the source's files lie; empty: environment's DARKRANK_DATA
             "options": ConfigDict(),  # keyword arguments of the source
-            "image_size": 32,  # pixels of a square, or (height, width)
-            "mean": 0.5,  # brightness (0 to 1) that becomes 0, or that of each channel
-            "std": 0.5,  # brightness above the mean that becomes 1, or that of each channel
+            # Pixels of a square, or a tuple of height and width.
+            "image_size": FieldReference(32, field_type=object),
+            # Brightness (0 to 1) that becomes 0, and what above it becomes 1: a number, or a tuple
+            # with one for each channel.
+            "mean": FieldReference(0.5, field_type=object),
+            "std": FieldReference(0.5, field_type=object),
             "batch_size": 128,  # images of a batch, over all devices
             "images_per_class": 4,  # of a batch; batch_size / images_per_class classes
             # Which images make a batch: a name of darkrank_jax.data.SAMPLERS and its options.
@@ -48,12 +60,23 @@ def get_config() -> ConfigDict:
 
     # Empty, or a whole config like this one: the network that this one learns from.
     config.teacher = ConfigDict()
+    # Compute what the teacher says of all batches once, keep it beside the teacher, and read it in
+    # each step. Worth it where several students share teacher, data and seed.
+    config.store_teacher = False
     # For a teacher: workdir of its finished run. Empty: train it first, under WORKDIR/teacher.
     config.checkpoint = ""
+    # For a teacher: several that teach as one, name -> a whole config like this one.
+    config.ensemble = ConfigDict()
+    # What becomes of their embeddings, each of length 1: "concatenation" or "mean".
+    config.combine = "concatenation"
+    # For a teacher: a file of embeddings computed elsewhere, of the images trained on. An .npz with
+    # "ids" (the images' names, or row numbers of the training split) and "vectors" [n, dim], or an
+    # .npy with vectors in the order of the training split.
+    config.embeddings = ""
     # Losses of the same network trained alone, under WORKDIR/baseline, to compare with.
     config.baseline = ConfigDict()
 
-    config.steps = 1000  # batches to train on
+    config.steps = 1000  # batches to train on; 0, for a teacher with weights: none
     # A name of darkrank_jax.training.optimizers.OPTIMIZERS and its options.
     config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 1e-4})
     config.learning_rate = 1e-3  # the schedule's peak

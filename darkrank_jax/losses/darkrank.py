@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_range
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_range
 from darkrank_jax.losses.masks import other_mask, valid_rows
 from darkrank_jax.losses.pairwise import distances, safe_divide, zero_rows
-from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss
+from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss, weights_of_positions
 from darkrank_jax.losses.reductions import ReduceFn, mean
+from darkrank_jax.losses.sorting import argsort
 
 
 def darkrank_hard_loss(
@@ -20,6 +21,8 @@ def darkrank_hard_loss(
     list_selection: str = "nearest",
     calibration: str = "none",
     num_queries: int | None = None,
+    top_k: int | None = None,
+    position_weights: jax.Array | None = None,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
@@ -45,6 +48,8 @@ def darkrank_hard_loss(
         batch, student and teacher apart, so that one alpha suits every network.
       num_queries: only so many first rows are queries, lists still come from the whole batch;
         None: all.
+      top_k: only the first so many positions of a list count; None: all.
+      position_weights: [list], weight of each position, such as discounts; None: 1.
       key: random key for "stratified".
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each query, see `reductions`.
@@ -64,8 +69,8 @@ def darkrank_hard_loss(
       >>> round(float(darkrank_hard_loss(student, teacher, alpha=2.0, list_size=2)), 4)
       0.3095
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 6. In the official code only half of the
-    batch are queries, and no gradient reaches them.
+    Source: DarkRank (Chen et al., AAAI 2018). In the official code only half of the batch are
+    queries, and no gradient reaches them.
     """
     student, _, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
@@ -73,7 +78,8 @@ def darkrank_hard_loss(
         key=key, where=where,
     )  # fmt: skip
     # The lists are in the teacher's order already.
-    return order_nll(student, valid, jnp.ones([1, 1], student.dtype), reduce_fn)
+    weights = weights_of_positions(student, top_k, position_weights)
+    return order_nll(student, valid, weights, reduce_fn)
 
 
 def darkrank_soft_loss(
@@ -88,6 +94,8 @@ def darkrank_soft_loss(
     list_selection: str = "nearest",
     calibration: str = "none",
     num_queries: int | None = None,
+    top_k: int | None = None,
+    position_weights: jax.Array | None = None,
     cross_entropy: bool = False,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
@@ -116,6 +124,8 @@ def darkrank_soft_loss(
         batch, student and teacher apart, so that one alpha suits every network.
       num_queries: only so many first rows are queries, lists still come from the whole batch;
         None: all.
+      top_k: only the first so many positions of a list count; None: all.
+      position_weights: [list], weight of each position, such as discounts; None: 1.
       cross_entropy: leaves out the teacher's entropy, which has no gradient in the student.
       key: random key for "sampled" and "stratified".
       where: bool [batch], rows that count; None: all.
@@ -139,8 +149,8 @@ def darkrank_soft_loss(
       >>> round(float(loss), 4)
       0.3886
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 5. `num_queries=batch // 2,
-    cross_entropy=True` gives the value of the official code, where no gradient reaches the query.
+    Source: DarkRank (Chen et al., AAAI 2018). `num_queries=batch // 2, cross_entropy=True`
+    gives the value of the official code, where no gradient reaches the query.
     """
     sample_key, list_key = (None, None) if key is None else jax.random.split(key)
     student, teacher, valid = _ranked_lists(
@@ -150,7 +160,8 @@ def darkrank_soft_loss(
     )  # fmt: skip
     return permutation_kl_loss(
         student, teacher, method=method, num_samples=num_samples, key=sample_key,
-        cross_entropy=cross_entropy, where=valid, reduce_fn=reduce_fn,
+        cross_entropy=cross_entropy, top_k=top_k, position_weights=position_weights, where=valid,
+        reduce_fn=reduce_fn,
     )  # fmt: skip
 
 
@@ -164,6 +175,7 @@ def _ranked_lists(
         teacher_embeddings=(teacher, "float", "batch teacher_dim"),
         where=(where, "bool", "batch"),
     )
+    check_positive(alpha=alpha, beta=beta)
     check_choice("list_selection", list_selection, _SELECTIONS)
     check_choice("calibration", calibration, _SCALES)
     check_range("list_size", 1 if list_size is None else list_size, 1)
@@ -211,14 +223,15 @@ def _mean_distance(lengths: jax.Array, others: jax.Array) -> jax.Array:
 
 def _nearest(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
     """Indices [queries, size] of the nearest."""
-    if size == lengths.shape[1] - 1:
-        return jnp.argsort(lengths, axis=-1)[:, :size]
+    # The largest k by a heap is slower than a sort unless k is small.
+    if size > lengths.shape[1] // 4:
+        return argsort(lengths)[:, :size]
     return jax.lax.top_k(-lengths, size)[1]
 
 
 def _stratified(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
     """Indices [queries, size] of one in each of `size` equal parts of the order."""
-    order = jnp.argsort(lengths, axis=-1)
+    order = argsort(lengths)
     count = jnp.isfinite(lengths).sum(-1, keepdims=True)
     shape = (lengths.shape[0], size)
     within = jnp.full(shape, 0.5) if key is None else jax.random.uniform(key, shape)

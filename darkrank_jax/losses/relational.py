@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_range
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive
 from darkrank_jax.losses.masks import other_mask, valid_rows
 from darkrank_jax.losses.pairwise import (
     cosines,
@@ -50,7 +50,7 @@ def rkd_distance_loss(
       >>> round(float(rkd_distance_loss(student, jnp.array([[0.0], [1.0], [3.0]]))), 4)
       0.0233
 
-    Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 5-8.
+    Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     others = other_mask(valid)
@@ -94,7 +94,7 @@ def rkd_angle_loss(
       >>> round(float(rkd_angle_loss(student, jnp.array([[0.0], [1.0], [3.0]]))), 4)
       0.1076
 
-    Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 9-10.
+    Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     values = _angle_losses(squared_distances(student), squared_distances(teacher), valid)
@@ -129,7 +129,7 @@ def similarity_match_loss(
       >>> print(similarity_match_loss(jnp.array([[0.0], [3.0]]), jnp.array([[0.0], [1.0]])))
       4.0
 
-    Source: the "direct similarity transfer" that DarkRank (Chen et al., AAAI 2018) compares with.
+    Source: DarkRank (Chen et al., AAAI 2018), where it is called direct similarity transfer.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     values = jnp.square(distances(student) - distances(teacher))
@@ -166,7 +166,7 @@ def pkt_loss(
       0.015
 
     Source: Passalis and Tefas, Learning deep representations with probabilistic knowledge transfer,
-    ECCV 2018, eq. 3-5; the mean over pairs and the 1e-7 in the logarithm are those of common code.
+    ECCV 2018; the mean over pairs and the 1e-7 in the logarithm are those of common code.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     student, teacher = (
@@ -206,7 +206,7 @@ def similarity_preserving_loss(
       >>> round(float(similarity_preserving_loss(student, student[::-1])), 4)
       0.1707
 
-    Source: Tung and Mori, Similarity-preserving knowledge distillation, ICCV 2019, eq. 2-4.
+    Source: Tung and Mori, Similarity-preserving knowledge distillation, ICCV 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     student, teacher = (normalize(inner_products(rows, rows)) for rows in (student, teacher))
@@ -224,7 +224,7 @@ def correlation_congruence_loss(
 ) -> jax.Array:
     """The student copies the correlation of images, in one of two readings.
 
-    "neighbors": <|s_i - t_i|, |s_i+1 - t_i+1|>, mean over rows that follow each other
+    "neighbors": <|s_i - t_i|, |s_i+1 - t_i+1|>, mean over rows that follow each other;
     "gaussian": (k(s_i, s_j) - k(t_i, t_j))^2, mean over all pairs, k(x, y) = exp(-gamma |x - y|^2)
     of L2-normalised embeddings
 
@@ -242,7 +242,7 @@ def correlation_congruence_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, an unknown kernel.
+      ValueError: shapes that disagree, an unknown kernel, a number out of range.
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -251,9 +251,10 @@ def correlation_congruence_loss(
       >>> round(float(correlation_congruence_loss(student, student[::-1], kernel="gaussian")), 4)
       0.0519
 
-    Source: Peng et al., Correlation congruence for knowledge distillation, ICCV 2019, eq. 4 and
-    6-8, the Gaussian itself instead of the first terms of its series.
+    Source: Peng et al., Correlation congruence for knowledge distillation, ICCV 2019; the Gaussian
+    itself instead of the first terms of its series.
     """
+    check_positive(gamma=gamma)
     check_choice("kernel", kernel, ("neighbors", "gaussian"))
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     if kernel == "gaussian":
@@ -295,17 +296,16 @@ def relaxed_contrastive_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative number.
+      ValueError: shapes that disagree, a number that is not positive.
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
       >>> round(float(relaxed_contrastive_loss(student, student[::-1], sigma=0.5)), 4)
       1.0531
 
-    Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021, eq. 3-4.
+    Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021.
     """
-    check_range("sigma", sigma, 0)
-    check_range("delta", delta, 0)
+    check_positive(sigma=sigma, delta=delta)
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     weights = jnp.exp(-squared_distances(normalize(teacher)) / sigma)
     lengths = jnp.where(_pairs(valid), distances(student), 0)

@@ -10,15 +10,35 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.models import mobilenet_v3
+from darkrank_jax.models.convnext import ConvNeXt
+from darkrank_jax.models.efficientnet import EfficientNet
 from darkrank_jax.models.embedding import EmbeddingModel
+from darkrank_jax.models.inception_bn import InceptionBN
+from darkrank_jax.models.mobilenet_v2 import MobileNetV2
+from darkrank_jax.models.mobilenet_v3 import MobileNetV3
+from darkrank_jax.models.nin_bn import NINBN
+from darkrank_jax.models.osnet import OSNet
 from darkrank_jax.models.resnet import DEPTHS, ResNet
+from darkrank_jax.models.vit import ViT
 
 __all__ = ["MODELS", "EmbeddingModel", "build_model", "model_options"]
 
 # Name -> maker of the backbone; its keyword arguments are options of a config's `model`.
 MODELS: dict[str, Callable[..., nn.Module]] = {
-    name: functools.partial(ResNet, blocks, bottleneck)
-    for name, (blocks, bottleneck) in DEPTHS.items()
+    **{name: functools.partial(ResNet, *blocks) for name, blocks in DEPTHS.items()},
+    "convnext_tiny": functools.partial(ConvNeXt, (3, 3, 9, 3)),
+    "efficientnet_b0": EfficientNet,
+    "inception_bn": InceptionBN,
+    "mobilenet_v2": MobileNetV2,
+    "mobilenet_v3_large": functools.partial(MobileNetV3, mobilenet_v3.LARGE),
+    "mobilenet_v3_small": functools.partial(MobileNetV3, mobilenet_v3.SMALL),
+    "nin_bn": NINBN,
+    "osnet_x0_25": functools.partial(OSNet, width=0.25),
+    "osnet_x0_5": functools.partial(OSNet, width=0.5),
+    "osnet_x0_75": functools.partial(OSNet, width=0.75),
+    "osnet_x1_0": OSNet,
+    "vit_s16": ViT,
 }
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}

@@ -15,7 +15,7 @@ class EmbeddingModel(nn.Module):
 
     Attributes:
       backbone: maps (images, train) to a tuple of maps NHWC, the last of which is embedded.
-      embedding_dim: numbers of an embedding.
+      embedding_dim: numbers of an embedding; 0: those of the pooled features, without a layer.
       pooling: of the last map over its places: "average", "max" or "gem" (generalised mean).
       head_batch_norm: batch norm after the linear layer.
       normalize: embeddings of length 1; a zero vector stays zero.
@@ -37,12 +37,14 @@ class EmbeddingModel(nn.Module):
             statistics.
 
         Returns:
-          "embeddings" float32 [batch, embedding_dim]; "features" float32 [batch, channels], pooled;
+          "embeddings" float32 [batch, dim]; "features" float32 [batch, channels], pooled;
           "maps", the backbone's.
         """
         maps = self.backbone(images, train)
         features = POOLINGS[self.pooling](maps[-1].astype(jnp.float32))
-        embeddings = nn.Dense(self.embedding_dim, name="embedding")(features)
+        embeddings = features
+        if self.embedding_dim:
+            embeddings = nn.Dense(self.embedding_dim, name="embedding")(features)
         if self.head_batch_norm:
             embeddings = nn.BatchNorm(not train, momentum=0.9, name="embedding_bn")(embeddings)
         if self.normalize:

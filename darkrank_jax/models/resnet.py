@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-Maps = tuple[Float[Array, "batch _h _w _c"], ...]
+from darkrank_jax.models.layers import Maps, batch_norm, centred, conv, max_pool
 
 # Blocks in each stage, and whether they are bottlenecks.
 DEPTHS: dict[str, tuple[tuple[int, ...], bool]] = {
@@ -59,12 +59,9 @@ class ResNet(nn.Module):
     def _stem(self, x: jax.Array, train: bool) -> jax.Array:
         """The first convolution and what reduces the image before the first stage."""
         kernel, stride = {"imagenet": (7, 2), "strided": (3, 2), "small": (3, 1)}[self.stem]
-        x = _conv(self.width, kernel, stride, self.dtype, name="conv1")(x)
-        x = nn.relu(_norm(train, self.dtype, name="bn1")(x))
-        if self.stem == "imagenet":
-            # Flax pads maxima with minus infinity, as PyTorch does.
-            x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore
-        return x
+        x = conv(self.width, kernel, stride, dtype=self.dtype, name="conv1")(x)
+        x = nn.relu(batch_norm(train, self.dtype, "bn1")(x))
+        return max_pool(x, centred) if self.stem == "imagenet" else x
 
 
 class BasicBlock(nn.Module):
@@ -100,28 +97,9 @@ class BottleneckBlock(nn.Module):
         return nn.relu(_shortcut(x, 4 * self.features, self.stride, conv, norm) + y)
 
 
-def _conv(features: int, kernel: int, stride: int, dtype: Any, name: str) -> nn.Conv:
-    """A convolution without bias, padded alike on all sides."""
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        (stride, stride),
-        padding=kernel // 2,
-        use_bias=False,
-        dtype=dtype,
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"),
-        name=name,
-    )
-
-
-def _norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
-    """Batch norm with PyTorch's momentum and epsilon."""
-    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name)
-
-
 def _makers(train: bool, dtype: Any) -> tuple[Any, Any]:
     """Makers of a block's convolutions and norms."""
-    return functools.partial(_conv, dtype=dtype), functools.partial(_norm, train, dtype)
+    return functools.partial(conv, dtype=dtype), functools.partial(batch_norm, train, dtype)
 
 
 def _shortcut(x: jax.Array, features: int, stride: int, conv: Any, norm: Any) -> jax.Array:

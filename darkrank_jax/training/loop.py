@@ -18,12 +18,23 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training import workdir as workdirs
+from darkrank_jax.training.imported import with_weights
 from darkrank_jax.training.interruption import Interrupted, catch_signals
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.metrics_log import open_log
-from darkrank_jax.training.network import Network, build, compile_step, embed, load_network
+from darkrank_jax.training.network import (
+    Embedder,
+    Network,
+    build,
+    compile_step,
+    embed,
+    load_network,
+    wanted_arrays,
+)
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
+from darkrank_jax.training.stored_embeddings import with_stored
+from darkrank_jax.training.teacher_store import Store, open_store, with_teacher
 
 
 def fit(
@@ -32,7 +43,7 @@ def fit(
     workdir: Path,
     mesh: Mesh,
     name: str,
-    teacher: Network | None,
+    teacher: Embedder | None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 
@@ -42,7 +53,7 @@ def fit(
       workdir: takes run.json, checkpoints, metrics.jsonl and TensorBoard's events.
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.
-      teacher: of the run, or None.
+      teacher: that the run's images are shown to; None where it has none, or stored embeddings.
 
     Returns:
       The network of the best checkpoint by validation.
@@ -58,16 +69,19 @@ def fit(
     train_step = compile_step(run, model, optimizer, teacher)
     teacher_variables = teacher.variables if teacher else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
+    store = _store(run, train, teacher, mesh) if teacher and run.store_teacher else {}
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
-        state, seconds = _begin(manager, initial_state, mesh)
+        state, seconds = _begin(manager, run, initial_state, mesh, sizes["channels"])
         step = int(state.step)
         write = stack.enter_context(open_log(workdir, step))
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
         pending, since = [], time.perf_counter()
         sampler = _sampler(run, train, teacher, mesh)
-        for batch in stack.enter_context(_stream(run, train, sampler, step)):
+        stream = stack.enter_context(_stream(run, train, sampler, step))
+        taught = with_stored(stream, run, train, step)
+        for batch in with_teacher(taught, store, step):
             state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
             pending.append(metrics)
             step += 1
@@ -84,7 +98,7 @@ def fit(
             pending.clear()
             scores = None
             if validating:
-                network = Network(run, model, state.evaluated, step, seconds)
+                network = Network(run, model, state.evaluated, step, seconds, workdir)
                 scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:
@@ -101,12 +115,17 @@ def fit(
 
 
 def _begin(
-    manager: ocp.CheckpointManager, initial_state: Callable[[], TrainState], mesh: Mesh
+    manager: ocp.CheckpointManager,
+    run: Run,
+    initial_state: Callable[[], TrainState],
+    mesh: Mesh,
+    channels: int,
 ) -> checkpoints.Restored:
     """The state of the newest checkpoint, or the first state."""
     step = manager.latest_step()
     if step is None:
-        return checkpoints.Restored(put(jax.jit(initial_state)(), replicated(mesh)), 0.0)
+        state = with_weights(run, jax.jit(initial_state)(), channels)
+        return checkpoints.Restored(put(state, replicated(mesh)), 0.0)
     return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
 
 
@@ -136,6 +155,18 @@ def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closi
             sampler=sampler,
         )
     )
+
+
+def _store(run: Run, train: Split, teacher: Embedder, mesh: Mesh) -> Store:
+    """What the teacher says of the run's batches."""
+
+    def every_batch() -> Iterator[dict[str, Any]]:
+        with _stream(run, train, 0) as stream:
+            yield from stream
+
+    wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}
+    folder = teacher.workdir / "outputs"
+    return open_store(folder, run, train, teacher, wanted, every_batch, mesh)
 
 
 def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:

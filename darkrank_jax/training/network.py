@@ -1,5 +1,6 @@
 """A network with its parameters: made new for training, or restored from a finished run."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from darkrank_jax.evaluation.embed import embed_images
 from darkrank_jax.losses import LOSSES, class_logits, combine
 from darkrank_jax.models import build_model
 from darkrank_jax.training import checkpoints
+from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.optimizers import make_optimizer, make_schedule
 from darkrank_jax.training.run_config import Run, classification_losses
@@ -33,6 +35,7 @@ class Network(NamedTuple):
       variables: as `TrainState.evaluated` gives them.
       step: the step of the checkpoint that the variables are of.
       seconds: of training, validation not counted.
+      workdir: where it was trained.
     """
 
     run: Run
@@ -40,6 +43,7 @@ class Network(NamedTuple):
     variables: Any
     step: int
     seconds: float
+    workdir: Path
 
     def embed_step(self) -> Callable[..., Arrays]:
         """The network in evaluation mode, to be compiled: `embed(variables, images)`."""
@@ -49,6 +53,52 @@ class Network(NamedTuple):
         """Parameters of the model; class weights, which no embedding needs, are not counted."""
         leaves = jax.tree.leaves(self.variables["params"]["model"])
         return sum(leaf.size for leaf in leaves)
+
+
+class Ensemble(NamedTuple):
+    """Networks whose embeddings are combined; it stands where a `Network` does.
+
+    Attributes:
+      run: that names the members; its `model` says what the ensemble is.
+      members: by name.
+      workdir: that holds those trained here.
+    """
+
+    run: Run
+    members: "Mapping[str, Embedder]"
+    workdir: Path
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Those of the members by name."""
+        return {name: member.variables for name, member in self.members.items()}
+
+    @property
+    def step(self) -> int:
+        """An ensemble is not trained as such."""
+        return 0
+
+    @property
+    def seconds(self) -> float:
+        """Of training all members."""
+        return sum(member.seconds for member in self.members.values())
+
+    def embed_step(self) -> Callable[..., Arrays]:
+        """All members in evaluation mode, to be compiled: `embed(variables, images)`."""
+        steps = {name: member.embed_step() for name, member in self.members.items()}
+
+        def embed(variables: Mapping[str, Any], images: jax.Array) -> Arrays:
+            found = [step(variables[name], images)["embeddings"] for name, step in steps.items()]
+            return {"embeddings": combine_embeddings(found, self.run.combine)}
+
+        return embed
+
+    def num_parameters(self) -> int:
+        """Parameters of all members."""
+        return sum(member.num_parameters() for member in self.members.values())
+
+
+Embedder = Network | Ensemble
 
 
 def build(
@@ -114,21 +164,29 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
         state, seconds = checkpoints.restore(
             manager, step, like, replicated(mesh), evaluated_only=True
         )
-    return Network(run, model, state.evaluated, step, seconds)
+    return Network(run, model, state.evaluated, step, seconds, workdir)
 
 
-def embed_fn(network: Network, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:
+def make_ensemble(run: Run, members: Mapping[str, Embedder], workdir: Path) -> Ensemble:
+    """Joins networks under a run whose `model` names them, as results.json has it."""
+    model = {"name": run.combine} | {
+        name: member.run.model["name"] for name, member in members.items()
+    }
+    return Ensemble(dataclasses.replace(run, model=model, losses={}), members, workdir)
+
+
+def embed_fn(network: Embedder, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:
     """Compiles a network to a function from uint8 images to embeddings, split over the devices."""
     step = jax.jit(lambda variables, images: network.embed_step()(variables, images)["embeddings"])
     return lambda images: step(network.variables, put(images, by_rows(mesh)))
 
 
-def embed(network: Network, split: Split, mesh: Mesh) -> np.ndarray:
+def embed(network: Embedder, split: Split, mesh: Mesh) -> np.ndarray:
     """Embeddings of a whole split, float32 [n, dim], in its order."""
     return embed_images(embed_fn(network, mesh), split.images)
 
 
-def teach(network: Network, wanted: set[str]) -> Callable[[Any, jax.Array], Arrays]:
+def teach(network: Embedder, wanted: set[str]) -> Callable[[Any, jax.Array], Arrays]:
     """The teacher's arrays for a batch, as the losses name them.
 
     Args:
@@ -151,14 +209,19 @@ def teach(network: Network, wanted: set[str]) -> Callable[[Any, jax.Array], Arra
     return arrays
 
 
+def wanted_arrays(run: Run) -> set[str]:
+    """The names of all arrays that a run's losses take."""
+    return {array for name in run.losses for array in LOSSES[name].inputs}
+
+
 def compile_step(
     run: Run,
     model: linen.Module,
     optimizer: optax.GradientTransformation,
-    teacher: Network | None,
+    teacher: Embedder | None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """The run's train step under jit; the state is donated, so use the returned one."""
-    wanted = {array for name in run.losses for array in LOSSES[name].inputs}
+    wanted = wanted_arrays(run)
     step = make_train_step(
         model,
         combine(resolve_weights(run)),
@@ -167,7 +230,7 @@ def compile_step(
         std=run.data.std,
         ema_decay=run.ema_decay,
         logits_fn=logits_of(run) if "logits" in wanted else None,
-        teach=teach(teacher, wanted) if teacher else None,
+        teach=teach(teacher, wanted) if teacher and not run.store_teacher else None,
     )
     return jax.jit(step, donate_argnums=0)
 

@@ -11,10 +11,13 @@ import jax.numpy as jnp
 from darkrank_jax.data import SOURCES, Split, check_batch, height_and_width
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
+from darkrank_jax.training.ensemble import combine_embeddings
+from darkrank_jax.training.imported import read_weights
 from darkrank_jax.training.network import build
-from darkrank_jax.training.run_config import Data, Run, baseline_of
+from darkrank_jax.training.run_config import Data, Run, baseline_of, is_trained
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.step import make_embed_step
+from darkrank_jax.training.stored_embeddings import read_stored
 
 USES = {"train": "train on", "validation": "validate on", "test": "test on"}
 
@@ -53,13 +56,30 @@ def check_sizes(run: Run, prefix: str = "") -> None:
     Raises:
       UserError: from the data, the model, or a loss on arrays of the run's sizes.
     """
-    if run.teacher:
-        check_sizes(run.teacher, f"{prefix}teacher.")
+    for name, part in _others(run):
+        check_sizes(part, f"{prefix}{name}.")
+    if run.embeddings:
+        return
+    if run.ensemble:
+        _check_ensemble(run, prefix)
+        return
     data, train = run.data, load_data(run.data)["train"]
+    channels = train.images.shape[-1]
+    for field, value in {"mean": data.mean, "std": data.std}.items():
+        if isinstance(value, tuple) and len(value) not in (1, channels):
+            raise UserError(
+                f"{prefix}data.{field}: has {len(value)} numbers, and images have {channels} "
+                "channels; give one each, or one for all"
+            )
+    if not run.checkpoint:
+        read_weights(run, channels)
+    if not is_trained(run):
+        return
     check_batch(len(train.class_names), data.batch_size, data.images_per_class, data.sampler)
-    arrays = _shapes(run)
+    arrays = _shapes(run, data.batch_size)
     if run.teacher:
-        arrays |= {f"teacher_{name}": array for name, array in _shapes(run.teacher).items()}
+        teacher = _teacher_shapes(run.teacher, run.data)
+        arrays |= {f"teacher_{name}": array for name, array in teacher.items()}
     for field, losses in (("losses", run.losses), ("baseline", run.baseline)):
         for name, options in losses.items():
             _check_loss(name, options, arrays, f"{prefix}{field}.{name}")
@@ -75,7 +95,7 @@ def summary(run: Run, workdir: Path) -> str:
         "data": f"{run.data.source}, {size}; classes: {classes}",
     }
     if run.teacher:
-        lines["teacher"] = run.teacher.checkpoint or _describe(run.teacher)
+        lines["teacher"] = _describe(run.teacher)
     if run.baseline:
         lines["baseline"] = _describe(baseline_of(run))
     lines["student" if run.teacher else "network"] = _describe(run)
@@ -84,23 +104,57 @@ def summary(run: Run, workdir: Path) -> str:
 
 
 def _describe(run: Run) -> str:
-    """A network in half a line: its model, size, steps and losses."""
+    """A network in half a line: where it is from, or its model, size, steps and losses."""
+    if run.ensemble:
+        return f"{run.combine} of {'; '.join(map(_describe, run.ensemble.values()))}"
+    if run.checkpoint or run.embeddings:
+        return run.checkpoint or run.embeddings
     leaves = jax.tree.leaves(_state_shapes(run).params["model"])
     size = sum(leaf.size for leaf in leaves)
-    return (
-        f"{run.model['name']}, {size:,} parameters, {run.steps:,} steps of {' + '.join(run.losses)}"
-    )
+    start = f", from {run.weights.path}" if run.weights.path else ""
+    steps = f", {run.steps:,} steps of {' + '.join(run.losses)}" if is_trained(run) else ""
+    return f"{run.model['name']}, {size:,} parameters{start}{steps}"
 
 
-def _shapes(run: Run) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what a network and its batch give the losses."""
+def _others(run: Run) -> list[tuple[str, Run]]:
+    """The runs within a run, and the fields that hold them."""
+    teacher = [("teacher", run.teacher)] if run.teacher else []
+    return teacher + [(f"ensemble.{name}", member) for name, member in run.ensemble.items()]
+
+
+def _check_ensemble(run: Run, prefix: str) -> None:
+    """Refuses members whose embeddings do not combine."""
+    try:
+        _teacher_shapes(run, run.data)
+    except ValueError as error:
+        raise UserError(
+            f"{prefix}ensemble: {error} have no {run.combine}; give all members one "
+            'model.embedding_dim, or combine = "concatenation"'
+        ) from error
+
+
+def _teacher_shapes(run: Run, student: Data) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what a teacher gives the losses of a student with such data."""
+    if run.ensemble:
+        members = [_teacher_shapes(each, student)["embeddings"] for each in run.ensemble.values()]
+        combined = functools.partial(combine_embeddings, how=run.combine)
+        return {"embeddings": jax.eval_shape(combined, members)}
+    if run.embeddings:
+        vectors = read_stored(run.embeddings, load_data(student)["train"]).vectors
+        shape = (student.batch_size, vectors.shape[1])
+        return {"embeddings": jax.ShapeDtypeStruct(shape, jnp.float32)}
+    return _shapes(run, student.batch_size)
+
+
+def _shapes(run: Run, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what a network and a batch give the losses."""
     train = load_data(run.data)["train"]
     state = _state_shapes(run)
     model, _, _ = build(run, channels=train.images.shape[-1], num_classes=len(train.class_names))
-    images = jax.ShapeDtypeStruct((run.data.batch_size, *train.images.shape[1:]), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, *train.images.shape[1:]), jnp.uint8)
     embed = make_embed_step(model, run.data.mean, run.data.std)
     arrays = jax.eval_shape(embed, state.evaluated, images)
-    dim, classes, batch = run.model["embedding_dim"], len(train.class_names), run.data.batch_size
+    dim, classes = arrays["embeddings"].shape[-1], len(train.class_names)
     return arrays | {
         "labels": jax.ShapeDtypeStruct((batch,), jnp.int32),
         "class_weights": jax.ShapeDtypeStruct((dim, classes), jnp.float32),

@@ -14,14 +14,14 @@ from darkrank_jax.data import Split
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
-from darkrank_jax.training.network import Network, embed, embed_fn
+from darkrank_jax.training.network import Embedder, embed, embed_fn
 
 METRICS = ("recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", "map_at_r", "nmi")
 SCHEMA = 1
 
 
 def measure(
-    networks: Mapping[str, Network], split: Split, mesh: Mesh
+    networks: Mapping[str, Embedder], split: Split, mesh: Mesh
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
     """Embeds a split with each network and measures quality, size and speed.
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from darkrank_jax.data import AUGMENTATIONS, CROPS, SAMPLERS, SOURCES, height_and_width
 from darkrank_jax.errors import UserError, nearest
@@ -31,15 +31,29 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
+class Weights:
+    """Where parameters come from that are not drawn; configs/default.py says each."""
+
+    path: str
+    prefix: str
+    head: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """One network to train, and the run of its teacher; configs/default.py says each field."""
 
     seed: int
     model: dict
+    weights: Weights
     data: Data
     losses: dict
     teacher: "Run | None"
+    store_teacher: bool
     checkpoint: str
+    ensemble: dict
+    combine: Literal["concatenation", "mean"]
+    embeddings: str
     baseline: dict
     steps: int
     optimizer: dict
@@ -69,16 +83,22 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
         `images_per_class` does not divide.
     """
     prefix = f"{where}." if where else ""
-    types = field_types(Run) | {"data": dict, "teacher": dict}
+    holders = {"data": Data, "weights": Weights}
+    types = field_types(Run) | dict.fromkeys((*holders, "teacher"), dict)
     check_fields(config, types, where, required=list(types))
-    data_types = field_types(Data)
-    check_fields(config["data"], data_types, f"{prefix}data", required=list(data_types))
+    parts: dict[str, Any] = {}
+    for name, holder in holders.items():
+        own = field_types(holder)
+        check_fields(config[name], own, f"{prefix}{name}", required=list(own))
+        parts[name] = holder(**config[name])
     teacher = config["teacher"]
-    run = Run(
-        **{name: value for name, value in config.items() if name not in ("data", "teacher")},
-        data=Data(**config["data"]),
-        teacher=read_run(teacher, f"{prefix}teacher") if teacher else None,
-    )
+    parts["teacher"] = read_run(teacher, f"{prefix}teacher") if teacher else None
+    parts["ensemble"] = {
+        name: read_run(member, f"{prefix}ensemble.{name}")
+        for name, member in config["ensemble"].items()
+    }
+    run = Run(**{**config, **parts})
+    _check_origin(run, prefix)
     _check_numbers(run, prefix)
     _check_tables(run, prefix)
     _check_teacher(run, prefix)
@@ -88,6 +108,11 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
 def baseline_of(run: Run) -> Run:
     """The same student, trained alone on the losses that `run.baseline` names."""
     return dataclasses.replace(run, losses=run.baseline, teacher=None, baseline={})
+
+
+def is_trained(run: Run) -> bool:
+    """Whether a run trains a network of its own, rather than take what is there."""
+    return not (run.ensemble or run.embeddings) and run.steps > 0
 
 
 def needs_teacher(loss: str) -> bool:
@@ -110,10 +135,56 @@ def describe(run: Run) -> dict[str, Any]:
     return dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
 
 
+def _check_origin(run: Run, prefix: str) -> None:
+    """Refuses a network that comes from nowhere, or from several places at once."""
+    places = {name: getattr(run, name) for name in ("checkpoint", "ensemble", "embeddings")}
+    found = [name for name, value in places.items() if value]
+    if len(found) > 1:
+        raise UserError(
+            f"{prefix}{found[1]}: stands beside {prefix}{found[0]}; a teacher comes from one of "
+            "them, so leave the other empty"
+        )
+    if not prefix and (run.ensemble or run.embeddings):
+        raise UserError(f"{found[0]}: is for a teacher; leave it empty to train this network")
+    for name, member in run.ensemble.items():
+        if member.embeddings:
+            raise UserError(
+                f"{prefix}ensemble.{name}.embeddings: an ensemble is of networks; combine the "
+                "vectors in one file, and give it to the teacher"
+            )
+    if not found:
+        _check_weights(run, prefix)
+
+
+def _check_weights(run: Run, prefix: str) -> None:
+    """Refuses imported weights that would leave the embedding undefined or random."""
+    weights, dim = run.weights, run.model.get("embedding_dim")
+    if weights.head and not weights.path:
+        raise UserError(f"{prefix}weights.head: is of no file; give {prefix}weights.path")
+    if weights.head and not dim:
+        raise UserError(
+            f"{prefix}weights.head: makes the embedding, and {prefix}model.embedding_dim is 0; "
+            "give as many numbers as the layer makes"
+        )
+    if not prefix or run.steps > 0:
+        return
+    if not weights.path:
+        raise UserError(
+            f"{prefix}steps: is 0, and there is no {prefix}weights.path; give one, or train for at "
+            "least 1"
+        )
+    if dim and not weights.head:
+        raise UserError(
+            f"{prefix}weights.head: is empty, so that with {prefix}steps of 0 the embedding would "
+            f"be random; name the file's layer, or set {prefix}model.embedding_dim to 0"
+        )
+
+
 def _check_numbers(run: Run, prefix: str) -> None:
     """Refuses numbers outside their ranges."""
     minima = {
-        "steps": 1,
+        # Only a teacher can be there already.
+        "steps": 0 if prefix else 1,
         "log_every": 1,
         "eval_every": 1,
         "keep_checkpoints": 1,
@@ -136,17 +207,15 @@ def _check_numbers(run: Run, prefix: str) -> None:
 def _check_images(data: Data, where: str) -> None:
     """Refuses sizes, levels and batches that no image or sampler can have."""
     size, wanted = data.image_size, "give pixels, at least 8: one number, or (height, width)"
-    if isinstance(size, tuple) and [type(side) for side in size] != [int, int]:
+    sides = size if isinstance(size, tuple) else (size, size)
+    if [type(side) for side in sides] != [int, int] or min(sides) < 8:
         raise UserError(f"{where}.image_size: is {size}; {wanted}")
-    if min(height_and_width(size)) < 8:
-        raise UserError(f"{where}.image_size: is {size}; {wanted}")
-    for name in ("mean", "std"):
-        level = getattr(data, name)
-        levels = level if isinstance(level, tuple) else (level,)
-        if not levels or any(isinstance(x, bool) or not isinstance(x, int | float) for x in levels):
-            raise UserError(f"{where}.{name}: is {level}; give a number, or one for each channel")
-        if name == "std" and min(levels) <= 0:
-            raise UserError(f"{where}.std: is {level}; give more than 0")
+    for field, value in {"mean": data.mean, "std": data.std}.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers or not all(type(number) in (int, float) for number in numbers):
+            raise UserError(f"{where}.{field}: is {value!r}; give a number, or one a channel")
+        if field == "std" and min(numbers) <= 0:
+            raise UserError(f"{where}.std: is {value}; give more than 0")
     per_class, others = data.images_per_class, data.sampler.get("others", 0)
     if (data.batch_size - others) % per_class or others > data.batch_size:
         raise UserError(
@@ -165,6 +234,10 @@ def _check_tables(run: Run, prefix: str) -> None:
     _check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
     options = {"name": str} | model_options(run.model["name"])
     check_fields(run.model, options, f"{prefix}model", required=["embedding_dim"])
+    if run.model["embedding_dim"] < 0:
+        raise UserError(
+            f"{prefix}model.embedding_dim: is {run.model['embedding_dim']}; give at least 0"
+        )
     given = ("classes", "seed", "step", "batch_size", "images_per_class", "neighbors")
     _check_named(data.sampler, SAMPLERS, f"{prefix}data.sampler", given)
     for field, table, given in (
@@ -172,7 +245,7 @@ def _check_tables(run: Run, prefix: str) -> None:
         ("schedule", SCHEDULES, ("value", "steps")),
     ):
         _check_named(getattr(run, field), table, f"{prefix}{field}", given)
-    if not run.losses:
+    if is_trained(run) and not run.losses:
         raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
     for field in ("losses", "baseline"):
         for name, loss in getattr(run, field).items():
@@ -242,15 +315,42 @@ def _check_teacher(run: Run, prefix: str) -> None:
             f"{prefix}data.sampler: hard_classes asks a teacher which classes are alike; state "
             f"{prefix}teacher, or name p_x_k"
         )
-    if run.teacher and run.teacher.data.image_size != run.data.image_size:
-        raise UserError(
-            f"{prefix}teacher.data.image_size: is {run.teacher.data.image_size}, the student's is "
-            f"{run.data.image_size}; give both the same"
-        )
+    if run.teacher is None:
+        return
+    for network, where in _networks(run.teacher, f"{prefix}teacher"):
+        if network.data.image_size != run.data.image_size:
+            raise UserError(
+                f"{where}.data.image_size: is {network.data.image_size}, the student's is "
+                f"{run.data.image_size}; give both the same"
+            )
+    known = _known_of(run.teacher)
+    for name in run.losses:
+        asked = [x for x in LOSSES[name].inputs if x.startswith("teacher_") and x not in known]
+        if asked:
+            raise UserError(
+                f"{prefix}losses.{name}: takes {asked[0]}, and of this {prefix}teacher there is "
+                f"only {', '.join(known)}; name other losses"
+            )
     if needs_logits(run):
         for holder, where in ((run, f"{prefix}losses"), (run.teacher, f"{prefix}teacher.losses")):
-            if holder and len(classification_losses(holder)) != 1:
+            if len(classification_losses(holder)) != 1:
                 raise UserError(
                     f"{where}: kd compares class logits, so exactly one classification loss must "
                     "be there; add normalized_softmax"
                 )
+
+
+def _networks(run: Run, where: str) -> Iterator[tuple[Run, str]]:
+    """The networks that see images when a teacher is asked, and their fields."""
+    for name, member in run.ensemble.items():
+        yield from _networks(member, f"{where}.ensemble.{name}")
+    if not run.ensemble and not run.embeddings:
+        yield run, where
+
+
+def _known_of(teacher: Run) -> list[str]:
+    """The arrays that losses can have of a teacher."""
+    if teacher.ensemble or teacher.embeddings:
+        return ["teacher_embeddings"]
+    logits = ["teacher_logits"] if is_trained(teacher) else []
+    return ["teacher_embeddings", "teacher_features", "teacher_maps", *logits]

@@ -10,13 +10,14 @@ from jax.sharding import Mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.report import write_report
 from darkrank_jax.training import workdir as workdirs
+from darkrank_jax.training.imported import import_network
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.network import Network, load_network
+from darkrank_jax.training.network import Embedder, load_network, make_ensemble
 from darkrank_jax.training.preflight import check_sizes, load_data, summary
 from darkrank_jax.training.results import SCHEMA, measure, table, write_results
-from darkrank_jax.training.run_config import Run, baseline_of
+from darkrank_jax.training.run_config import Run, baseline_of, is_trained
 
 
 def train_and_report(run: Run, workdir: Path) -> None:
@@ -63,17 +64,18 @@ def evaluate_and_report(run: Run, workdir: Path) -> None:
     mesh = make_mesh(run.data.batch_size)
     networks = {}
     for name, (part, path) in _parts(run, workdir).items():
-        networks[name] = load_network(part, path, mesh)
+        networks[name] = _load(part, path, mesh)
     _report(run, workdir, mesh, networks)
 
 
 def train(
-    run: Run, workdir: Path, name: str, mesh: Mesh, teacher: Network | None = None
-) -> Network:
+    run: Run, workdir: Path, name: str, mesh: Mesh, teacher: Embedder | None = None
+) -> Embedder:
     """Trains one network, and its teacher before it where none is given.
 
     Args:
-      run: read from a config; with a `checkpoint`, the network is loaded from that workdir.
+      run: read from a config; with a `checkpoint`, the network is loaded from that workdir; with
+        weights and no steps, from there; an ensemble's members are trained one after the other.
       workdir: of this network; its teacher's is `workdir / "teacher"`.
       name: of the network, on the progress bar.
       mesh: the devices.
@@ -82,26 +84,50 @@ def train(
     Returns:
       The network of the best checkpoint by validation.
     """
-    if run.checkpoint:
-        return load_network(run, Path(run.checkpoint), mesh)
-    if run.teacher is None:
+    if run.ensemble:
+        members = {
+            member: train(part, workdir / member, f"{name}'s {member}", mesh)
+            for member, part in run.ensemble.items()
+        }
+        return make_ensemble(run, members, workdir)
+    if run.checkpoint or not is_trained(run):
+        return _load(run, workdir, mesh)
+    if run.teacher is None or run.teacher.embeddings:
         teacher = None
     elif teacher is None:
         teacher = train(run.teacher, workdir / "teacher", f"{name}'s teacher", mesh)
     return fit(run, load_data(run.data), workdir, mesh, name, teacher)
 
 
+def _load(run: Run, workdir: Path, mesh: Mesh) -> Embedder:
+    """A network, or several as one, that is there already; trains nothing."""
+    if run.ensemble:
+        members = {
+            member: _load(part, workdir / member, mesh) for member, part in run.ensemble.items()
+        }
+        return make_ensemble(run, members, workdir)
+    if run.checkpoint or is_trained(run):
+        return load_network(run, Path(run.checkpoint or workdir), mesh)
+    channels = load_data(run.data)["train"].images.shape[-1]
+    return import_network(run, workdir, mesh, channels)
+
+
 def _parts(run: Run, workdir: Path) -> dict[str, tuple[Run, Path]]:
-    """The networks of a run in the order of training: what each is and where it lies."""
+    """The networks of a run in the order of training: what each is and where it lies.
+
+    A teacher of stored embeddings is none, since it embeds no other images.
+    """
     if run.teacher is None:
         return {"network": (run, workdir)}
-    parts = {"teacher": (run.teacher, Path(run.teacher.checkpoint or workdir / "teacher"))}
+    parts = {}
+    if not run.teacher.embeddings:
+        parts["teacher"] = (run.teacher, Path(run.teacher.checkpoint or workdir / "teacher"))
     if run.baseline:
         parts["baseline"] = (baseline_of(run), workdir / "baseline")
     return parts | {"student": (run, workdir)}
 
 
-def _report(run: Run, workdir: Path, mesh: Mesh, networks: Mapping[str, Network]) -> None:
+def _report(run: Run, workdir: Path, mesh: Mesh, networks: Mapping[str, Embedder]) -> None:
     """Writes results.json and report.html, and prints the table."""
     split = load_data(run.data)["test"]
     rows, embeddings = measure(networks, split, mesh)

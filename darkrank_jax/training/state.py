@@ -60,8 +60,9 @@ def create_state(
     """
     model_key, weights_key = jax.random.split(key)
     size = height_and_width(run.data.image_size)
-    variables = model.init(model_key, jnp.zeros((1, *size, channels)), train=False)
-    dim = run.model["embedding_dim"]
+    images = jnp.zeros((1, *size, channels))
+    outputs, variables = model.init_with_output(model_key, images, train=False)
+    dim = outputs["embeddings"].shape[-1]
     class_weights = {
         name: jax.random.normal(jax.random.fold_in(weights_key, index), (dim, num_classes))
         / jnp.sqrt(dim)

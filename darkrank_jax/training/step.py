@@ -1,6 +1,6 @@
 """One training step and one embedding step: pure functions, compiled by the loop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,34 +14,31 @@ from darkrank_jax.training.state import TrainState
 Arrays = dict[str, Any]
 
 
-# Of all channels, or of each.
-Levels = float | Sequence[float]
+# A number, or one for each channel.
+Scale = float | tuple[float, ...]
 
 
 def normalize_images(
-    images: UInt8[Array, "batch height width channels"], mean: Levels, std: Levels
+    images: UInt8[Array, "batch height width channels"], mean: Scale, std: Scale
 ) -> Float[Array, "batch height width channels"]:
     """Bytes to numbers around 0: (images / 255 - mean) / std, in float32.
 
-    Args:
-      images: bytes.
-      mean: brightness, of 0 to 1, that becomes 0; one number, or one for each channel.
-      std: brightness above the mean that becomes 1; likewise.
-
-    Returns:
-      Numbers of the same shape.
+    Example:
+      >>> images = jnp.array([[[[51, 255]]]], jnp.uint8)
+      >>> print(normalize_images(images, (0.1, 0.4), 0.5).round(3))
+      [[[[0.2 1.2]]]]
     """
-    middle, spread = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
-    return (images.astype(jnp.float32) / 255.0 - middle) / spread
+    mean_array, std_array = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
+    return (images.astype(jnp.float32) / 255.0 - mean_array) / std_array
 
 
-def make_embed_step(model: linen.Module, mean: Levels, std: Levels) -> Callable[..., Arrays]:
+def make_embed_step(model: linen.Module, mean: Scale, std: Scale) -> Callable[..., Arrays]:
     """The network in evaluation mode.
 
     Args:
       model: the embedding model.
-      mean: see `normalize_images`.
-      std: likewise.
+      mean: brightness, of 0 to 1, that becomes 0; a number, or one for each channel.
+      std: brightness that becomes 1 above it; likewise.
 
     Returns:
       `embed(variables, images)`, with `variables` as `TrainState.evaluated` gives them and uint8
@@ -64,8 +61,8 @@ def make_train_step(
     loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
     optimizer: optax.GradientTransformation,
     *,
-    mean: Levels,
-    std: Levels,
+    mean: Scale,
+    std: Scale,
     ema_decay: float,
     logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None,
     teach: Callable[[Any, jax.Array], Arrays] | None,
@@ -81,12 +78,13 @@ def make_train_step(
       ema_decay: of the averaged parameters.
       logits_fn: class logits from the model's outputs and the class weights, where a loss needs
         them.
-      teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images,
-        where there is one.
+      teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images;
+        None where the batch brings them along, or there is no teacher.
 
     Returns:
       `train_step(state, batch, teacher_variables, key) -> (state, metrics)`; `batch` holds uint8
-      "images" and int32 "labels", the key is the run's and the step is folded in here.
+      "images", int32 "labels" and "teacher", the arrays of a store or none; the key is the run's
+      and the step is folded in here.
     """
 
     def loss_of(params: Any, state: TrainState, batch: Arrays, teacher: Arrays, key: PRNGKeyArray):
@@ -95,6 +93,8 @@ def make_train_step(
             normalize_images(batch["images"], mean, std),
             train=True,
             mutable=["batch_stats"],
+            # Apart from the keys of the losses, which are split off the same one.
+            rngs={"dropout": jax.random.fold_in(key, 1)},
         )
         arrays = outputs | teacher
         arrays |= {"labels": batch["labels"], "class_weights": params["class_weights"]}
@@ -106,7 +106,7 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Arrays, teacher_variables: Any, key: PRNGKeyArray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        teacher = {} if teach is None else teach(teacher_variables, batch["images"])
+        teacher = teach(teacher_variables, batch["images"]) if teach else batch["teacher"]
         teacher = jax.lax.stop_gradient(teacher)
         (total, (values, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, state, batch, teacher, jax.random.fold_in(key, state.step)

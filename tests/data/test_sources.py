@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from darkrank_jax import main as command_line
 from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
 
@@ -118,37 +119,56 @@ def test_omniglot_is_found_by_the_environment(folder, monkeypatch, tmp_path_fact
     assert len(omniglot(path="", image_size=16)["test"].labels) == 10
 
 
-def refusal(folder):
-    with pytest.raises(UserError) as caught:
-        omniglot(path=str(folder), image_size=16)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+CONFIG = """
+from tests import tiny_config
+def get_config():
+    config = tiny_config.small()
+    config.data.update({{"source": "omniglot", "path": {path!r}}})
+    config.data.options = {{}}
+    config.losses = {{"triplet": {{"weight": 1.0}}}}
+    return config
+"""
 
 
-def test_omniglot_without_a_path(monkeypatch):
+@pytest.fixture
+def refusal(capsys, tmp_path_factory):
+    """The one line in which a whole command ends that reads Omniglot from a folder."""
+
+    def line(folder):
+        place = tmp_path_factory.mktemp("run")
+        (place / "config.py").write_text(CONFIG.format(path=str(folder)))
+        arguments = [f"--config={place / 'config.py'}", f"--workdir={place / 'w'}"]
+        assert command_line.main(["main", *arguments]) == 2
+        (said,) = capsys.readouterr().err.strip().splitlines()
+        return said.removeprefix("error: ")
+
+    return line
+
+
+def test_omniglot_without_a_path(monkeypatch, refusal):
     monkeypatch.delenv("DARKRANK_DATA", raising=False)
     assert "data.path: is empty, and so is the environment variable DARKRANK_DATA" in refusal("")
 
 
-def test_omniglot_with_a_missing_archive(folder):
+def test_omniglot_with_a_missing_archive(folder, refusal):
     (folder / "images_evaluation.zip").unlink()
     assert refusal(folder).startswith(f"{folder / 'images_evaluation.zip'}: is missing")
 
 
 @pytest.mark.parametrize("keep", [0, 17, 2000])
-def test_omniglot_with_a_truncated_archive(folder, keep):
+def test_omniglot_with_a_truncated_archive(folder, keep, refusal):
     path = folder / "images_background.zip"
     path.write_bytes(path.read_bytes()[:keep])
     assert refusal(folder).startswith(f"{path}: is no whole zip archive")
 
 
-def test_omniglot_with_something_else(folder):
+def test_omniglot_with_something_else(folder, refusal):
     path = folder / "images_background.zip"
     path.write_text("<html>not found</html>")
     assert refusal(folder).startswith(f"{path}: is no whole zip archive")
 
 
-def test_omniglot_with_an_archive_of_no_images(folder):
+def test_omniglot_with_an_archive_of_no_images(folder, refusal):
     path = folder / "images_background.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("README", "nothing")
@@ -168,7 +188,7 @@ def test_an_undecodable_image_is_named_and_left_out(folder, caplog):
     assert f"1 of 150 images cannot be decoded, first {name}" in record.getMessage()
 
 
-def test_too_many_undecodable_images_are_refused(folder):
+def test_too_many_undecodable_images_are_refused(folder, refusal):
     path = folder / "images_evaluation.zip"
     write_archive(path, "images_evaluation", ["A/b", "A/c"], spoilt=[("A/b", 1), ("A/c", 0)])
     assert refusal(folder).startswith(f"{path}: 2 of 10 images cannot be decoded, first ")

@@ -2,6 +2,11 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model, model_options
+from darkrank_jax.models.resnet import DEPTHS
+
+# Options of a backbone beside its width.
+OWN = {name: {"stem"} for name in DEPTHS}
+OWN |= {"vit_s16": {"depth", "patch", "tokens"}, "nin_bn": {"dropout"}}
 
 
 def test_options_reach_the_backbone_and_the_head():
@@ -17,15 +22,8 @@ def test_options_reach_the_backbone_and_the_head():
 @pytest.mark.parametrize("name", MODELS)
 def test_every_option_can_be_set(name):
     defaults = {"dtype": "float32"}
-    assert set(model_options(name)) == {
-        "width",
-        "stem",
-        "dtype",
-        "pooling",
-        "embedding_dim",
-        "head_batch_norm",
-        "normalize",
-    }
+    head = {"pooling", "embedding_dim", "head_batch_norm", "normalize", "dtype"}
+    assert set(model_options(name)) == {"width"} | head | OWN.get(name, set())
     model = build_model(name, **defaults)
     for option in model_options(name).keys() - defaults.keys():
         value = getattr(model, option, None) or getattr(model.backbone, option, False)

@@ -89,6 +89,15 @@ def test_embeddings_are_the_linear_layer_at_length_one(images):
     np.testing.assert_allclose(unit["embeddings"], expected / lengths, rtol=1e-4, atol=1e-6)
 
 
+def test_without_a_dim_embeddings_are_the_pooled_features(images):
+    model = EmbeddingModel(Itself(), embedding_dim=0)
+    found, variables = model.init_with_output(jax.random.key(2), jnp.asarray(images), train=False)
+    features = images.mean(axis=(1, 2))
+    assert not variables
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(found["embeddings"], expected, rtol=1e-6)
+
+
 def test_a_zero_embedding_stays_zero_with_zero_gradient(images):
     _, variables = outputs(images)
     zeros = np.zeros_like(images)

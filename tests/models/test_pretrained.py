@@ -1,13 +1,18 @@
+import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
+from safetensors import flax
 from safetensors.numpy import load_file, save_file
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.pretrained import load_resnet
+from darkrank_jax.models.pretrained import detect_resnet, load_linear, load_resnet, load_weights
 from darkrank_jax.models.resnet import ResNet
+from darkrank_jax.models.vit import ViT
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 BASIC = ResNet((2, 2, 2, 2), False, width=8)
@@ -19,18 +24,182 @@ def tensors():
     return load_file(GOLDEN / "resnet_basic.safetensors")
 
 
+def hugging_face(name):
+    """A name of torchvision's as transformers' ResNetModel has it."""
+    for pattern, other in (
+        (r"^(conv|bn)1\.", r"embedder.embedder.\1."),
+        (
+            r"^layer(\d)\.(\d+)\.downsample\.([01])\.",
+            lambda m: f"encoder.stages.{int(m[1]) - 1}.layers.{m[2]}.shortcut.{'cb'[int(m[3])]}.",
+        ),
+        (
+            r"^layer(\d)\.(\d+)\.(conv|bn)(\d)\.",
+            lambda m: f"encoder.stages.{int(m[1]) - 1}.layers.{m[2]}.layer.{int(m[4]) - 1}.{m[3]}.",
+        ),
+        (r"\.(conv|c)\.", ".convolution."),
+        (r"\.(bn|b)\.", ".normalization."),
+        (r"^fc\.", "classifier.1."),
+    ):
+        name = re.sub(pattern, other, name)
+    return name
+
+
+def same(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(UserError) as error:
+        function(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
 @pytest.mark.parametrize(
     ("name", "backbone"), [("resnet_basic", BASIC), ("resnet_bottleneck", BOTTLENECK)]
 )
 def test_every_stage_agrees_with_another_implementation(name, backbone):
-    golden = np.load(GOLDEN / f"{name}.npz")
-    variables = load_resnet(GOLDEN / f"{name}.safetensors", backbone)
-    maps = backbone.apply(variables, jnp.asarray(golden["images_nhwc"]), train=False)
+    golden, path = np.load(GOLDEN / f"{name}.npz"), GOLDEN / f"{name}.safetensors"
+    variables = load_resnet(path)
+    assert detect_resnet(path) == backbone
+    same(variables, load_resnet(path, backbone))
+    maps = jax.jit(lambda v, x: backbone.apply(v, x, train=False))(
+        variables, jnp.asarray(golden["images_nhwc"])
+    )
     assert len(maps) == 5
     for stage, found in enumerate(maps):
         expected = golden[f"stage_{stage}"]
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     np.testing.assert_allclose(maps[-1].mean(axis=(1, 2)), golden["pooled"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: f"module.{name}",
+        hugging_face,
+        lambda name: f"resnet.{hugging_face(name)}".replace("resnet.classifier", "classifier"),
+    ],
+    ids=["DataParallel", "ResNetModel", "ResNetForImageClassification"],
+)
+@pytest.mark.parametrize("name", ["resnet_basic", "resnet_bottleneck"])
+def test_other_names_of_the_same_network_are_told_by_the_file(name, rename, tmp_path):
+    tensors = load_file(GOLDEN / f"{name}.safetensors")
+    tensors |= {"fc.weight": np.ones((5, 4)), "fc.bias": np.ones(5)}
+    tensors["bn1.num_batches_tracked"] = np.asarray(3)
+    path = tmp_path / "renamed.safetensors"
+    save_file({rename(key): tensor for key, tensor in tensors.items()}, path)
+    original = GOLDEN / f"{name}.safetensors"
+    same(load_resnet(path), load_resnet(original))
+    assert detect_resnet(path) == detect_resnet(original)
+
+
+def test_of_several_networks_the_prefix_names_one(tensors, tmp_path):
+    path = tmp_path / "several.safetensors"
+    student = {f"student.{name}": tensor for name, tensor in tensors.items()}
+    teacher = {f"teacher.{name}": np.asarray(tensor + 1) for name, tensor in tensors.items()}
+    save_file({**student, **teacher, "loss.margin": np.ones(1)}, path)
+    line = refusal(load_resnet, path)
+    assert line.startswith(
+        f"{path}: is ambiguous, since it holds several networks: 'student.' with"
+    )
+    assert "and 'teacher.' with torchvision's or timm's names; give the prefix of one" in line
+    same(load_resnet(path, prefix="student."), load_resnet(GOLDEN / "resnet_basic.safetensors"))
+    line = refusal(load_resnet, path, prefix="tutor.")
+    assert f"{path}: holds no ResNet: no tensor that begins with 'tutor.' has torchvis" in line
+
+
+def test_names_of_two_kinds_in_one_file_are_ambiguous(tensors, tmp_path):
+    path = tmp_path / "both.safetensors"
+    save_file({**tensors, **{hugging_face(name): t for name, t in tensors.items()}}, path)
+    line = refusal(load_resnet, path, BASIC)
+    assert "'' with Hugging Face's names and '' with torchvision's or timm's names" in line
+
+
+@pytest.mark.parametrize("stem", ["strided", "small"])
+def test_a_3x3_stem_may_be_either_and_is_asked_for(tensors, tmp_path, stem):
+    path = tmp_path / "small.safetensors"
+    save_file({**tensors, "conv1.weight": tensors["conv1.weight"][:, :, 2:5, 2:5].copy()}, path)
+    backbone = detect_resnet(path, stem=stem)
+    assert backbone == ResNet((2, 2, 2, 2), False, width=8, stem=stem)
+    same(load_resnet(path), load_resnet(path, backbone))
+    line = refusal(detect_resnet, path)
+    assert f"{path}: is ambiguous, since its 3x3 stem may be 'strided' or 'small'" in line
+
+
+def test_a_stem_of_several_convolutions_is_refused(tensors, tmp_path):
+    path = tmp_path / "deep.safetensors"
+    save_file({"conv1.0.weight": tensors.pop("conv1.weight"), **tensors}, path)
+    assert f"{path}: has no conv1.weight; give a ResNet whose stem is" in refusal(load_resnet, path)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "pt", "bin", "ckpt", "pkl"])
+def test_pickles_are_refused_unopened(tmp_path, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    line = refusal(load_resnet, path, BASIC)
+    assert line == (
+        f"{path}: is a pickle, which can run any code and is not opened; docs/pretrained.md turns "
+        "it into safetensors"
+    )
+
+
+def test_a_file_without_a_resnet_says_what_it_has(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"encoder.weight": np.ones((2, 3)), "encoder.bias": np.ones(2)}, path)
+    assert refusal(load_resnet, path) == (
+        f"{path}: holds no ResNet: no tensor has torchvision's or timm's or Hugging Face's names; "
+        "it has encoder.bias, encoder.weight"
+    )
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (64, 64, 3), (48, 24, 3)])
+def test_position_embeddings_are_resized_to_the_image(tmp_path, shape):
+    """As Pillow resizes floats, which filters as timm does."""
+    rng, path = np.random.default_rng(6), tmp_path / "vit.safetensors"
+    small = ViT(width=64, depth=0, patch=8)
+    like = jax.eval_shape(lambda: small.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), False))
+    tensors = {
+        "cls_token": rng.normal(size=(1, 1, 64)),
+        "pos_embed": rng.normal(size=(1, 17, 64)),
+        "patch_embed.proj.weight": rng.normal(size=(64, 3, 8, 8)),
+        "patch_embed.proj.bias": rng.normal(size=64),
+        "norm.weight": rng.normal(size=64),
+        "norm.bias": rng.normal(size=64),
+    }
+    assert len(tensors) == len(jax.tree.leaves(like))
+    save_file({name: tensor.astype(np.float32) for name, tensor in tensors.items()}, path)
+    found = load_weights(path, small, image_shape=shape)["params"]["pos_embed"]
+    np.testing.assert_array_equal(found[:, 0], tensors["pos_embed"][:, 0].astype(np.float32))
+    high, wide = shape[0] // 8, shape[1] // 8
+    for channel in range(0, 64, 21):
+        grid = tensors["pos_embed"][0, 1:, channel].astype(np.float32).reshape(4, 4)
+        expected = Image.fromarray(grid).resize((wide, high), Image.Resampling.BICUBIC)
+        resized = found[0, 1:, channel].reshape(high, wide)
+        np.testing.assert_allclose(resized, np.asarray(expected), atol=1e-5)
+
+
+def test_a_linear_layer_is_read_by_its_name(tmp_path):
+    path = tmp_path / "head.safetensors"
+    weight, bias = np.arange(6.0).reshape(2, 3), np.array([7.0, 8.0])
+    save_file(
+        {"fc.weight": weight, "fc.bias": bias, "embed.weight": weight, "n.weight": bias}, path
+    )
+    layer = load_linear(path, "fc")
+    np.testing.assert_array_equal(layer["kernel"], weight.T)
+    np.testing.assert_array_equal(layer["bias"], bias)
+    np.testing.assert_array_equal(load_linear(path, "embed")["bias"], [0, 0])
+    for name in ("head", "n"):
+        line = refusal(load_linear, path, name)
+        assert line == f"{path}: has no linear layer {name!r}; it has embed, fc"
+
+
+def test_bfloat16_weights_come_in_as_float32(tensors, tmp_path):
+    path = tmp_path / "bfloat16.safetensors"
+    flax.save_file({name: jnp.asarray(t, jnp.bfloat16) for name, t in tensors.items()}, path)
+    kernel = load_resnet(path)["params"]["conv1"]["kernel"]
+    assert kernel.dtype == np.float32
+    expected = tensors["conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-2, atol=1e-6)
 
 
 def test_half_precision_weights_come_in_as_float32(tensors, tmp_path):

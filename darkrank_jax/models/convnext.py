@@ -1,0 +1,83 @@
+"""ConvNeXt (Liu et al., CVPR 2022): a convolutional network in the proportions of a transformer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from darkrank_jax.models.layers import Maps, gelu
+
+_init = nn.initializers.truncated_normal(0.02)
+
+
+class ConvNeXt(nn.Module):
+    """ConvNeXt without its classifier; modules are named as in torchvision.
+
+    The norm between pooling and classifier is the classifier's. Stochastic depth belongs to the
+    recipe for ImageNet and is left out.
+
+    Attributes:
+      blocks: in each stage.
+      width: channels of the first stage; each further stage doubles them.
+      dtype: of the computation; parameters are float32.
+    """
+
+    blocks: tuple[int, ...]
+    width: int = 96
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "batch h w channels"], train: bool) -> Maps:
+        """Maps images to the outputs of the stem and of each stage, NHWC: 1/4, then 1/4 to 1/32."""
+        x = images.astype(self.dtype)
+        x = self._reduce(self.width, 4, "features.0.0")(x)
+        maps = [_norm(self.dtype, "features.0.1")(x)]
+        for stage, count in enumerate(self.blocks):
+            x, place = maps[-1], 2 * stage
+            if stage > 0:
+                x = _norm(self.dtype, f"features.{place}.0")(x)
+                x = self._reduce(self.width * 2**stage, 2, f"features.{place}.1")(x)
+            for index in range(count):
+                x = Block(self.dtype, name=f"features.{place + 1}.{index}")(x)
+            maps.append(x)
+        return tuple(maps)
+
+    def _reduce(self, features: int, factor: int, name: str) -> nn.Conv:
+        """A convolution of squares that do not overlap."""
+        squares = (factor, factor)
+        return nn.Conv(
+            features, squares, squares, padding=0, dtype=self.dtype, kernel_init=_init, name=name
+        )
+
+
+class Block(nn.Module):
+    """7x7 convolution of each channel, norm, and two linear layers with GELU between, scaled."""
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [batch, h, w, c] to the same shape."""
+        channels = x.shape[-1]
+        y = nn.Conv(
+            channels,
+            (7, 7),
+            padding=3,
+            feature_group_count=channels,
+            dtype=self.dtype,
+            kernel_init=_init,
+            name="block.0",
+        )(x)
+        y = _norm(self.dtype, "block.2")(y)
+        y = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_init, name="block.3")(y)
+        y = nn.Dense(channels, dtype=self.dtype, kernel_init=_init, name="block.5")(gelu(y))
+        # Of torchvision's shape, which is that of its maps.
+        scale = self.param("layer_scale", nn.initializers.constant(1e-6), (channels, 1, 1))
+        return x + y * scale.reshape(1, 1, 1, channels).astype(self.dtype)
+
+
+def _norm(dtype: Any, name: str) -> nn.LayerNorm:
+    """A norm over the channels of each place."""
+    return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)

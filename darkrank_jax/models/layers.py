@@ -1,0 +1,216 @@
+"""Layers that several architectures share: padded as PyTorch counts, NHWC."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+Maps = tuple[Float[Array, "batch _h _w _c"], ...]
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def identity(x: jax.Array) -> jax.Array:
+    """No activation."""
+    return x
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x Phi(x), exact; Flax's default is an approximation by tanh."""
+    return nn.gelu(x, approximate=False)
+
+
+def conv(
+    features: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    dtype: Any,
+    name: str,
+    groups: int = 1,
+    bias: bool = False,
+    padding: int | None = None,
+) -> nn.Conv:
+    """A convolution, padded alike on all sides.
+
+    Args:
+      features: channels out.
+      kernel: side of the kernel.
+      stride: in both directions.
+      dtype: of the computation.
+      name: of the module.
+      groups: of channels that do not mix; all channels in for a depthwise convolution.
+      bias: whether something is added; a norm that follows makes it idle.
+      padding: zeros on each side; None: half the kernel.
+
+    Returns:
+      The module.
+    """
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        (stride, stride),
+        padding=kernel // 2 if padding is None else padding,
+        feature_group_count=groups,
+        use_bias=bias,
+        dtype=dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"),
+        name=name,
+    )
+
+
+def batch_norm(
+    train: bool, dtype: Any, name: str, *, momentum: float = 0.9, epsilon: float = 1e-5
+) -> nn.BatchNorm:
+    """Batch norm with PyTorch's momentum (there 1 - 0.9) and epsilon."""
+    return nn.BatchNorm(not train, momentum=momentum, epsilon=epsilon, dtype=dtype, name=name)
+
+
+def centred(size: int) -> tuple[int, int]:
+    """One place of padding on each side, as PyTorch's networks have it."""
+    del size
+    return 1, 1
+
+
+def filled_up(size: int) -> tuple[int, int]:
+    """Padding after the map alone, for a last window that the map fills in part, as in Caffe."""
+    return 0, max(3 - size, (3 - size) % 2)
+
+
+def max_pool(x: jax.Array, pad: Callable[[int], tuple[int, int]]) -> jax.Array:
+    """The maximum over 3x3 places, every second one.
+
+    Args:
+      x: [batch, h, w, channels].
+      pad: places of minus infinity before and after a side, by its size.
+
+    Returns:
+      [batch, h', w', channels].
+
+    Example:
+      >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+      >>> max_pool(x, centred)[0, :, :, 0].tolist(), max_pool(x, filled_up)[0, :, :, 0].tolist()
+      ([[5.0, 7.0], [13.0, 15.0]], [[10.0, 11.0], [14.0, 15.0]])
+    """
+    pads = [pad(size) for size in x.shape[1:3]]
+    return nn.max_pool(x, (3, 3), (2, 2), padding=pads)  # pyright: ignore
+
+
+def make_divisible(channels: float) -> int:
+    """The multiple of 8 nearest to a number of channels, never below nine tenths of it.
+
+    Example:
+      >>> [make_divisible(channels) for channels in (3, 18, 20, 44)]
+      [8, 24, 24, 48]
+    """
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm, activation; "0" and "1" within, as torchvision numbers them.
+
+    Attributes:
+      features: channels out.
+      kernel: side of the kernel.
+      stride: in both directions.
+      groups: of channels that do not mix.
+      activation: what follows the norm.
+      momentum: of the running statistics.
+      epsilon: of the norm.
+      dtype: of the computation.
+    """
+
+    features: int
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+    activation: Activation = nn.relu
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [batch, h, w, c] to [batch, h / stride, w / stride, features]."""
+        groups = self.groups
+        x = conv(
+            self.features, self.kernel, self.stride, groups=groups, dtype=self.dtype, name="0"
+        )(x)
+        norm = batch_norm(train, self.dtype, "1", momentum=self.momentum, epsilon=self.epsilon)
+        return self.activation(norm(x))
+
+
+class SqueezeExcite(nn.Module):
+    """Channels weighted by what the whole map holds (Hu et al., CVPR 2018).
+
+    x * gate(W2 activation(W1 mean(x) + b1) + b2), the mean over places
+
+    Attributes:
+      squeezed: channels between W1 and W2.
+      activation: after W1.
+      gate: after W2, of values 0 to 1.
+      dtype: of the computation.
+    """
+
+    squeezed: int
+    activation: Activation
+    gate: Activation
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [batch, h, w, c] to the same shape."""
+        y = x.mean(axis=(1, 2), keepdims=True)
+        y = conv(self.squeezed, 1, bias=True, dtype=self.dtype, name="fc1")(y)
+        y = conv(x.shape[-1], 1, bias=True, dtype=self.dtype, name="fc2")(self.activation(y))
+        return x * self.gate(y)
+
+
+class InvertedResidual(nn.Module):
+    """Expand, convolve each channel by itself, squeeze and excite, project; a shortcut if it fits.
+
+    Attributes:
+      expanded: channels of the depthwise convolution; as many as come in: nothing expands.
+      features: channels out.
+      kernel: of the depthwise convolution.
+      stride: likewise.
+      squeezed: channels of the squeeze; 0: none.
+      activation: of the expansion and the depthwise convolution.
+      conv_norm: maker of `ConvNorm`, with the architecture's norm and dtype.
+      squeeze: maker of `SqueezeExcite`, with its activations and dtype.
+    """
+
+    expanded: int
+    features: int
+    kernel: int
+    stride: int
+    squeezed: int
+    activation: Activation
+    conv_norm: Callable[..., ConvNorm]
+    squeeze: Callable[..., SqueezeExcite]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [batch, h, w, c] to [batch, h / stride, w / stride, features]."""
+        names = (f"block.{index}" for index in itertools.count())
+        y = x
+        if self.expanded != x.shape[-1]:
+            expand = self.conv_norm(self.expanded, 1, activation=self.activation, name=next(names))
+            y = expand(y, train)
+        depthwise = self.conv_norm(
+            self.expanded,
+            self.kernel,
+            self.stride,
+            groups=self.expanded,
+            activation=self.activation,
+            name=next(names),
+        )
+        y = depthwise(y, train)
+        if self.squeezed:
+            y = self.squeeze(self.squeezed, name=next(names))(y)
+        y = self.conv_norm(self.features, 1, activation=identity, name=next(names))(y, train)
+        return x + y if self.stride == 1 and x.shape == y.shape else y

@@ -1,0 +1,170 @@
+"""A teacher's embeddings computed elsewhere, read from a file and matched to the images."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from darkrank_jax.data import Split
+from darkrank_jax.data.sampler import class_rows, sample_batch
+from darkrank_jax.errors import UserError
+from darkrank_jax.training.run_config import Run
+
+_CHUNK = 65536
+
+
+class Stored(NamedTuple):
+    """Embeddings of a training split.
+
+    Attributes:
+      vectors: [n, dim], in the order of the file.
+      places: int [images], where in the file each image's vector is.
+    """
+
+    vectors: np.ndarray
+    places: np.ndarray
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """The embeddings of some images of the split, float32 [len(rows), dim]."""
+        return np.asarray(self.vectors[self.places[rows]], np.float32)
+
+
+def read_stored(path: str | Path, split: Split) -> Stored:
+    """Reads embeddings and finds those of a split's images.
+
+    Args:
+      path: an .npz with "ids" and "vectors", an .npy of records with these two fields, or an .npy
+        of vectors alone, in the order of the split. Ids are names of images as their source gives
+        them, or row numbers of the split; others than the split's may be there.
+      split: the images trained on.
+
+    Returns:
+      The vectors, not copied, and their places.
+
+    Raises:
+      UserError: no such file, another layout, ids that are double or that a name stands for in
+        vain, missing ids (lists them), numbers that are not finite.
+    """
+    ids, vectors = _read(Path(path))
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise UserError(
+            f"{path}: its vectors are {vectors.dtype} of shape {vectors.shape}; give numbers "
+            "[n, dim]"
+        )
+    if ids is None:
+        ids = np.arange(len(vectors))
+        if len(vectors) > len(split.labels):
+            raise UserError(
+                f"{path}: has {len(vectors)} vectors for {len(split.labels)} training images; give "
+                "ids, or the vectors of the training split alone"
+            )
+    if ids.shape != vectors.shape[:1]:
+        raise UserError(f"{path}: has {ids.size} ids for {len(vectors)} vectors; give one each")
+    _check_finite(path, ids, vectors)
+    return Stored(vectors, _places(path, ids, split))
+
+
+def with_stored(batches: Iterable[dict[str, Any]], run: Run, train: Split, first_step: int):
+    """Adds to each batch, under "teacher", the stored embeddings of its images; else nothing.
+
+    Args:
+      batches: of the run, from `first_step` on.
+      run: whose teacher may be a file of embeddings.
+      train: the images that the batches are drawn from.
+      first_step: of the batches.
+
+    Yields:
+      The batches.
+
+    Raises:
+      UserError: from `read_stored`.
+    """
+    if run.teacher is None or not run.teacher.embeddings:
+        yield from (batch | {"teacher": {}} for batch in batches)
+        return
+    stored = read_stored(run.teacher.embeddings, train)
+    for batch, rows in zip(batches, _rows(run, train, first_step), strict=False):
+        # The loader does not say which images it took; drawn anew, they must agree with it.
+        if not np.array_equal(batch["labels"], train.labels[rows]):
+            raise ValueError("the loader draws other images than sample_batch")
+        yield batch | {"teacher": {"teacher_embeddings": stored.of(rows)}}
+
+
+def _rows(run: Run, train: Split, step: int) -> Iterator[np.ndarray]:
+    """The images of each batch from a step on."""
+    classes, data = class_rows(train.labels), run.data
+    while True:
+        yield sample_batch(
+            classes,
+            seed=run.seed,
+            step=step,
+            batch_size=data.batch_size,
+            images_per_class=data.images_per_class,
+        )
+        step += 1
+
+
+def _read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
+    """Ids, where the file has them, and vectors."""
+    if path.suffix not in (".npy", ".npz"):
+        raise UserError(f"{path}: is no .npy or .npz; give embeddings in one of them")
+    try:
+        if path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return tuple(arrays[name] for name in _fields(path, arrays.files))
+        records = np.load(path, mmap_mode="r", allow_pickle=False)
+        if records.dtype.names is None:
+            return None, records
+        return tuple(records[name] for name in _fields(path, records.dtype.names))
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise UserError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); save ids as strings or "
+            "integers and vectors as numbers, with numpy.savez"
+        ) from error
+
+
+def _fields(path: Path, names: Sequence[str]) -> Sequence[str]:
+    """What an array of ids and vectors is asked for; refuses one that lacks them."""
+    fields = ("ids", "vectors")
+    for name in fields:
+        if name not in names:
+            raise UserError(f"{path}: has no {name!r}; it has {', '.join(names) or 'nothing'}")
+    return fields
+
+
+def _check_finite(path: str | Path, ids: np.ndarray, vectors: np.ndarray) -> None:
+    """Refuses vectors with NaN or infinity; in chunks, since they may be larger than memory."""
+    for start in range(0, len(vectors), _CHUNK):
+        wrong = np.flatnonzero(~np.isfinite(vectors[start : start + _CHUNK]).all(axis=1))
+        if wrong.size:
+            raise UserError(
+                f"{path}: the vector of id {ids[start + wrong[0]]} is not finite; mend or drop it"
+            )
+
+
+def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:
+    """Where in the file each image of the split is."""
+    wanted: Sequence[Any] = range(len(split.labels))
+    if ids.dtype.kind not in "iu":
+        # Sources whose images have names give them with the split.
+        wanted = getattr(split, "names", ())
+        if len(wanted) != len(split.labels):
+            raise UserError(
+                f"{path}: its ids are names, and this source's images have none; give row numbers "
+                "of the training split"
+            )
+        ids = np.char.replace(ids.astype(str), "\\", "/")
+    place = {name: index for index, name in enumerate(ids.tolist())}
+    if len(place) < len(ids):
+        names, counts = np.unique(ids, return_counts=True)
+        raise UserError(f"{path}: id {names[counts > 1][0]} is there twice; give each once")
+    missing = [str(name) for name in wanted if name not in place]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise UserError(
+            f"{path}: has no vector for {len(missing)} of {len(wanted)} training images: "
+            f"{', '.join(missing[:5])}{more}; embed them too"
+        )
+    return np.array([place[name] for name in wanted])

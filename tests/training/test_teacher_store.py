@@ -1,0 +1,101 @@
+"""A stored teacher stands in for the teacher itself, and is never taken for another one."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.training.mesh import make_mesh
+from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.training.preflight import load_data
+from darkrank_jax.training.run_config import read_run
+from darkrank_jax.training.runs import train
+from darkrank_jax.training.teacher_store import fingerprint, open_store, with_teacher
+from tests import tiny_config
+
+WANTED = {"teacher_embeddings", "teacher_logits"}
+
+
+def student(**changes):
+    run = read_run(tiny_config.get_config().to_dict())
+    return dataclasses.replace(run, steps=4, log_every=1, baseline={}, **changes)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    run = dataclasses.replace(student().teacher, steps=2)
+    return train(run, tmp_path_factory.mktemp("teacher"), "teacher", make_mesh(8))
+
+
+def losses(run, teacher, workdir):
+    train(run, workdir, "student", make_mesh(8), teacher)
+    return [row["loss"] for row in read_log(workdir) if "loss" in row]
+
+
+def test_a_student_learns_from_the_store_as_from_the_teacher(teacher, tmp_path):
+    live = losses(student(), teacher, tmp_path / "live")
+    stored = losses(student(store_teacher=True), teacher, tmp_path / "stored")
+    assert len(live) == 4
+    np.testing.assert_allclose(stored, live, rtol=1e-4)
+    (store,) = (teacher.workdir / "outputs").iterdir()
+    assert {file.stem for file in store.iterdir()} == WANTED
+    shapes = {file.stem: np.load(file).shape for file in store.iterdir()}
+    assert shapes == {"teacher_embeddings": (4, 8, 8), "teacher_logits": (4, 8, 12)}
+
+
+def test_the_digest_follows_whatever_the_outputs_depend_on(teacher):
+    run, split = student(), load_data(student().data)["train"]
+    images = split.images.copy()
+    images[3, 2, 1] += 1
+    variables = jax.tree.map(lambda leaf: leaf + 1e-3, teacher.variables)
+    fewer = dataclasses.replace(run.data, augmentation={})
+    digests = [
+        fingerprint(run, split, teacher, WANTED),
+        fingerprint(dataclasses.replace(run, seed=5), split, teacher, WANTED),
+        fingerprint(dataclasses.replace(run, steps=5), split, teacher, WANTED),
+        fingerprint(dataclasses.replace(run, data=fewer), split, teacher, WANTED),
+        fingerprint(run, split._replace(images=images), teacher, WANTED),
+        fingerprint(run, split, teacher._replace(variables=variables), WANTED),
+        fingerprint(run, split, teacher, {"teacher_embeddings"}),
+    ]
+    assert len(set(digests)) == len(digests)
+    # What the student learns by does not matter, so students share a store.
+    assert fingerprint(student(learning_rate=0.5), split, teacher, WANTED) == digests[0]
+
+
+def open_in(folder, teacher, wanted, stream):
+    run = student()
+    split = load_data(run.data)["train"]
+    return open_store(folder, run, split, teacher, wanted, stream, make_mesh(8))
+
+
+def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
+    batch = {
+        "images": np.zeros((8, 16, 16, 1), np.uint8),
+        "labels": np.zeros(8, np.int32),
+        "teacher": {},
+    }
+
+    def broken():
+        yield batch
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_in(tmp_path, teacher, {"teacher_embeddings"}, broken)
+    store = open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [batch] * 4)
+    steps = list(with_teacher([batch] * 2, store, first_step=2))
+    assert len(steps) == 2
+    np.testing.assert_array_equal(
+        steps[0]["teacher"]["teacher_embeddings"], store["teacher_embeddings"][2]
+    )
+    assert np.abs(store["teacher_embeddings"][3]).max() > 0
+
+
+def test_refuses_what_cannot_be_stored(teacher, tmp_path):
+    with pytest.raises(UserError, match="too large to store; set store_teacher to False"):
+        open_in(tmp_path, teacher, {"teacher_maps"}, list)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); set store_teacher to False"):
+        open_in(tmp_path / "file", teacher, WANTED, list)
