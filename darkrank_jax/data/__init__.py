@@ -5,7 +5,7 @@ from collections.abc import Callable
 from darkrank_jax.data.augmentation import AUGMENTATIONS
 from darkrank_jax.data.crops import CROPS
 from darkrank_jax.data.glyphs import glyphs
-from darkrank_jax.data.images import Images
+from darkrank_jax.data.images import Images, fingerprint
 from darkrank_jax.data.loader import batches
 from darkrank_jax.data.omniglot import omniglot
 from darkrank_jax.data.own_images import own_images
@@ -25,6 +25,7 @@ __all__ = [
     "batches",
     "check_batch",
     "class_neighbors",
+    "fingerprint",
     "height_and_width",
 ]
 

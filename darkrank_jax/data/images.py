@@ -1,6 +1,7 @@
 """The images of a split: an array in memory, or files that are decoded when they are asked for."""
 
 import functools
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -21,11 +22,19 @@ class Files(NamedTuple):
 
     Attributes:
       read: the bytes of a file by its number; called by several threads at once.
-      name: what a person calls it.
+      name: its name within the source, which stays when the source is moved.
+      where: what the names are relative to.
+      fingerprint: changes when the source does.
     """
 
     read: Callable[[int], bytes]
     name: Callable[[int], str]
+    where: str
+    fingerprint: str
+
+    def path(self, number: int) -> str:
+        """What a person finds a file by."""
+        return os.path.join(self.where, self.name(number))
 
 
 class Cache:
@@ -99,8 +108,8 @@ class EncodedImages:
         file = int(self.rows[row])
 
         def make() -> Image.Image:
-            data, name = self._files.read(file), self._files.name(file)
-            return decode(data, name, size=self._size, grayscale=self._grayscale)
+            data, path = self._files.read(file), self._files.path(file)
+            return decode(data, path, size=self._size, grayscale=self._grayscale)
 
         return self._cache.get(file, make)
 
@@ -119,8 +128,30 @@ class EncodedImages:
         picture = self.picture(row)
         return cut(picture, self.crop(*picture.size), self._size)
 
+    def names(self) -> list[str]:
+        """The name of each image within its source."""
+        return [self._files.name(file) for file in self.rows.tolist()]
+
+    def fingerprint(self) -> str:
+        """Changes when an image, or what evaluation sees of it, does."""
+        seen = (self._files.fingerprint, self.shape, self.crop(1000, 700), self.crop(700, 1000))
+        return hashlib.blake2b(repr(seen).encode() + self.rows.tobytes()).hexdigest()[:32]
+
 
 Images = np.ndarray | EncodedImages
+
+
+def fingerprint(images: Images) -> str:
+    """A word that changes when the images of a split do.
+
+    Example:
+      >>> fingerprint(np.zeros((1, 2, 2, 1), np.uint8)) == fingerprint(np.zeros((1, 2, 2, 3)))
+      False
+    """
+    if isinstance(images, EncodedImages):
+        return images.fingerprint()
+    seen = repr((images.shape, str(images.dtype))).encode()
+    return hashlib.blake2b(seen + images.tobytes()).hexdigest()[:32]
 
 
 def select_images(images: Images, rows: np.ndarray) -> Images:

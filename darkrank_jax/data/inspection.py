@@ -42,7 +42,7 @@ def inspect(listing: Listing, *, tolerated: float) -> np.ndarray:
       UserError: too many are broken; names the first.
     """
     count = len(listing.labels)
-    path = cache_folder("inspections") / f"{listing.fingerprint}.json"
+    path = cache_folder("inspections") / f"{listing.files.fingerprint}.json"
     if path.exists():
         found = json.loads(path.read_text())
     else:
@@ -71,8 +71,8 @@ def _look(listing: Listing, count: int) -> dict[str, list[tuple[int, str]]]:
             others = rows[listing.labels[rows] != listing.labels[row]] if conflict else rows
             other, kind = int(others[0]), _OTHER_CLASS if conflict else _SAME_FILE
             label = listing.class_names[listing.labels[other]]
-            line = kind.format(other=listing.files.name(other), label=label)
-            line = f"{listing.files.name(int(row))}: {line}"
+            line = kind.format(other=listing.files.path(other), label=label)
+            line = f"{listing.files.path(int(row))}: {line}"
             (broken if conflict else twice).append((int(row), line))
     return {"broken": sorted(broken), "twice": sorted(twice)}
 
@@ -84,7 +84,7 @@ def _results(listing: Listing, count: int) -> Iterator[tuple[int, str]]:
         try:
             file = listing.files.read(row)
             # At the smallest size; it meets every byte of the file all the same.
-            decode(file, listing.files.name(row), size=(1, 1), grayscale=False)
+            decode(file, listing.files.path(row), size=(1, 1), grayscale=False)
         except UserError as error:
             return 0, str(error)
         return int.from_bytes(hashlib.blake2b(file, digest_size=8).digest(), "little"), ""

@@ -1,6 +1,5 @@
 """What a source found: a line for each image file, without its pixels."""
 
-import os
 import re
 import unicodedata
 from array import array
@@ -31,7 +30,6 @@ class Listing(NamedTuple):
       class_names: of the classes, in natural order.
       parts: int8 [n], place in PARTS, or UNGIVEN.
       cameras: int32 [n], or None where the source names none.
-      fingerprint: changes when the source does.
     """
 
     files: Files
@@ -39,7 +37,6 @@ class Listing(NamedTuple):
     class_names: tuple[str, ...]
     parts: np.ndarray
     cameras: np.ndarray | None
-    fingerprint: str
 
 
 class Line(NamedTuple):
@@ -99,12 +96,11 @@ def gather(
     name = pack_names(names())
     found, ranks = list(label_codes), natural_order(label_codes).astype(np.int32)
     return Listing(
-        Files(lambda index: read(name(index)), lambda index: os.path.join(where, name(index))),
+        Files(lambda index: read(name(index)), name, str(where), fingerprint),
         ranks[np.array(labels, np.int64)],
         tuple(found[index] for index in np.argsort(ranks)),
         np.array(parts, np.int8),
         np.array(cameras, np.int32) if camera_codes.keys() - {""} else None,
-        fingerprint,
     )
 
 

@@ -53,7 +53,8 @@ def batches(
       num_processes: parts of a batch.
 
     Yields:
-      {"images": uint8 [batch_size / num_processes, h, w, c], "labels": int32 of as many}.
+      {"images": uint8 [batch_size / num_processes, h, w, c], "labels": int32 and "rows" int64 of as
+      many}, the rows being those of the split.
 
     Raises:
       UserError: the split has too few classes, or an image cannot be decoded.
@@ -68,12 +69,12 @@ def batches(
         places = of_process(np.arange(batch_size), process_index, num_processes)
         rows = rows[places]
         if not augmentation and not isinstance(split.images, EncodedImages):
-            return {"images": split.images[rows], "labels": split.labels[rows]}
+            return {"images": split.images[rows], "labels": split.labels[rows], "rows": rows}
         images = np.empty((len(rows), *split.images.shape[1:]), np.uint8)
         for image, row, place in zip(images, rows.tolist(), places.tolist(), strict=True):
             rng = np.random.default_rng((seed, step, place, _AUGMENTATION))
             image[:] = _augmented(split.images, row, augmentation, rng)
-        return {"images": images, "labels": split.labels[rows]}
+        return {"images": images, "labels": split.labels[rows], "rows": rows}
 
     steps = iter(range(first_step, first_step + num_steps))
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="batches")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from darkrank_jax.data.images import Images, select_images
+from darkrank_jax.data.images import EncodedImages, Images, select_images
 
 
 class Split(NamedTuple):
@@ -26,6 +26,11 @@ class Split(NamedTuple):
     class_names: tuple[str, ...]
     cameras: Int32[np.ndarray, " n"] | None = None
     queries: Bool[np.ndarray, " n"] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The images' names within their source; none where it has no files."""
+        return self.images.names() if isinstance(self.images, EncodedImages) else []
 
 
 def select_classes(

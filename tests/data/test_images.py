@@ -9,6 +9,7 @@ from darkrank_jax.data.images import (
     Cache,
     EncodedImages,
     Files,
+    fingerprint,
     pack_names,
     picture_of,
     select_images,
@@ -34,7 +35,7 @@ def images(rows=(4, 0, 5, 2), reads=None, most_bytes=0, crop=whole, **options):
             reads.append(index)
         return FILES[index]
 
-    files = Files(read, lambda index: f"{index}.png")
+    files = Files(read, lambda index: f"{index}.png", "there", "1")
     options = {"size": (8, 12), "grayscale": False} | options
     return EncodedImages(files, np.array(rows), crop=crop, cache=Cache(most_bytes), **options)
 
@@ -99,13 +100,23 @@ def test_the_cache_stops_when_it_is_full():
 
 
 def test_an_error_names_the_file():
-    files = Files(lambda index: b"junk", lambda index: f"cats/{index}.jpg")
+    files = Files(lambda index: b"junk", lambda index: f"{index}.jpg", "cats", "1")
     broken = EncodedImages(
         files, np.array([7]), size=(8, 8), grayscale=False, crop=whole, cache=Cache(0)
     )
     for ask in (lambda: broken[0], lambda: broken[:], lambda: picture_of(broken, 0)):
         with pytest.raises(UserError, match=r"^cats/7\.jpg: is no image"):
             ask()
+
+
+def test_names_and_fingerprint():
+    assert images().names() == ["4.png", "0.png", "5.png", "2.png"]
+    assert fingerprint(images()) == fingerprint(images())
+    others = [images(rows=(4, 0, 2, 5)), images(size=(8, 8)), images(grayscale=True)]
+    others.append(images(crop=lambda width, height: (0, 0, width / 2, height)))
+    array = np.stack([resized(4)])
+    others += [array, array[:, ::-1], array.reshape(1, 12, 8, 3)]
+    assert len({fingerprint(each) for each in [images(), *others]}) == 8
 
 
 def test_names_of_any_language_take_the_bytes_they_have():

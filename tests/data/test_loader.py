@@ -32,7 +32,7 @@ def threads():
 
 
 def equal(one, other):
-    return all((one[name] == other[name]).all() for name in ("images", "labels"))
+    return all((one[name] == other[name]).all() for name in ("images", "labels", "rows"))
 
 
 def test_the_same_for_any_number_of_threads_and_any_first_step():
@@ -63,6 +63,7 @@ def test_images_belong_to_their_labels():
         for image, label in zip(batch["images"], batch["labels"], strict=True):
             (row,) = np.flatnonzero((SPLIT.images == image).all((1, 2, 3)))
             assert SPLIT.labels[row] == label
+        np.testing.assert_array_equal(batch["images"], SPLIT.images[batch["rows"]])
 
 
 def test_augmentation_leaves_the_split_as_it_is():

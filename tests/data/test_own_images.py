@@ -109,6 +109,9 @@ def test_the_same_images_in_any_form(kind, prefix, tmp_path):
     assert set().union(*(split.class_names for split in splits.values())) == set(CLASSES)
     for split in splits.values():
         assert split.images.shape == (4 * len(split.class_names), 16, 16, 3)
+        assert [name.removeprefix(prefix) for name in split.names] == [
+            f"{split.class_names[label]}/{row % 4}.png" for row, label in enumerate(split.labels)
+        ]
         for row, label in enumerate(split.labels):
             name = f"{split.class_names[label]}/{row % 4}.png"
             picture = Image.open(io.BytesIO(files[name]))
