@@ -33,7 +33,7 @@ from darkrank_jax.training.network import (
 )
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
-from darkrank_jax.training.stored_embeddings import with_stored
+from darkrank_jax.training.stored_embeddings import read_stored, with_stored
 from darkrank_jax.training.teacher_store import Store, open_store, with_teacher
 
 
@@ -69,7 +69,8 @@ def fit(
     train_step = compile_step(run, model, optimizer, teacher)
     teacher_variables = teacher.variables if teacher else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
-    store = _store(run, train, teacher, mesh) if teacher and run.store_teacher else {}
+    sampler = _sampler(run, train, teacher, mesh)
+    store = _store(run, train, sampler, teacher, mesh) if teacher and run.store_teacher else {}
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
         state, seconds = _begin(manager, run, initial_state, mesh, sizes["channels"])
@@ -78,9 +79,8 @@ def fit(
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
         pending, since = [], time.perf_counter()
-        sampler = _sampler(run, train, teacher, mesh)
         stream = stack.enter_context(_stream(run, train, sampler, step))
-        taught = with_stored(stream, run, train, step)
+        taught = with_stored(stream, run, train)
         for batch in with_teacher(taught, store, step):
             state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
             pending.append(metrics)
@@ -129,14 +129,17 @@ def _begin(
     return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
 
 
-def _sampler(run: Run, train: Split, teacher: Network | None, mesh: Mesh) -> dict[str, Any]:
+def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:
     """The sampler's options, with what it must know of the teacher."""
     sampler = run.data.sampler
-    if sampler["name"] != "hard_classes" or teacher is None:
+    if sampler["name"] != "hard_classes" or run.teacher is None:
         return sampler
+    if teacher is None:
+        embeddings = read_stored(run.teacher.embeddings, train).of(np.arange(len(train.labels)))
+    else:
+        embeddings = embed(teacher, train, mesh)
     pool = sampler.get("pool", POOL)
-    neighbors = class_neighbors(embed(teacher, train, mesh), train.labels, pool=pool)
-    return sampler | {"neighbors": neighbors}
+    return sampler | {"neighbors": class_neighbors(embeddings, train.labels, pool=pool)}
 
 
 def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closing:
@@ -157,11 +160,11 @@ def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closi
     )
 
 
-def _store(run: Run, train: Split, teacher: Embedder, mesh: Mesh) -> Store:
+def _store(run: Run, train: Split, sampler: dict[str, Any], teacher: Embedder, mesh: Mesh) -> Store:
     """What the teacher says of the run's batches."""
 
     def every_batch() -> Iterator[dict[str, Any]]:
-        with _stream(run, train, 0) as stream:
+        with _stream(run, train, sampler, 0) as stream:
             yield from stream
 
     wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}

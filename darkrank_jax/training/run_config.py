@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from darkrank_jax.data import AUGMENTATIONS, CROPS, SAMPLERS, SOURCES, height_and_width
+from darkrank_jax.data import AUGMENTATIONS, CROPS, SAMPLERS, SOURCES
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
