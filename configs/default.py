@@ -37,14 +37,18 @@ def get_config() -> ConfigDict:
             "source": "glyphs",  # a name of darkrank_jax.data.SOURCES
             "path": "",  # where the source's files lie; empty: environment's DARKRANK_DATA
             "options": ConfigDict(),  # keyword arguments of the source
-            "image_size": 32,  # pixels, height and width
+            # Pixels of a square, or a tuple of height and width.
+            "image_size": FieldReference(32, field_type=object),
             # Brightness (0 to 1) that becomes 0, and what above it becomes 1: a number, or a tuple
             # with one for each channel.
             "mean": FieldReference(0.5, field_type=object),
             "std": FieldReference(0.5, field_type=object),
             "batch_size": 128,  # images of a batch, over all devices
             "images_per_class": 4,  # of a batch; batch_size / images_per_class classes
-            # Name in darkrank_jax.data.AUGMENTATIONS -> its arguments, in the order of use.
+            # Which images make a batch: a name of darkrank_jax.data.SAMPLERS and its options.
+            "sampler": ConfigDict({"name": "p_x_k"}),
+            # Name in darkrank_jax.data.CROPS (one at most, it comes first) or AUGMENTATIONS (in the
+            # order of that table) -> its arguments.
             "augmentation": ConfigDict(),
             "num_threads": 2,  # that prepare batches
         }

@@ -15,9 +15,14 @@ from ml_collections import ConfigDict, config_flags
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.training import runs
 from darkrank_jax.training.interruption import Interrupted
+from darkrank_jax.training.prepare import prepare
 from darkrank_jax.training.run_config import read_run
 
-MODES = {"train": runs.train_and_report, "eval": runs.evaluate_and_report}
+MODES = {
+    "train": runs.train_and_report,
+    "eval": runs.evaluate_and_report,
+    "prepare": prepare,
+}
 COMPARE = "compare"
 
 

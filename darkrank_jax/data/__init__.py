@@ -1,14 +1,40 @@
-"""Images in: sources by name, P x K batches, augmentation, and threads that keep up."""
+"""Images in: sources by name, samplers, augmentation, and threads that keep up."""
 
 from collections.abc import Callable
 
 from darkrank_jax.data.augmentation import AUGMENTATIONS
+from darkrank_jax.data.crops import CROPS
 from darkrank_jax.data.glyphs import glyphs
+from darkrank_jax.data.images import Images, fingerprint
 from darkrank_jax.data.loader import batches
 from darkrank_jax.data.omniglot import omniglot
-from darkrank_jax.data.split import Split, check_batch
+from darkrank_jax.data.own_images import own_images
+from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors
+from darkrank_jax.data.split import Split, height_and_width
+from darkrank_jax.data.standard_sets import STANDARD_SETS
+from darkrank_jax.data.tfds_source import standard_set, tfds_images
 
-__all__ = ["AUGMENTATIONS", "SOURCES", "Split", "batches", "check_batch"]
+__all__ = [
+    "AUGMENTATIONS",
+    "CROPS",
+    "POOL",
+    "SAMPLERS",
+    "SOURCES",
+    "Images",
+    "Split",
+    "batches",
+    "check_batch",
+    "class_neighbors",
+    "fingerprint",
+    "height_and_width",
+]
 
 # Name -> function of `path`, `image_size` and options that gives the splits, disjoint in classes.
-SOURCES: dict[str, Callable[..., dict[str, Split]]] = {"glyphs": glyphs, "omniglot": omniglot}
+SOURCES: dict[str, Callable[..., dict[str, Split]]] = {
+    "glyphs": glyphs,
+    "images": own_images,
+    "omniglot": omniglot,
+    "tfds": tfds_images,
+    # The archives of Omniglot are read as they are.
+    **{name: standard_set(name) for name in STANDARD_SETS if name != "omniglot"},
+}

@@ -4,7 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
+
+from darkrank_jax.data.crops import CROPS
+from darkrank_jax.data.images import Crop
+from darkrank_jax.data.pictures import cut, to_array, to_picture
 
 
 def random_affine(
@@ -41,7 +45,7 @@ def random_affine(
     x, y = middle_x + shift[0], middle_y + shift[1]
     c, f = middle_x - a * x - b * y, middle_y - d * x - e * y
     fill = np.median(image[[0, 0, -1, -1], [0, -1, 0, -1]], axis=0).astype(int).tolist()
-    picture = _to_pillow(image)
+    picture = to_picture(image)
     moved = picture.transform(
         picture.size,
         Image.Transform.AFFINE,
@@ -49,7 +53,7 @@ def random_affine(
         resample=Image.Resampling.BILINEAR,
         fillcolor=tuple(fill) if len(fill) == 3 else fill[0],
     )
-    return _from_pillow(moved)
+    return to_array(moved)
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, *, padding: int = 4) -> np.ndarray:
@@ -60,41 +64,17 @@ def random_crop(image: np.ndarray, rng: np.random.Generator, *, padding: int = 4
     return padded[top : top + height, left : left + width]
 
 
-def random_resized_crop(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    area: tuple = (0.3, 1.0),
-    ratio: tuple = (0.75, 4 / 3),
-) -> np.ndarray:
-    """Crops a part of random area and aspect ratio and resizes it to the image's size.
-
-    Args:
-      image: uint8 [h, w, c].
-      rng: random numbers.
-      area: smallest and largest share of the image.
-      ratio: smallest and largest width / height.
-
-    Returns:
-      uint8 [h, w, c].
-    """
-    height, width = image.shape[:2]
-    share = rng.uniform(*area) * height * width
-    aspect = np.exp(rng.uniform(*np.log(ratio)))
-    crop_width = min(width, max(1, round(np.sqrt(share * aspect))))
-    crop_height = min(height, max(1, round(np.sqrt(share / aspect))))
-    left = int(rng.integers(0, width - crop_width + 1))
-    top = int(rng.integers(0, height - crop_height + 1))
-    picture = _to_pillow(image)
-    box = (left, top, left + crop_width, top + crop_height)
-    return _from_pillow(picture.resize(picture.size, Image.Resampling.BILINEAR, box=box))
-
-
 def horizontal_flip(
     image: np.ndarray, rng: np.random.Generator, *, probability: float = 0.5
 ) -> np.ndarray:
     """Mirrors left and right with a probability."""
-    return image[:, ::-1] if rng.random() < probability else image
+    if rng.random() >= probability:
+        return image
+    flipped = np.empty_like(image)
+    # One channel after the other: that is four times as fast as pixels of three bytes.
+    for channel in range(image.shape[2]):
+        flipped[:, :, channel] = image[:, ::-1, channel]
+    return flipped
 
 
 def random_erasing(
@@ -124,7 +104,10 @@ def random_erasing(
     columns = min(width, max(1, round(np.sqrt(share / aspect))))
     top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
     erased = image.copy()
-    erased[top : top + rows, left : left + columns] = image.mean(axis=(0, 1)).astype(np.uint8)
+    # A few hundred pixels give the colour, and the mean of all takes longer than decoding them.
+    every = max(1, min(height, width) // 16)
+    colour = image[::every, ::every].mean(axis=(0, 1)).astype(np.uint8)
+    erased[top : top + rows, left : left + columns] = colour
     return erased
 
 
@@ -142,40 +125,91 @@ def brightness_contrast(
     return np.clip((image - mean) * factor + mean + added, 0, 255).astype(np.uint8)
 
 
-AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
-    "brightness_contrast": brightness_contrast,
-    "horizontal_flip": horizontal_flip,
-    "random_affine": random_affine,
-    "random_crop": random_crop,
-    "random_erasing": random_erasing,
-    "random_resized_crop": random_resized_crop,
-}
-
-
-def augment(
-    image: np.ndarray, augmentation: Mapping[str, Mapping[str, Any]], rng: np.random.Generator
+def color_jitter(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    hue: float = 0.0,
 ) -> np.ndarray:
-    """Applies named augmentations in their order.
+    """Brightness, contrast, saturation and hue, each by a random amount, in random order.
 
     Args:
-      image: uint8 [h, w, c].
-      augmentation: name in AUGMENTATIONS -> its keyword arguments.
-      rng: random numbers of this image.
+      image: uint8 [h, w, c]; of one channel, saturation and hue change nothing.
+      rng: random numbers.
+      brightness: the factor is between 1 - brightness, at least 0, and 1 + brightness.
+      contrast: likewise, about the mean gray.
+      saturation: likewise, about each pixel's gray.
+      hue: largest turn of the colour circle to either side, 0 to 0.5.
 
     Returns:
       uint8 [h, w, c].
     """
-    for name, arguments in augmentation.items():
-        image = AUGMENTATIONS[name](image, rng, **arguments)
+    picture = to_picture(image)
+    changes = {
+        "brightness": (brightness, ImageEnhance.Brightness),
+        "contrast": (contrast, ImageEnhance.Contrast),
+        "saturation": (saturation, ImageEnhance.Color),
+        "hue": (hue, None),
+    }
+    for name in rng.permutation(list(changes)).tolist():
+        strength, enhance = changes[name]
+        if enhance is None:
+            picture = _turn_hue(picture, rng.uniform(-strength, strength))
+        elif strength:
+            factor = rng.uniform(max(0.0, 1 - strength), 1 + strength)
+            picture = enhance(picture).enhance(factor)
+    return to_array(picture)
+
+
+def _turn_hue(picture: Image.Image, turn: float) -> Image.Image:
+    """Every colour moved by a share of the colour circle."""
+    if not turn or picture.mode == "L":
+        return picture
+    hue, saturation, value = picture.convert("HSV").split()
+    moved = hue.point([(level + round(turn * 256)) % 256 for level in range(256)])
+    return Image.merge("HSV", (moved, saturation, value)).convert("RGB")
+
+
+# In the order of use: shapes first, then colours, and what is covered comes last.
+AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
+    "random_affine": random_affine,
+    "random_crop": random_crop,
+    "horizontal_flip": horizontal_flip,
+    "brightness_contrast": brightness_contrast,
+    "color_jitter": color_jitter,
+    "random_erasing": random_erasing,
+}
+
+
+def augment(
+    picture: Image.Image,
+    size: tuple[int, int],
+    augmentation: Mapping[str, Mapping[str, Any]],
+    rng: np.random.Generator,
+    *,
+    crop: Crop,
+) -> np.ndarray:
+    """Cuts an image out of a picture and changes it.
+
+    Args:
+      picture: of mode "L" or "RGB"; stays as it is.
+      size: height and width of the image.
+      augmentation: name in CROPS or AUGMENTATIONS -> its keyword arguments. The crop comes first,
+        the others in the order of AUGMENTATIONS.
+      rng: random numbers of this image.
+      crop: the part that is cut out where `augmentation` names no crop.
+
+    Returns:
+      uint8 [height, width, c].
+    """
+    box = crop(*picture.size)
+    for name in augmentation.keys() & CROPS.keys():
+        box = CROPS[name](*picture.size, size, rng, **augmentation[name])
+    image = cut(picture, box, size)
+    for name, change in AUGMENTATIONS.items():
+        if name in augmentation:
+            image = change(image, rng, **augmentation[name])
     return image
-
-
-def _to_pillow(image: np.ndarray) -> Image.Image:
-    """An array [h, w, 1 or 3] as a picture."""
-    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-
-
-def _from_pillow(picture: Image.Image) -> np.ndarray:
-    """A picture as an array [h, w, 1 or 3]."""
-    array = np.asarray(picture)
-    return array[:, :, None] if array.ndim == 2 else array

@@ -9,7 +9,12 @@ import numpy as np
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from darkrank_jax.data.split import Split, select_classes, shuffle_classes
+from darkrank_jax.data.split import (
+    Split,
+    height_and_width,
+    select_classes,
+    shuffle_classes,
+)
 from darkrank_jax.errors import UserError
 
 FACES = (
@@ -30,7 +35,7 @@ _BRAILLE = range(0x2800, 0x2900)
 def glyphs(
     *,
     path: str = "",
-    image_size: int = 32,
+    image_size: int | tuple[int, int] = 32,
     num_classes: int = 1000,
     images_per_class: int = 20,
     distortion: float = 1.0,
@@ -45,7 +50,7 @@ def glyphs(
 
     Args:
       path: not used; sources of files have it.
-      image_size: pixels, height and width.
+      image_size: pixels, of a square.
       num_classes: characters.
       images_per_class: images of each.
       distortion: strength; 0 leaves the faces alone apart, 1 is meant for training.
@@ -58,9 +63,13 @@ def glyphs(
       named by its character and Unicode name.
 
     Raises:
-      UserError: more classes than there are characters, or fractions that leave none to train on.
+      UserError: no square, more classes than there are characters, or fractions that leave none to
+        train on.
     """
     del path
+    height, width = height_and_width(image_size)
+    if height != width:
+        raise UserError(f"data.image_size: is {image_size}; glyphs are square, give one number")
     characters = _characters()
     if num_classes > len(characters):
         raise UserError(
@@ -77,7 +86,7 @@ def glyphs(
     order = np.random.default_rng(seed).permutation(len(characters))[:num_classes]
     chosen = [characters[index] for index in order]
     images = np.concatenate(
-        [_draw_class(each, image_size, images_per_class, distortion, seed) for each in chosen]
+        [_draw_class(each, height, images_per_class, distortion, seed) for each in chosen]
     )
     labels = np.repeat(np.arange(num_classes), images_per_class)
     names = [f"{each} {unicodedata.name(each, '')}".rstrip() for each in chosen]

@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from darkrank_jax.data.split import Split, select_classes, shuffle_classes
+from darkrank_jax.data.split import (
+    Split,
+    height_and_width,
+    select_classes,
+    shuffle_classes,
+)
 from darkrank_jax.errors import UserError
 
 _BACKGROUND, _EVALUATION = "images_background.zip", "images_evaluation.zip"
@@ -19,30 +24,30 @@ _TOLERATED = 0.01
 
 
 def omniglot(
-    *, path: str, image_size: int, validation_fraction: float = 0.2, seed: int = 0
+    *, path: str, image_size: int | tuple[int, int], validation_fraction: float = 0.2, seed: int = 0
 ) -> dict[str, Split]:
     """The background characters to train and validate on, the evaluation characters to test on.
 
     Args:
       path: folder that holds images_background.zip and images_evaluation.zip, or a folder
         `omniglot` with them; empty: the environment variable DARKRANK_DATA.
-      image_size: pixels, height and width.
+      image_size: pixels; one side, or height and width.
       validation_fraction: share of the background characters held out.
       seed: of which characters are held out.
 
     Returns:
-      "train", "validation" and "test"; uint8 [n, size, size, 1], strokes 255 on 0. A class is
+      "train", "validation" and "test"; uint8 [n, h, w, 1], strokes 255 on 0. A class is
       named "alphabet/character".
 
     Raises:
       UserError: an archive is missing, damaged, or more than 1 % of its images are; the line names
         the file.
     """
-    folder = _folder(path)
-    images, labels, names = _read(folder / _BACKGROUND, image_size)
+    folder, size = _folder(path), height_and_width(image_size)
+    images, labels, names = _read(folder / _BACKGROUND, size)
     order = shuffle_classes(len(names), seed)
     held_out = round(validation_fraction * len(names))
-    evaluation = _read(folder / _EVALUATION, image_size)
+    evaluation = _read(folder / _EVALUATION, size)
     return {
         "train": select_classes(images, labels, names, np.sort(order[held_out:]).tolist()),
         "validation": select_classes(images, labels, names, np.sort(order[:held_out]).tolist()),
@@ -62,7 +67,7 @@ def _folder(path: str) -> Path:
     return nested if nested.is_dir() else Path(given)
 
 
-def _read(path: Path, image_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _read(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images, labels and class names of an archive; entries are read, never unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -79,7 +84,7 @@ def _read(path: Path, image_size: int) -> tuple[np.ndarray, np.ndarray, list[str
     if not entries:
         raise UserError(f"{path}: holds no .png; fetch it again from its authors")
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(lambda file: _decode(file, image_size), files))
+        decoded = list(pool.map(lambda file: _decode(file, size), files))
     images = {e: image for e, image in zip(entries, decoded, strict=True) if image is not None}
     _tell_skipped(path, [entry for entry in entries if entry not in images], len(entries))
     characters = ["/".join(entry.split("/")[-3:-1]) for entry in images]
@@ -89,11 +94,11 @@ def _read(path: Path, image_size: int) -> tuple[np.ndarray, np.ndarray, list[str
     return np.stack(list(images.values())), labels, names
 
 
-def _decode(file: bytes, image_size: int) -> np.ndarray | None:
-    """One image [size, size, 1] with its strokes at 255, or None where it cannot be decoded."""
+def _decode(file: bytes, size: tuple[int, int]) -> np.ndarray | None:
+    """One image [h, w, 1] with its strokes at 255, or None where it cannot be decoded."""
     try:
         with Image.open(io.BytesIO(file)) as picture:
-            resized = picture.convert("L").resize((image_size, image_size), Image.Resampling.BOX)
+            resized = picture.convert("L").resize((size[1], size[0]), Image.Resampling.BOX)
     except (OSError, SyntaxError, ValueError):
         return None
     return 255 - np.asarray(resized)[:, :, None]

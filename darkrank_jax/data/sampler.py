@@ -1,14 +1,23 @@
-"""P x K batches: which images make the batch of a step, as a pure function of (seed, step)."""
+"""Which images make the batch of a step: pure functions of (seed, step), by name in a table."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.errors import UserError
+
+# Nearest classes that a class is grouped with.
+POOL = 16
+# Rows of a distance matrix held at once, which bounds the memory.
+_BLOCK = 1024
+
 
 class ClassRows(NamedTuple):
-    """The images of each class, as one rectangle: rows[c, :counts[c]] are class c's."""
+    """The images of each class: class c's are rows[starts[c] : starts[c] + counts[c]]."""
 
     rows: np.ndarray
+    starts: np.ndarray
     counts: np.ndarray
 
 
@@ -19,23 +28,27 @@ def class_rows(labels: np.ndarray) -> ClassRows:
       labels: int [n], each of 0 to the largest at least once.
 
     Returns:
-      Rows int [classes, largest class], of which the first `counts` are used.
+      Rows int [n], the classes one after the other.
 
     Example:
-      >>> class_rows(np.array([1, 0, 1])).rows.tolist()
-      [[1, -1], [0, 2]]
+      >>> classes = class_rows(np.array([1, 0, 1]))
+      >>> classes.rows.tolist(), classes.starts.tolist(), classes.counts.tolist()
+      ([1, 0, 2], [0, 1], [1, 2])
     """
     counts = np.bincount(labels)
-    order = np.argsort(labels, kind="stable")
-    rows = np.full((len(counts), counts.max()), -1)
-    rows[np.arange(counts.max()) < counts[:, None]] = order
-    return ClassRows(rows, counts)
+    return ClassRows(np.argsort(labels, kind="stable"), np.cumsum(counts) - counts, counts)
 
 
-def sample_batch(
-    classes: ClassRows, *, seed: int, step: int, batch_size: int, images_per_class: int
+def p_x_k(
+    classes: ClassRows,
+    *,
+    seed: int,
+    step: int,
+    batch_size: int,
+    images_per_class: int,
+    others: int = 0,
 ) -> np.ndarray:
-    """Draws `images_per_class` images from each of `batch_size / images_per_class` classes.
+    """Draws `images_per_class` images from each of several classes.
 
     Classes are drawn without replacement; so are the images of a class that has enough. A class
     with fewer gives all of its images, some of them again.
@@ -44,23 +57,179 @@ def sample_batch(
       classes: of the training split.
       seed: of the run.
       step: from 0.
-      batch_size: a multiple of `images_per_class`, at most that of all classes.
+      batch_size: images of the batch.
       images_per_class: of the batch.
+      others: so many images of the batch are alone in their class.
 
     Returns:
-      Image numbers [batch_size], the images of a class side by side.
+      Image numbers [batch_size], the images of a class side by side, those alone at the end.
 
     Example:
       >>> classes = class_rows(np.array([0, 0, 1, 1, 2, 2]))
-      >>> sample_batch(classes, seed=0, step=7, batch_size=4, images_per_class=2).tolist()
+      >>> p_x_k(classes, seed=0, step=7, batch_size=4, images_per_class=2).tolist()
       [4, 5, 0, 1]
     """
     rng = np.random.default_rng((seed, step))
-    chosen = rng.permutation(len(classes.counts))[: batch_size // images_per_class]
-    rows, counts = classes.rows[chosen], classes.counts[chosen]
+    groups = (batch_size - others) // images_per_class
+    order = rng.permutation(len(classes.counts))
+    grouped = _images(classes, order[:groups], images_per_class, rng)
+    return np.concatenate([grouped, _images(classes, order[groups : groups + others], 1, rng)])
+
+
+def class_balanced(
+    classes: ClassRows, *, seed: int, step: int, batch_size: int, images_per_class: int
+) -> np.ndarray:
+    """Draws as equally many images of each class as the batch allows, however large the classes.
+
+    Args:
+      classes: of the training split.
+      seed: of the run.
+      step: from 0.
+      batch_size: images of the batch; with more of them than classes, every class is there.
+      images_per_class: does not count here.
+
+    Returns:
+      Image numbers [batch_size], the images of a class side by side.
+    """
+    del images_per_class
+    rng = np.random.default_rng((seed, step))
+    order = rng.permutation(len(classes.counts))
+    each, more = divmod(batch_size, len(order))
+    parts = [_images(classes, order[:more], each + 1, rng)]
+    return np.concatenate([*parts, _images(classes, order[more:], each, rng)])
+
+
+def hard_classes(
+    classes: ClassRows,
+    *,
+    seed: int,
+    step: int,
+    batch_size: int,
+    images_per_class: int,
+    neighbors: np.ndarray,
+    group: int = 4,
+    pool: int = POOL,
+) -> np.ndarray:
+    """P x K over groups of classes that the teacher finds alike.
+
+    A group is a class drawn at random and others of its nearest ones, so that a batch holds hard
+    negatives of each of its classes, and far ones from the other groups.
+
+    Args:
+      classes: of the training split.
+      seed: of the run.
+      step: from 0.
+      batch_size: a multiple of `images_per_class`.
+      images_per_class: of the batch.
+      neighbors: int [classes, at least pool], see `class_neighbors`.
+      group: classes of a group; the last group may be smaller.
+      pool: nearest classes of which those of a group are drawn.
+
+    Returns:
+      Image numbers [batch_size], the images of a class side by side, the classes of a group, too.
+    """
+    rng = np.random.default_rng((seed, step))
+    wanted = batch_size // images_per_class
+    chosen: dict[int, None] = {}
+    for first in rng.permutation(len(classes.counts)).tolist():
+        if first not in chosen:
+            near = [c for c in rng.permutation(neighbors[first, :pool]).tolist() if c not in chosen]
+            chosen |= dict.fromkeys([first, *near[: group - 1]])
+        if len(chosen) >= wanted:
+            break
+    return _images(classes, np.array(list(chosen))[:wanted], images_per_class, rng)
+
+
+SAMPLERS: dict[str, Callable[..., np.ndarray]] = {
+    "class_balanced": class_balanced,
+    "hard_classes": hard_classes,
+    "p_x_k": p_x_k,
+}
+
+
+def class_neighbors(embeddings: np.ndarray, labels: np.ndarray, *, pool: int = POOL) -> np.ndarray:
+    """The classes nearest to each class, by the distance of their mean embeddings.
+
+    Args:
+      embeddings: float [n, dim], the teacher's.
+      labels: int [n], each of 0 to the largest at least once.
+      pool: neighbors of each, at most all others.
+
+    Returns:
+      int [classes, pool], the nearest first.
+
+    Example:
+      >>> class_neighbors(np.array([[0.0], [9.0], [1.0], [5.0]]), np.array([0, 1, 0, 2]), pool=1)
+      array([[2],
+             [2],
+             [1]])
+    """
+    classes = class_rows(labels)
+    sums = np.add.reduceat(embeddings[classes.rows].astype(np.float64), classes.starts, axis=0)
+    means = sums / classes.counts[:, None]
+    squares = np.square(means).sum(axis=1)
+    found = []
+    for start in range(0, len(means), _BLOCK):
+        distances = squares[None] - 2 * means[start : start + _BLOCK] @ means.T
+        block = np.arange(len(distances))
+        distances[block, start + block] = np.inf
+        found.append(np.argsort(distances, axis=1, kind="stable")[:, : min(pool, len(means) - 1)])
+    return np.concatenate(found)
+
+
+def of_process(rows: np.ndarray, index: int, count: int) -> np.ndarray:
+    """The part of a global batch that one of several processes prepares.
+
+    Args:
+      rows: of the batch, a multiple of `count`.
+      index: of the process, from 0.
+      count: processes.
+
+    Returns:
+      Rows [batch / count]; those of all processes in their order are the batch.
+
+    Example:
+      >>> of_process(np.array([7, 3, 5, 1]), 1, 2).tolist()
+      [5, 1]
+    """
+    return np.split(rows, count)[index]
+
+
+def check_batch(
+    num_classes: int, batch_size: int, images_per_class: int, sampler: Mapping[str, Any]
+) -> None:
+    """Refuses a batch that needs more classes than there are.
+
+    Args:
+      num_classes: of the training split.
+      batch_size: images of a batch.
+      images_per_class: of a batch.
+      sampler: its name and options.
+
+    Raises:
+      UserError: names the fields and the largest batch.
+    """
+    others = sampler.get("others", 0)
+    needed = (batch_size - others) // images_per_class + others
+    if sampler["name"] != "class_balanced" and needed > num_classes:
+        raise UserError(
+            f"data.batch_size: {batch_size} images at {images_per_class} a class "
+            f"(data.images_per_class) need {needed} classes, and the training split has "
+            f"{num_classes}; give at most {(num_classes - others) * images_per_class + others}, or "
+            "more images a class"
+        )
+
+
+def _images(
+    classes: ClassRows, chosen: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """`count` images of each chosen class, different ones as far as it has them."""
+    if not len(chosen) or not count:
+        return np.empty(0, np.int64)
+    counts, starts = classes.counts[chosen], classes.starts[chosen]
     # Random keys put a class's images in random order; those that do not exist come last.
-    keys = rng.random(rows.shape)
-    keys[np.arange(rows.shape[1]) >= counts[:, None]] = 2.0
+    keys = rng.random((len(chosen), counts.max()))
+    keys[np.arange(counts.max()) >= counts[:, None]] = 2.0
     order = np.argsort(keys, axis=1)
-    places = np.arange(images_per_class) % counts[:, None]
-    return np.take_along_axis(rows, np.take_along_axis(order, places, axis=1), axis=1).reshape(-1)
+    places = np.arange(count) % counts[:, None]
+    return classes.rows[starts[:, None] + np.take_along_axis(order, places, axis=1)].reshape(-1)

@@ -4,32 +4,42 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Bool, Int32
 
-from darkrank_jax.errors import UserError
+from darkrank_jax.data.images import EncodedImages, Images, select_images
 
 
 class Split(NamedTuple):
     """Images of one use.
 
     Attributes:
-      images: uint8 [n, height, width, channels].
+      images: uint8 [n, height, width, channels], or files that give such rows when indexed.
       labels: int32 [n], 0 to len(class_names) - 1.
       class_names: what a person calls each class.
+      cameras: int32 [n], the camera that took each, where the set says so.
+      queries: bool [n], which search and which are the gallery, where the set says so; else each
+        searches all others.
     """
 
-    images: UInt8[np.ndarray, "n h w c"]
+    images: Images
     labels: Int32[np.ndarray, " n"]
     class_names: tuple[str, ...]
+    cameras: Int32[np.ndarray, " n"] | None = None
+    queries: Bool[np.ndarray, " n"] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The images' names within their source; none where it has no files."""
+        return self.images.names() if isinstance(self.images, EncodedImages) else []
 
 
 def select_classes(
-    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], chosen: Sequence[int]
+    images: Images, labels: np.ndarray, class_names: Sequence[str], chosen: Sequence[int]
 ) -> Split:
     """The images of some classes, which are numbered anew in the given order.
 
     Args:
-      images: [n, ...].
+      images: as a split has them.
       labels: int [n].
       class_names: of all classes.
       chosen: classes to keep.
@@ -46,7 +56,8 @@ def select_classes(
     number = np.full(len(class_names), -1, np.int32)
     number[np.asarray(chosen, int)] = np.arange(len(chosen), dtype=np.int32)
     kept = np.flatnonzero(number[labels] >= 0)
-    return Split(images[kept], number[labels[kept]], tuple(class_names[c] for c in chosen))
+    names = tuple(class_names[c] for c in chosen)
+    return Split(select_images(images, kept), number[labels[kept]], names)
 
 
 def shuffle_classes(num_classes: int, seed: int) -> np.ndarray:
@@ -56,21 +67,14 @@ def shuffle_classes(num_classes: int, seed: int) -> np.ndarray:
     )
 
 
-def check_batch(split: Split, batch_size: int, images_per_class: int) -> None:
-    """Refuses a batch that needs more classes than there are.
+def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Both sides of an image size, which may be one number for a square.
 
     Args:
-      split: to draw from.
-      batch_size: images of a batch.
-      images_per_class: of a batch.
+      image_size: pixels; one side, or height and width.
 
-    Raises:
-      UserError: names both fields and the largest batch.
+    Returns:
+      Height and width.
     """
-    needed, found = batch_size // images_per_class, len(split.class_names)
-    if needed > found:
-        raise UserError(
-            f"data.batch_size: {batch_size} images at {images_per_class} a class "
-            f"(data.images_per_class) need {needed} classes, and the training split has {found}; "
-            f"give at most {found * images_per_class}, or more images a class"
-        )
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return height, width

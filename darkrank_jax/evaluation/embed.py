@@ -2,24 +2,27 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+
+from darkrank_jax.data import Images
 
 EmbedFn = Callable[[np.ndarray], jax.Array]
 BATCH = 256
 _REPETITIONS = 5
 
 
-def embed_images(
-    embed_fn: EmbedFn, images: UInt8[np.ndarray, "n h w c"]
-) -> Float[np.ndarray, "n dim"]:
+def embed_images(embed_fn: EmbedFn, images: Images) -> Float[np.ndarray, "n dim"]:
     """Embeds images batch by batch; the last batch is filled up, so that one shape is compiled.
+
+    The next batch is decoded while the network embeds the one before.
 
     Args:
       embed_fn: uint8 images [BATCH, h, w, c] to embeddings [BATCH, dim].
-      images: [n, h, w, c].
+      images: of a split, [n, h, w, c].
 
     Returns:
       Float32 [n, dim], in the order of the images.
@@ -29,14 +32,18 @@ def embed_images(
       >>> embed_images(lambda batch: batch.reshape(len(batch), 1) / 2, images)[:, 0].tolist()
       [0.0, 0.5, 1.0]
     """
+    starts = range(0, len(images), BATCH)
     embeddings = []
-    for start in range(0, len(images), BATCH):
-        batch = images[start : start + BATCH]
-        embeddings.append(np.asarray(embed_fn(_filled(batch)), np.float32)[: len(batch)])
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(lambda: images[:BATCH])
+        for start in starts:
+            batch = following.result()
+            following = ahead.submit(images.__getitem__, slice(start + BATCH, start + 2 * BATCH))
+            embeddings.append(np.asarray(embed_fn(_filled(batch)), np.float32)[: len(batch)])
     return np.concatenate(embeddings)
 
 
-def images_per_second(embed_fn: EmbedFn, images: UInt8[np.ndarray, "n h w c"]) -> float:
+def images_per_second(embed_fn: EmbedFn, images: Images) -> float:
     """Throughput of a network at batches of BATCH images: the median of repetitions, once warm.
 
     Args:

@@ -23,14 +23,14 @@ from darkrank_jax.training.workdir import recorded_run
 Networks = Mapping[str, Embedder | Mapping[str, Path]]
 
 
-class Images(NamedTuple):
+class Source(NamedTuple):
     """Where a dataset's images come from; without data, from the stored embeddings."""
 
     data: Data | None
     split: str
 
 
-def datasets_of(run: Run) -> dict[str, Images]:
+def datasets_of(run: Run) -> dict[str, Source]:
     """The datasets that a run's config names for evaluation, or its own.
 
     Args:
@@ -44,9 +44,9 @@ def datasets_of(run: Run) -> dict[str, Images]:
     if not chosen.datasets:
         stored = chosen.networks and all(map(is_stored, chosen.networks.values()))
         return (
-            {"stored": Images(None, "")}
+            {"stored": Source(None, "")}
             if stored
-            else {chosen.split: Images(run.data, chosen.split)}
+            else {chosen.split: Source(run.data, chosen.split)}
         )
     found = {}
     for name, fields in chosen.datasets.items():
@@ -55,11 +55,11 @@ def datasets_of(run: Run) -> dict[str, Images]:
             own = {"path": "", "options": {}}
         fields = own | fields
         split = fields.pop("split", "test")
-        found[name] = Images(dataclasses.replace(run.data, **fields), split)
+        found[name] = Source(dataclasses.replace(run.data, **fields), split)
     return found
 
 
-def networks_of(run: Run, datasets: Mapping[str, Images], mesh: Mesh) -> Networks:
+def networks_of(run: Run, datasets: Mapping[str, Source], mesh: Mesh) -> Networks:
     """Loads the networks that a run's config names for evaluation.
 
     Args:
@@ -85,7 +85,7 @@ def networks_of(run: Run, datasets: Mapping[str, Images], mesh: Mesh) -> Network
 def evaluate(
     name: str,
     networks: Networks,
-    datasets: Mapping[str, Images],
+    datasets: Mapping[str, Source],
     mesh: Mesh,
     *,
     seed: int,
@@ -155,7 +155,7 @@ def is_stored(place: Any) -> bool:
     return isinstance(place, Mapping) or place.endswith(".npz")
 
 
-def _files(name: str, place: Any, datasets: Mapping[str, Images]) -> dict[str, Path]:
+def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, Path]:
     """The file of a network's embeddings for each dataset."""
     where = f"evaluation.networks.{name}"
     if not isinstance(place, Mapping):
@@ -175,7 +175,7 @@ def _files(name: str, place: Any, datasets: Mapping[str, Images]) -> dict[str, P
 
 
 def _embedded(
-    networks: Networks, dataset: str, source: Images, mesh: Mesh
+    networks: Networks, dataset: str, source: Source, mesh: Mesh
 ) -> tuple[Measured, dict[str, np.ndarray]]:
     """The images of a dataset, and every network's embeddings of them."""
     images = _images(networks, dataset, source)
@@ -194,18 +194,18 @@ def _embedded(
     return images, embeddings
 
 
-def _images(networks: Networks, dataset: str, source: Images) -> Measured:
+def _images(networks: Networks, dataset: str, source: Source) -> Measured:
     """Labels, class names and images of a dataset, nothing measured yet."""
     if source.data is not None:
         split = load_data(source.data)[source.split]
-        return Measured(split.labels, split.class_names, {}, {}, split.images)
+        return Measured(split.labels, split.class_names, {}, {}, split.images, split.cameras)
     (first, *_) = (network for network in networks.values() if not isinstance(network, Embedder))
     stored = read_stored(first[dataset])
     return Measured(stored.labels, stored.class_names, {}, {}, stored.images, stored.cameras)
 
 
 def _by_network(
-    name: str, network: Embedder, dataset: str, source: Images, mesh: Mesh
+    name: str, network: Embedder, dataset: str, source: Source, mesh: Mesh
 ) -> np.ndarray:
     """Embeds a dataset at the size of image that the network was trained on."""
     assert source.data is not None
@@ -220,7 +220,7 @@ def _by_network(
     return embed(network, split, mesh)
 
 
-def _facts(name: str, source: Images, images: Measured) -> dict[str, Any]:
+def _facts(name: str, source: Source, images: Measured) -> dict[str, Any]:
     """What results.json says of a dataset."""
     return {
         "name": name,

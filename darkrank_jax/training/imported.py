@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from darkrank_jax.data import height_and_width
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import build_model
 from darkrank_jax.models.pretrained import load_linear, load_weights
@@ -30,20 +31,20 @@ def read_weights(run: Run, channels: int) -> dict[str, Any]:
     Raises:
       UserError: from the file; or its embedding layer has another size.
     """
-    weights, size = run.weights, run.data.image_size
+    weights, size = run.weights, height_and_width(run.data.image_size)
     if not weights.path:
         return {}
     model: Any = build_model(**run.model)
     loaded = load_weights(
         weights.path,
         model.backbone,
-        image_shape=(size, size, channels),
+        image_shape=(*size, channels),
         prefix=weights.prefix,
     )
     variables = {collection: {"backbone": values} for collection, values in loaded.items()}
     if weights.head:
         layer = load_linear(weights.path, weights.head)
-        image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+        image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
         outputs, _ = jax.eval_shape(
             lambda x: model.init_with_output(jax.random.key(0), x, train=False), image
         )

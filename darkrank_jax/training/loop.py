@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from darkrank_jax.data import Split, batches
+from darkrank_jax.data import POOL, Split, batches, class_neighbors
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
@@ -33,7 +33,7 @@ from darkrank_jax.training.network import (
 )
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
-from darkrank_jax.training.stored_embeddings import with_stored
+from darkrank_jax.training.stored_embeddings import read_stored, with_stored
 from darkrank_jax.training.teacher_store import Store, open_store, with_teacher
 
 
@@ -69,7 +69,8 @@ def fit(
     train_step = compile_step(run, model, optimizer, teacher)
     teacher_variables = teacher.variables if teacher else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
-    store = _store(run, train, teacher, mesh) if teacher and run.store_teacher else {}
+    sampler = _sampler(run, train, teacher, mesh)
+    store = _store(run, train, sampler, teacher, mesh) if teacher and run.store_teacher else {}
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
         state, seconds = _begin(manager, run, initial_state, mesh, sizes["channels"])
@@ -78,8 +79,8 @@ def fit(
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
         pending, since = [], time.perf_counter()
-        stream = stack.enter_context(_stream(run, train, step))
-        taught = with_stored(stream, run, train, step)
+        stream = stack.enter_context(_stream(run, train, sampler, step))
+        taught = with_stored(stream, run, train)
         for batch in with_teacher(taught, store, step):
             state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
             pending.append(metrics)
@@ -129,7 +130,20 @@ def _begin(
     return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
 
 
-def _stream(run: Run, train: Split, step: int) -> closing:
+def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:
+    """The sampler's options, with what it must know of the teacher."""
+    sampler = run.data.sampler
+    if sampler["name"] != "hard_classes" or run.teacher is None:
+        return sampler
+    if teacher is None:
+        embeddings = read_stored(run.teacher.embeddings, train).of(np.arange(len(train.labels)))
+    else:
+        embeddings = embed(teacher, train, mesh)
+    pool = sampler.get("pool", POOL)
+    return sampler | {"neighbors": class_neighbors(embeddings, train.labels, pool=pool)}
+
+
+def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closing:
     """The batches from a step to the last; threads end when it is closed."""
     data = run.data
     return closing(
@@ -142,15 +156,16 @@ def _stream(run: Run, train: Split, step: int) -> closing:
             images_per_class=data.images_per_class,
             augmentation=data.augmentation,
             num_threads=data.num_threads,
+            sampler=sampler,
         )
     )
 
 
-def _store(run: Run, train: Split, teacher: Embedder, mesh: Mesh) -> Store:
+def _store(run: Run, train: Split, sampler: dict[str, Any], teacher: Embedder, mesh: Mesh) -> Store:
     """What the teacher says of the run's batches."""
 
     def every_batch() -> Iterator[dict[str, Any]]:
-        with _stream(run, train, 0) as stream:
+        with _stream(run, train, sampler, 0) as stream:
             yield from stream
 
     wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.data import SOURCES, Split, check_batch
+from darkrank_jax.data import SOURCES, Split, check_batch, height_and_width
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.training.ensemble import combine_embeddings
@@ -36,11 +36,12 @@ def load_data(data: Data) -> dict[str, Split]:
     Raises:
       UserError: from the source.
     """
-    return _load(data.source, data.path, data.image_size, json.dumps(data.options))
+    size = height_and_width(data.image_size)
+    return _load(data.source, data.path, size, json.dumps(data.options))
 
 
 @functools.lru_cache(maxsize=2)
-def _load(source: str, path: str, image_size: int, options: str) -> dict[str, Split]:
+def _load(source: str, path: str, image_size: tuple[int, int], options: str) -> dict[str, Split]:
     """Calls a source; the options are JSON, so that they can be a key."""
     return SOURCES[source](path=path, image_size=image_size, **json.loads(options))
 
@@ -62,8 +63,9 @@ def check_sizes(run: Run, prefix: str = "") -> None:
     if run.ensemble:
         _check_ensemble(run, prefix)
         return
-    channels = load_data(run.data)["train"].images.shape[-1]
-    for field, value in {"mean": run.data.mean, "std": run.data.std}.items():
+    data, train = run.data, load_data(run.data)["train"]
+    channels = train.images.shape[-1]
+    for field, value in {"mean": data.mean, "std": data.std}.items():
         if isinstance(value, tuple) and len(value) not in (1, channels):
             raise UserError(
                 f"{prefix}data.{field}: has {len(value)} numbers, and images have {channels} "
@@ -73,8 +75,8 @@ def check_sizes(run: Run, prefix: str = "") -> None:
         read_weights(run, channels)
     if not is_trained(run):
         return
-    check_batch(load_data(run.data)["train"], run.data.batch_size, run.data.images_per_class)
-    arrays = _shapes(run, run.data.batch_size)
+    check_batch(len(train.class_names), data.batch_size, data.images_per_class, data.sampler)
+    arrays = _shapes(run, data.batch_size)
     if run.teacher:
         teacher = _teacher_shapes(run.teacher, run.data)
         arrays |= {f"teacher_{name}": array for name, array in teacher.items()}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from darkrank_jax.data import AUGMENTATIONS, SOURCES
+from darkrank_jax.data import AUGMENTATIONS, CROPS, SAMPLERS, SOURCES
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
@@ -21,11 +21,12 @@ class Data:
     source: str
     path: str
     options: dict
-    image_size: int
+    image_size: int | tuple
     mean: float | tuple
     std: float | tuple
     batch_size: int
     images_per_class: int
+    sampler: dict
     augmentation: dict
     num_threads: int
 
@@ -219,7 +220,6 @@ def _check_numbers(run: Run, prefix: str) -> None:
         "keep_checkpoints": 1,
         "clip_norm": 0,
         "ema_decay": 0,
-        "data.image_size": 8,
         "data.batch_size": 2,
         "data.images_per_class": 1,
         "data.num_threads": 1,
@@ -231,17 +231,26 @@ def _check_numbers(run: Run, prefix: str) -> None:
             raise UserError(f"{prefix}{field}: is {found}; give at least {minimum}")
     if run.ema_decay >= 1:
         raise UserError(f"{prefix}ema_decay: is {run.ema_decay}; give less than 1")
-    for field, value in {"mean": run.data.mean, "std": run.data.std}.items():
+    _check_images(run.data, f"{prefix}data")
+
+
+def _check_images(data: Data, where: str) -> None:
+    """Refuses sizes, levels and batches that no image or sampler can have."""
+    size, wanted = data.image_size, "give pixels, at least 8: one number, or (height, width)"
+    sides = size if isinstance(size, tuple) else (size, size)
+    if [type(side) for side in sides] != [int, int] or min(sides) < 8:
+        raise UserError(f"{where}.image_size: is {size}; {wanted}")
+    for field, value in {"mean": data.mean, "std": data.std}.items():
         numbers = value if isinstance(value, tuple) else (value,)
         if not numbers or not all(type(number) in (int, float) for number in numbers):
-            raise UserError(f"{prefix}data.{field}: is {value!r}; give a number, or one a channel")
+            raise UserError(f"{where}.{field}: is {value!r}; give a number, or one a channel")
         if field == "std" and min(numbers) <= 0:
-            raise UserError(f"{prefix}data.std: is {value}; give more than 0")
-    batch, per_class = run.data.batch_size, run.data.images_per_class
-    if batch % per_class:
+            raise UserError(f"{where}.std: is {value}; give more than 0")
+    per_class, others = data.images_per_class, data.sampler.get("others", 0)
+    if (data.batch_size - others) % per_class or others > data.batch_size:
         raise UserError(
-            f"{prefix}data.batch_size: {batch} images are no whole number of classes of "
-            f"{per_class} (data.images_per_class); give a multiple of {per_class}"
+            f"{where}.batch_size: {data.batch_size - others} images are no whole number of classes "
+            f"of {per_class} (data.images_per_class); give a multiple of {per_class}"
         )
 
 
@@ -251,10 +260,7 @@ def _check_tables(run: Run, prefix: str) -> None:
     _check_name(data.source, SOURCES, f"{prefix}data.source")
     given = ("image_size", "path")
     check_arguments(SOURCES[data.source], data.options, f"{prefix}data.options", given=given)
-    for name, options in data.augmentation.items():
-        where = f"{prefix}data.augmentation.{name}"
-        _check_name(name, AUGMENTATIONS, f"{prefix}data.augmentation")
-        check_arguments(AUGMENTATIONS[name], options, where, given=("image", "rng"))
+    _check_augmentation(data.augmentation, f"{prefix}data.augmentation")
     _check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
     options = {"name": str} | model_options(run.model["name"])
     check_fields(run.model, options, f"{prefix}model", required=["embedding_dim"])
@@ -262,6 +268,8 @@ def _check_tables(run: Run, prefix: str) -> None:
         raise UserError(
             f"{prefix}model.embedding_dim: is {run.model['embedding_dim']}; give at least 0"
         )
+    given = ("classes", "seed", "step", "batch_size", "images_per_class", "neighbors")
+    _check_named(data.sampler, SAMPLERS, f"{prefix}data.sampler", given)
     for field, table, given in (
         ("optimizer", OPTIMIZERS, ("learning_rate", "mask")),
         ("schedule", SCHEDULES, ("value", "steps")),
@@ -273,6 +281,17 @@ def _check_tables(run: Run, prefix: str) -> None:
         for name, loss in getattr(run, field).items():
             _check_name(name, LOSSES, f"{prefix}{field}")
             _check_loss(name, loss, f"{prefix}{field}.{name}")
+
+
+def _check_augmentation(augmentation: Mapping[str, Any], where: str) -> None:
+    """Refuses unknown changes of an image and their options, and a second crop."""
+    for name, options in augmentation.items():
+        _check_name(name, CROPS | AUGMENTATIONS, where)
+        given = ("image", "rng") if name in AUGMENTATIONS else ("width", "height", "size", "rng")
+        check_arguments((CROPS | AUGMENTATIONS)[name], options, f"{where}.{name}", given=given)
+    crops = sorted(augmentation.keys() & CROPS.keys())
+    if len(crops) > 1:
+        raise UserError(f"{where}: {' and '.join(crops)} both cut the image out; name one of them")
 
 
 def _check_loss(name: str, loss: Any, where: str) -> None:
@@ -321,6 +340,11 @@ def _check_teacher(run: Run, prefix: str) -> None:
         raise UserError(f"{prefix}losses.{distilling[0]}: needs a teacher; state {prefix}teacher")
     for name in filter(needs_teacher, run.baseline):
         raise UserError(f"{prefix}baseline.{name}: a baseline has no teacher; name other losses")
+    if run.data.sampler["name"] == "hard_classes" and run.teacher is None:
+        raise UserError(
+            f"{prefix}data.sampler: hard_classes asks a teacher which classes are alike; state "
+            f"{prefix}teacher, or name p_x_k"
+        )
     if run.teacher is None:
         return
     for network, where in _networks(run.teacher, f"{prefix}teacher"):

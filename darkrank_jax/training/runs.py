@@ -11,7 +11,7 @@ from darkrank_jax.evaluation.report import view, write_report
 from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.compare import compare
 from darkrank_jax.training.evaluate import (
-    Images,
+    Source,
     Networks,
     datasets_of,
     evaluate,
@@ -59,7 +59,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
     networks = {}
     for name, (part, path) in _parts(run, workdir).items():
         networks[name] = train(part, path, name, mesh, networks.get("teacher"))
-    _report(run, workdir, workdir, mesh, networks, {"test": Images(run.data, "test")})
+    _report(run, workdir, workdir, mesh, networks, {"test": Source(run.data, "test")})
 
 
 def evaluate_and_report(run: Run, workdir: Path) -> None:
@@ -168,7 +168,7 @@ def _report(
     target: Path,
     mesh: Mesh,
     networks: Networks,
-    datasets: Mapping[str, Images],
+    datasets: Mapping[str, Source],
 ) -> None:
     """Evaluates, writes results.json, report.html and embeddings, and prints the tables."""
     results, measured = evaluate(workdir.name, networks, datasets, mesh, seed=run.seed)

@@ -8,6 +8,7 @@ import optax
 from flax import linen, struct
 from jaxtyping import PRNGKeyArray
 
+from darkrank_jax.data import height_and_width
 from darkrank_jax.training.run_config import Run, classification_losses
 
 
@@ -58,8 +59,8 @@ def create_state(
       The state before the first step.
     """
     model_key, weights_key = jax.random.split(key)
-    size = run.data.image_size
-    images = jnp.zeros((1, size, size, channels))
+    size = height_and_width(run.data.image_size)
+    images = jnp.zeros((1, *size, channels))
     outputs, variables = model.init_with_output(model_key, images, train=False)
     dim = outputs["embeddings"].shape[-1]
     class_weights = {

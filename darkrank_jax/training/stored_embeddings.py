@@ -1,6 +1,6 @@
 """A teacher's embeddings computed elsewhere, read from a file and matched to the images."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -8,7 +8,6 @@ from zipfile import BadZipFile
 import numpy as np
 
 from darkrank_jax.data import Split
-from darkrank_jax.data.sampler import class_rows, sample_batch
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.run_config import Run
 
@@ -66,14 +65,13 @@ def read_stored(path: str | Path, split: Split) -> Stored:
     return Stored(vectors, _places(path, ids, split))
 
 
-def with_stored(batches: Iterable[dict[str, Any]], run: Run, train: Split, first_step: int):
+def with_stored(batches: Iterable[dict[str, Any]], run: Run, train: Split):
     """Adds to each batch, under "teacher", the stored embeddings of its images; else nothing.
 
     Args:
-      batches: of the run, from `first_step` on.
+      batches: of the run.
       run: whose teacher may be a file of embeddings.
       train: the images that the batches are drawn from.
-      first_step: of the batches.
 
     Yields:
       The batches.
@@ -85,25 +83,8 @@ def with_stored(batches: Iterable[dict[str, Any]], run: Run, train: Split, first
         yield from (batch | {"teacher": {}} for batch in batches)
         return
     stored = read_stored(run.teacher.embeddings, train)
-    for batch, rows in zip(batches, _rows(run, train, first_step), strict=False):
-        # The loader does not say which images it took; drawn anew, they must agree with it.
-        if not np.array_equal(batch["labels"], train.labels[rows]):
-            raise ValueError("the loader draws other images than sample_batch")
-        yield batch | {"teacher": {"teacher_embeddings": stored.of(rows)}}
-
-
-def _rows(run: Run, train: Split, step: int) -> Iterator[np.ndarray]:
-    """The images of each batch from a step on."""
-    classes, data = class_rows(train.labels), run.data
-    while True:
-        yield sample_batch(
-            classes,
-            seed=run.seed,
-            step=step,
-            batch_size=data.batch_size,
-            images_per_class=data.images_per_class,
-        )
-        step += 1
+    for batch in batches:
+        yield batch | {"teacher": {"teacher_embeddings": stored.of(batch["rows"])}}
 
 
 def _read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
@@ -149,7 +130,7 @@ def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:
     wanted: Sequence[Any] = range(len(split.labels))
     if ids.dtype.kind not in "iu":
         # Sources whose images have names give them with the split.
-        wanted = getattr(split, "names", ())
+        wanted = split.names
         if len(wanted) != len(split.labels):
             raise UserError(
                 f"{path}: its ids are names, and this source's images have none; give row numbers "

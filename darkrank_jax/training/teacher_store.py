@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from darkrank_jax.data import Split
+from darkrank_jax.data import fingerprint as images_fingerprint
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.mesh import by_rows, put
 from darkrank_jax.training.network import Embedder, teach
@@ -89,10 +90,12 @@ def fingerprint(run: Run, train: Split, teacher: Embedder, wanted: set[str]) -> 
         "seed": run.seed,
         "steps": run.steps,
         "batch": [run.data.batch_size, run.data.images_per_class],
+        "sampler": run.data.sampler,
         "augmentation": run.data.augmentation,
+        "images": images_fingerprint(train.images),
     }
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for array in (*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels, train.images):
+    for array in (*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels):
         digest.update(str((array.shape, array.dtype)).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:32]

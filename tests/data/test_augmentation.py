@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from darkrank_jax.data.augmentation import AUGMENTATIONS, augment
+from darkrank_jax.data.crops import CROPS, whole
+from darkrank_jax.data.pictures import to_picture
 
 GRAY = np.random.default_rng(0).integers(0, 256, (12, 16, 1), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)
@@ -11,7 +14,7 @@ NOTHING = {
     "random_affine": {},
     "random_crop": {"padding": 0},
     "random_erasing": {"probability": 0.0},
-    "random_resized_crop": {"area": (1.0, 1.0), "ratio": (4 / 3, 4 / 3)},
+    "color_jitter": {},
 }
 
 
@@ -30,7 +33,7 @@ def test_defaults_keep_shape_and_follow_the_generator(name, image):
     assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)
     np.testing.assert_array_equal(results[3], AUGMENTATIONS[name](image, np.random.default_rng(3)))
     np.testing.assert_array_equal(image, before)
-    if name != "random_affine":  # whose defaults are no change
+    if name not in ("random_affine", "color_jitter"):  # whose defaults are no change
         assert len({result.tobytes() for result in results}) > 1
 
 
@@ -79,9 +82,50 @@ def test_erasing_covers_one_rectangle_of_the_asked_area():
     assert height * width == pytest.approx(0.25 * 12 * 16, rel=0.35)
 
 
-def test_augmentations_apply_in_the_order_of_the_config():
-    steps = {"horizontal_flip": {"probability": 1.0}, "brightness_contrast": {"brightness": 0.5}}
-    rng = np.random.default_rng(8)
-    expected = AUGMENTATIONS["horizontal_flip"](GRAY, rng, probability=1.0)
-    expected = AUGMENTATIONS["brightness_contrast"](expected, rng, brightness=0.5)
-    np.testing.assert_array_equal(augment(GRAY, steps, np.random.default_rng(8)), expected)
+def test_jitter_scales_brightness():
+    brighter = AUGMENTATIONS["color_jitter"](COLOUR, Fixed(), brightness=0.5)
+    np.testing.assert_allclose(brighter, np.minimum(COLOUR * 1.5, 255), atol=1)
+
+
+def test_jitter_stretches_contrast_about_the_mean_gray():
+    stretched = AUGMENTATIONS["color_jitter"](GRAY, Fixed(), contrast=0.5)
+    mean = round(GRAY.mean())
+    expected = np.clip(mean + 1.5 * (GRAY.astype(float) - mean), 0, 255)
+    np.testing.assert_allclose(stretched, expected, atol=1)
+
+
+def test_jitter_moves_each_pixel_from_its_own_gray():
+    pale = COLOUR // 4 + 96
+    vivid = AUGMENTATIONS["color_jitter"](pale, Fixed(), saturation=1.0)
+    gray = (pale @ [0.299, 0.587, 0.114])[..., None]
+    np.testing.assert_allclose(vivid, np.clip(2.0 * pale - gray, 0, 255), atol=2)
+
+
+def test_jitter_turns_red_to_green_by_a_third_of_the_circle():
+    red = np.tile(np.array([200, 0, 0], np.uint8), (4, 5, 1))
+    turned = AUGMENTATIONS["color_jitter"](red, Fixed(), hue=1 / 3)
+    np.testing.assert_allclose(turned[0, 0].astype(int), [0, 200, 0], atol=5)
+    np.testing.assert_array_equal(AUGMENTATIONS["color_jitter"](GRAY, Fixed(), hue=0.4), GRAY)
+
+
+def test_an_image_is_cut_flipped_and_coloured_in_the_order_of_the_table():
+    # Written in another order than they apply in.
+    changes = {
+        "color_jitter": {"brightness": 0.3},
+        "horizontal_flip": {"probability": 1.0},
+        "random_resized_crop": {"area": (0.2, 0.9)},
+    }
+    picture, rng = to_picture(COLOUR), np.random.default_rng(8)
+    box = CROPS["random_resized_crop"](16, 12, (6, 5), rng, area=(0.2, 0.9))
+    expected = np.asarray(picture.resize((5, 6), Image.Resampling.BILINEAR, box=box))
+    for name in ("horizontal_flip", "color_jitter"):
+        expected = AUGMENTATIONS[name](expected, rng, **changes[name])
+    image = augment(picture, (6, 5), changes, np.random.default_rng(8), crop=whole)
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_without_a_crop_the_given_part_is_taken():
+    image = augment(
+        to_picture(COLOUR), (3, 4), {}, np.random.default_rng(0), crop=lambda *_: (5, 2, 9, 5)
+    )
+    np.testing.assert_array_equal(image, COLOUR[2:5, 5:9])

@@ -32,7 +32,7 @@ def threads():
 
 
 def equal(one, other):
-    return all((one[name] == other[name]).all() for name in ("images", "labels"))
+    return all((one[name] == other[name]).all() for name in ("images", "labels", "rows"))
 
 
 def test_the_same_for_any_number_of_threads_and_any_first_step():
@@ -44,11 +44,26 @@ def test_the_same_for_any_number_of_threads_and_any_first_step():
     assert not equal(alone[0], alone[1])
 
 
+def test_processes_share_a_batch():
+    whole = next(stream(num_threads=2))
+    parts = [next(stream(process_index=index, num_processes=2)) for index in range(2)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in whole}
+    assert equal(joined, whole)
+
+
+def test_a_sampler_is_named_with_its_options():
+    batch = next(stream(sampler={"name": "p_x_k", "others": 4}, augmentation={}))
+    labels = batch["labels"]
+    assert labels[0] == labels[1] != labels[2] == labels[3]
+    assert len(set(labels.tolist())) == 6
+
+
 def test_images_belong_to_their_labels():
     for batch in stream(augmentation={}):
         for image, label in zip(batch["images"], batch["labels"], strict=True):
             (row,) = np.flatnonzero((SPLIT.images == image).all((1, 2, 3)))
             assert SPLIT.labels[row] == label
+        np.testing.assert_array_equal(batch["images"], SPLIT.images[batch["rows"]])
 
 
 def test_augmentation_leaves_the_split_as_it_is():
@@ -66,7 +81,7 @@ def test_closing_ends_the_threads():
 
 
 def test_an_error_in_a_thread_reaches_the_consumer(monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError("disk gone")
 
     monkeypatch.setattr(loader, "augment", fail)

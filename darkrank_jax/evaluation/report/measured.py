@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer
 
+from darkrank_jax.data import Images
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
 
 Rows = Float[np.ndarray, "images _"]
@@ -18,7 +19,8 @@ class Measured(NamedTuple):
       class_names: of the labels.
       embeddings: network -> its embeddings, in the order of the labels; networks may be absent.
       values: network -> the values of `retrieval_values`, of the same networks.
-      images: with 1 or 3 channels, 0 to 255; None where only embeddings are at hand.
+      images: uint8 [n, h, w, 1 or 3], or files that give such rows; None where only embeddings
+        are at hand.
       cameras: which camera saw each image, where that is known.
     """
 
@@ -26,7 +28,7 @@ class Measured(NamedTuple):
     class_names: tuple[str, ...]
     embeddings: dict[str, Rows]
     values: dict[str, dict[str, Float[np.ndarray, " images"]]]
-    images: UInt8[np.ndarray, "images height width channels"] | None = None
+    images: Images | None = None
     cameras: Integer[np.ndarray, " images"] | None = None
 
     def class_name(self, index: int) -> str:

@@ -1,0 +1,71 @@
+"""Market-1501: a ResNet-50 teaches an OSNet x0.25, a twentieth of its size.
+
+    python -m darkrank_jax.main --config configs/market1501_resnet50_to_osnet.py \
+        --config.data.path=DIR --config.teacher.data.path=DIR \
+        --config.weights.path=osnet_x0_25.safetensors \
+        --config.teacher.weights.path=resnet50.safetensors
+
+where DIR holds the authors' Market-1501-v15.09.15.zip, and the weights are torchreid's and
+torchvision's of ImageNet. The recipe is re-identification's usual one: 256x128, padding and
+cropping, flips, erasing, batches of 16 persons by 4 images, softmax and hard triplets. For an
+accelerator. Not run at full size yet: no result.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+LABELLED = {
+    "normalized_softmax": {"weight": 1.0, "temperature": 0.05},
+    "triplet": {"weight": 1.0, "margin": 0.3, "mining": "hard"},
+}
+DARKRANK = {
+    "weight": 0.04,
+    "alpha": 6.0,
+    "beta": 1.0,
+    "list_size": None,
+    "method": "sampled",
+    "num_samples": 2,
+}
+# 12,936 images in batches of 64.
+STEPS = 120 * 202
+
+
+def get_config() -> ConfigDict:
+    student = _common("osnet_x0_25", 512)
+    student.losses = ConfigDict({**LABELLED, "darkrank_soft": DARKRANK})
+    student.baseline = ConfigDict(LABELLED)
+    student.teacher = _common("resnet50", 512)
+    student.teacher.losses = ConfigDict(LABELLED)
+    return student.lock()
+
+
+def _common(model: str, embedding_dim: int) -> ConfigDict:
+    """What teacher and student share."""
+    config = default.get_config().unlock()
+    config.model.update({"name": model, "embedding_dim": embedding_dim})
+    config.model.head_batch_norm = True
+    config.data.source = "market1501"
+    # The whole person, whatever the shape of the box.
+    config.data.options = ConfigDict({"center_crop": 0.0})
+    config.data.image_size = (256, 128)
+    config.data.mean = (0.485, 0.456, 0.406)
+    config.data.std = (0.229, 0.224, 0.225)
+    config.data.batch_size = 64
+    config.data.images_per_class = 4
+    config.data.augmentation = ConfigDict(
+        {
+            "random_crop": {"padding": 10},
+            "horizontal_flip": {},
+            "random_erasing": {"area": (0.02, 0.4)},
+        }
+    )
+    config.data.num_threads = 16
+    config.steps = STEPS
+    config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 5e-4})
+    config.learning_rate = 3.5e-4
+    config.schedule = ConfigDict(
+        {"name": "staircase", "warmup_steps": 2000, "boundaries": (1 / 3, 7 / 12)}
+    )
+    config.eval_every = 2020
+    return config

@@ -1,0 +1,61 @@
+"""Your own images and your own teacher: a trained ResNet-50 teaches a ResNet-18.
+
+    python -m darkrank_jax.main --config configs/own_images.py --config.data.path=DIR \
+        --config.teacher.weights.path=resnet50.safetensors
+
+DIR is a folder of class folders, a .zip or .tar of it, or a .csv, .tsv or .parquet with the columns
+path and label (and split, camera). `--mode prepare` prints what it holds. The weights are a
+safetensors file of torchvision's ResNet-50 whose pooled features are the embeddings; for another
+network or its embedding layer see docs/pretrained.md. Without a file give
+`--config.teacher.steps=3000`, and the teacher is trained first.
+"""
+
+from ml_collections import ConfigDict, FieldReference
+
+from configs import default
+
+SUPCON = {"weight": 1.0, "temperature": 0.1}
+# Whole lists: see experiments/omniglot.
+DARKRANK = {
+    "weight": 0.04,
+    "alpha": 6.0,
+    "beta": 1.0,
+    "list_size": None,
+    "method": "sampled",
+    "num_samples": 2,
+}
+
+
+def get_config() -> ConfigDict:
+    # Teacher and student see the same images, so one flag changes both.
+    path, size = FieldReference("", field_type=str), FieldReference(224, field_type=object)
+    student = _common(path, size)
+    student.model.update({"name": "resnet18", "embedding_dim": 128})
+    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": DARKRANK})
+    student.baseline = ConfigDict({"supcon": SUPCON})
+    student.teacher = _common(path, size)
+    student.teacher.model.update({"name": "resnet50", "embedding_dim": 0})
+    student.teacher.losses = ConfigDict({"supcon": SUPCON})
+    student.teacher.steps = 0
+    return student.lock()
+
+
+def _common(path: FieldReference, size: FieldReference) -> ConfigDict:
+    """What teacher and student share."""
+    config = default.get_config().unlock()
+    config.data.source = "images"
+    config.data.path = path
+    config.data.options = ConfigDict({"center_crop": 0.875, "num_train_classes": 0})
+    config.data.image_size = size
+    config.data.mean = (0.485, 0.456, 0.406)
+    config.data.std = (0.229, 0.224, 0.225)
+    config.data.batch_size = 64
+    config.data.augmentation = ConfigDict(
+        {"random_resized_crop": {"area": (0.2, 1.0)}, "horizontal_flip": {}}
+    )
+    config.steps = 3000
+    config.learning_rate = 1e-3
+    config.schedule = ConfigDict({"name": "cosine", "warmup_steps": 200})
+    config.clip_norm = 10.0
+    config.eval_every = 250
+    return config

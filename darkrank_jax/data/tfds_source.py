@@ -1,0 +1,197 @@
+"""Images of tensorflow-datasets: the standard sets, and any other set with images and labels."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkrank_jax.data.listing import Line, Listing, gather
+from darkrank_jax.data.sharing import share_out
+from darkrank_jax.data.split import Split
+from darkrank_jax.data.standard_sets import STANDARD_SETS, find_images
+from darkrank_jax.errors import UserError
+
+_OWN = "darkrank_sets"
+
+
+def tfds_images(
+    *,
+    path: str,
+    image_size: int | tuple[int, int],
+    name: str,
+    data_dir: str = "",
+    grayscale: bool = False,
+    center_crop: float = 1.0,
+    num_train_classes: int = 0,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.25,
+    seed: int = 0,
+    cache_mib: int = 2048,
+) -> dict[str, Split]:
+    """A set of tensorflow-datasets, built first where it is not there yet.
+
+    Standard sets keep their authors' split; of any other set all images are put together and split
+    by class, since its own splits usually share their classes.
+
+    Args:
+      path: folder of the authors' archives, for what cannot be downloaded; empty: the environment
+        variable DARKRANK_DATA.
+      image_size: pixels; one side, or height and width.
+      name: as `tfds.builder` has it; "darkrank_sets/NAME" is a standard set.
+      data_dir: where built sets lie; empty: TFDS_DATA_DIR, or ~/tensorflow_datasets.
+      grayscale: see `share_out`, as for those without a line of their own.
+      center_crop: see there.
+      num_train_classes: see there.
+      validation_fraction: see there.
+      test_fraction: see there.
+      seed: see there.
+      cache_mib: see there.
+
+    Returns:
+      "train", "validation" and "test", no class in two of them.
+
+    Raises:
+      UserError: the set is unknown, cannot be built without TensorFlow, or is not of images with
+        labels.
+    """
+    builder = _builder(name, data_dir)
+    if not builder.is_prepared():
+        _build(builder, name, path)
+    listing = _list(builder, own=name.startswith(f"{_OWN}/"))
+    return share_out(
+        listing,
+        np.arange(len(listing.labels)),
+        image_size=image_size,
+        grayscale=grayscale,
+        center_crop=center_crop,
+        num_train_classes=num_train_classes,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        cache_mib=cache_mib,
+    )
+
+
+def standard_set(name: str) -> Callable[..., dict[str, Split]]:
+    """The source of a standard set: `tfds_images` with its name and its authors' split."""
+
+    def source(
+        *,
+        path: str,
+        image_size: int | tuple[int, int],
+        data_dir: str = "",
+        grayscale: bool = False,
+        center_crop: float = 1.0,
+        validation_fraction: float = 0.15,
+        seed: int = 0,
+        cache_mib: int = 2048,
+    ) -> dict[str, Split]:
+        return tfds_images(
+            path=path,
+            image_size=image_size,
+            name=f"{_OWN}/{name}",
+            data_dir=data_dir,
+            grayscale=grayscale,
+            center_crop=center_crop,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            cache_mib=cache_mib,
+        )
+
+    source.__doc__ = f"{name}, with the split of its authors; see `tfds_images`."
+    return source
+
+
+def _builder(name: str, data_dir: str) -> Any:
+    """The builder of a set; a set that was built elsewhere needs its folder alone."""
+    import tensorflow_datasets as tfds
+
+    # Registers the standard sets.
+    from darkrank_jax.data import tfds_builder  # noqa: F401
+
+    folder = os.path.expanduser(data_dir) or None
+    try:
+        return tfds.builder(name, data_dir=folder, file_format="array_record")
+    except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"data.options.name: {name!r} is no set of tfds here ({reason})") from error
+
+
+def _build(builder: Any, name: str, path: str) -> None:
+    """Builds a set beside and moves it into place, as tfds does."""
+    import tensorflow_datasets as tfds
+
+    folder = Path(path or os.environ.get("DARKRANK_DATA", ""))
+    if name.startswith(f"{_OWN}/"):
+        if not folder.name:
+            raise UserError(
+                "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
+                f"folder that holds the archives of {name.removeprefix(f'{_OWN}/')}"
+            )
+        # What is missing is said before tfds begins, and in our words.
+        _tell_counts(name.removeprefix(f"{_OWN}/"), folder)
+    config = tfds.download.DownloadConfig(manual_dir=str(folder) if folder.name else None)
+    try:
+        builder.download_and_prepare(download_config=config)
+    except (ImportError, NotImplementedError, AssertionError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{name}: cannot be built here ({reason}); build it where TensorFlow is, with "
+            'file_format="array_record", and give data.options.data_dir'
+        ) from error
+
+
+def _tell_counts(name: str, folder: Path) -> None:
+    """Warns of a set that is not as large as its authors publish it."""
+    found = find_images(name, folder)
+    for part, published in STANDARD_SETS[name].counts.items():
+        labels = [each.place.label for each in found if each.place.part == part]
+        if (len(labels), len(set(labels))) != published:
+            line = "%s: %s has %d images of %d classes, published are %d of %d; is all of it there?"
+            counts = (len(labels), len(set(labels)), *published)
+            logging.getLogger(__name__).warning(line, name, part, *counts)
+
+
+def _list(builder: Any, *, own: bool) -> Listing:
+    """Label and camera of every record; their images are read again when they are asked for."""
+    import tensorflow_datasets as tfds
+
+    image, label = builder.info.supervised_keys or ("image", "label")
+    features = builder.info.features
+    kinds = {image: tfds.features.Image, label: tfds.features.ClassLabel}
+    if not all(name in features and isinstance(features[name], kinds[name]) for name in kinds):
+        raise UserError(
+            f"{builder.info.full_name}: has no image with a class label; its features are "
+            f"{', '.join(features)}"
+        )
+    decoders = {image: tfds.decode.SkipDecoding()}
+    try:
+        sources: Any = {
+            split: builder.as_data_source(split, decoders=decoders) for split in builder.info.splits
+        }
+    except NotImplementedError as error:
+        raise UserError(
+            f"{builder.data_path}: is no array_record; build it again with "
+            'file_format="array_record"'
+        ) from error
+
+    def lines() -> Iterator[Line]:
+        for split, records in sources.items():
+            for index, record in enumerate(records):
+                camera = int(record["camera"]) if own else -1
+                yield Line(
+                    f"{split}/{index}",
+                    features[label].int2str(int(record[label])),
+                    split if own else "",
+                    "" if camera < 0 else str(camera),
+                )
+
+    def read(name: str) -> bytes:
+        split, index = name.rsplit("/", 1)
+        return sources[split][int(index)][image]
+
+    where = Path(builder.data_path)
+    return gather(lines(), read=read, where=where, fingerprint=builder.info.full_name)
