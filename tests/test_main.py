@@ -56,6 +56,7 @@ def test_a_run_leaves_results_report_logs_and_checkpoints(finished):
         "split": "test",
         "images": 20,
         "classes": 5,
+        "queries": 20,
         "queries_alone": 0,
     }
     student = results["networks"]["student"]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from darkrank_jax.errors import UserError
 
-_ARRAYS = {"embeddings", "labels", "class_names", "cameras", "images"}
+_ARRAYS = {"embeddings", "labels", "class_names", "cameras", "queries", "images"}
 _SHARED = "images.npz"
 
 
@@ -25,6 +25,7 @@ class Stored(NamedTuple):
       class_names: what a person calls each class.
       images: uint8 [n, height, width, channels], or None.
       cameras: [n], which camera saw each image, or None.
+      queries: bool [n], which search, and the others are the gallery, or None.
     """
 
     embeddings: Float[np.ndarray, "n dim"]
@@ -32,6 +33,7 @@ class Stored(NamedTuple):
     class_names: tuple[str, ...]
     images: UInt8[np.ndarray, "n h w c"] | None
     cameras: Int[np.ndarray, " n"] | None
+    queries: Bool[np.ndarray, " n"] | None
 
 
 def write_stored(
@@ -39,7 +41,9 @@ def write_stored(
     embeddings: Float[np.ndarray, "n dim"],
     labels: Int[np.ndarray, " n"],
     class_names: Sequence[str],
+    *,
     cameras: Int[np.ndarray, " n"] | None = None,
+    queries: Bool[np.ndarray, " n"] | None = None,
 ) -> None:
     """Writes the embeddings of one network.
 
@@ -49,13 +53,15 @@ def write_stored(
       labels: [n], 0 to len(class_names) - 1.
       class_names: of the labels.
       cameras: [n], which camera saw each image, where that is known.
+      queries: [n], which search, where the others are the gallery.
 
     Raises:
       UserError: the file cannot be written.
     """
     arrays = {"embeddings": embeddings, "labels": labels}
     arrays["class_names"] = np.array(class_names, dtype=np.str_)
-    _write(path, **arrays | ({} if cameras is None else {"cameras": cameras}))
+    known = {"cameras": cameras, "queries": queries}
+    _write(path, **arrays, **{name: rows for name, rows in known.items() if rows is not None})
 
 
 def write_images(folder: Path, images: UInt8[np.ndarray, "n h w c"]) -> None:
@@ -67,9 +73,9 @@ def read_stored(path: Path) -> Stored:
     """Reads embeddings, and checks them before anything is computed.
 
     The file holds `embeddings` [n, dim] and `labels` [n] of any integers, and may hold
-    `class_names`, of which the labels are then indices, `cameras` [n] of any integers, and `images`
-    uint8 [n, h, w, c] with 1 or 3 channels, which may also lie in `images.npz` beside it. Nothing
-    in it is unpickled.
+    `class_names`, of which the labels are then indices, `cameras` [n] of any integers, `queries`
+    bool [n], and `images` uint8 [n, h, w, c] with 1 or 3 channels, which may also lie in
+    `images.npz` beside it. Nothing in it is unpickled.
 
     Args:
       path: of the .npz.
@@ -96,14 +102,18 @@ def read_stored(path: Path) -> Stored:
             raise UserError(
                 f"{path}: has no array {name!r}, only {found}; store embeddings and labels"
             )
-    embeddings, cameras = arrays["embeddings"], arrays.get("cameras")
+    embeddings = arrays["embeddings"]
+    cameras, queries = arrays.get("cameras"), arrays.get("queries")
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
         raise UserError(f"{path}: embeddings are {_described(embeddings)}; give floats [n, dim]")
     labels = _integers(path, arrays, "labels", len(embeddings))
     if cameras is not None:
         cameras = _integers(path, arrays, "cameras", len(embeddings))
+    if queries is not None:
+        queries = _marks(path, queries, len(embeddings))
     numbered, names = _classes(path, labels, arrays.get("class_names"))
-    return Stored(embeddings, numbered, names, _images(path, arrays, len(labels)), cameras)
+    images = _images(path, arrays, len(labels))
+    return Stored(embeddings, numbered, names, images, cameras, queries)
 
 
 def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> bool:
@@ -169,6 +179,20 @@ def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, count: int) 
             f"{path}: {name} are {_described(found)}; give integers [{count}], one an embedding"
         )
     return found
+
+
+def _marks(path: Path, queries: np.ndarray, count: int) -> np.ndarray:
+    """Which embeddings search, at least one and not all."""
+    if queries.shape != (count,) or queries.dtype != np.bool_:
+        raise UserError(
+            f"{path}: queries are {_described(queries)}; give bool [{count}], one an embedding"
+        )
+    if queries.all() or not queries.any():
+        raise UserError(
+            f"{path}: {queries.sum()} of {count} embeddings are queries; mark some, and leave some "
+            "for the gallery"
+        )
+    return queries
 
 
 def _classes(

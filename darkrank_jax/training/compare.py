@@ -8,10 +8,9 @@ from typing import Any
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.report import Measured, view
 from darkrank_jax.evaluation.report.comparison import combine, comparison_table, write_comparison
-from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.evaluation.stored import read_stored, same_images
 from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.results import SCHEMA, differences
+from darkrank_jax.training.results import SCHEMA, differences, values_of
 
 _KS = (1, 2, 4, 8)
 
@@ -137,14 +136,22 @@ def _measured(dataset: str, paths: dict[str, Path], combined: dict[str, Any]) ->
             continue
         stored = read_stored(file)
         if found is None:
-            found = Measured(stored.labels, stored.class_names, {}, {}, stored.images)
+            found = Measured(
+                stored.labels,
+                stored.class_names,
+                {},
+                {},
+                stored.images,
+                stored.cameras,
+                stored.queries,
+            )
         elif not same_images(stored.labels, found.labels):
             raise UserError(
                 f"{file}: its labels are not those of the other runs' embeddings; compare runs on "
                 "the same images"
             )
         found.embeddings[name] = stored.embeddings
-        found.values[name] = retrieval_values(stored.embeddings, found.labels, ks=_KS)
+        found.values[name] = values_of(stored.embeddings, found.labels, found.queries, ks=_KS)
     return found
 
 

@@ -109,7 +109,11 @@ def evaluate(
     for dataset, source in datasets.items():
         images, embeddings = _embedded(networks, dataset, source, mesh)
         rows[dataset], values = measure(
-            embeddings, images.labels, seed=seed, cameras=images.cameras
+            embeddings,
+            images.labels,
+            seed=seed,
+            cameras=images.cameras,
+            queries=images.queries,
         )
         measured[dataset] = images._replace(embeddings=embeddings, values=values)
         facts[dataset] = _facts(dataset, source, images)
@@ -133,7 +137,7 @@ def evaluate(
 
 
 def save_embeddings(folder: Path, measured: Mapping[str, Measured]) -> None:
-    """Writes DATASET/NETWORK.npz, and the images of each dataset once.
+    """Writes DATASET/NETWORK.npz, and once the images of a dataset that is held in memory.
 
     Args:
       folder: takes a folder for each dataset.
@@ -145,8 +149,16 @@ def save_embeddings(folder: Path, measured: Mapping[str, Measured]) -> None:
     for dataset, images in measured.items():
         for network, embeddings in images.embeddings.items():
             path = folder / dataset / f"{network}.npz"
-            write_stored(path, embeddings, images.labels, images.class_names, images.cameras)
-        if images.images is not None:
+            write_stored(
+                path,
+                embeddings,
+                images.labels,
+                images.class_names,
+                cameras=images.cameras,
+                queries=images.queries,
+            )
+        # Files are many and large, and stay where they are.
+        if isinstance(images.images, np.ndarray):
             write_images(folder / dataset, images.images)
 
 
@@ -198,10 +210,14 @@ def _images(networks: Networks, dataset: str, source: Source) -> Measured:
     """Labels, class names and images of a dataset, nothing measured yet."""
     if source.data is not None:
         split = load_data(source.data)[source.split]
-        return Measured(split.labels, split.class_names, {}, {}, split.images, split.cameras)
+        return Measured(
+            split.labels, split.class_names, {}, {}, split.images, split.cameras, split.queries
+        )
     (first, *_) = (network for network in networks.values() if not isinstance(network, Embedder))
     stored = read_stored(first[dataset])
-    return Measured(stored.labels, stored.class_names, {}, {}, stored.images, stored.cameras)
+    return Measured(
+        stored.labels, stored.class_names, {}, {}, stored.images, stored.cameras, stored.queries
+    )
 
 
 def _by_network(
@@ -228,5 +244,6 @@ def _facts(name: str, source: Source, images: Measured) -> dict[str, Any]:
         "split": source.split,
         "images": len(images.labels),
         "classes": len(np.unique(images.labels)),
-        "queries_alone": int(np.sum(~images.matched())),
+        "queries": int(np.sum(images.searching())),
+        "queries_alone": int(np.sum(images.searching() & ~images.matched())),
     }

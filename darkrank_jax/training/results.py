@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from darkrank_jax.data import Images
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
@@ -49,7 +50,7 @@ _AGREEMENT = (1, 2, 5, 10, 20, 50)
 Values = dict[str, dict[str, np.ndarray]]
 
 
-def costs(network: Embedder, images: np.ndarray, mesh: Mesh) -> dict[str, Any]:
+def costs(network: Embedder, images: Images, mesh: Mesh) -> dict[str, Any]:
     """What a network is and what it takes.
 
     Args:
@@ -77,6 +78,7 @@ def measure(
     *,
     seed: int,
     cameras: np.ndarray | None = None,
+    queries: np.ndarray | None = None,
 ) -> tuple[dict[str, dict[str, Any]], Values]:
     """Measures the quality of each network's embeddings of one set of images.
 
@@ -86,6 +88,8 @@ def measure(
       labels: int [n], of the images.
       seed: of the draws behind intervals and p-values.
       cameras: int [n], which camera saw each image; with them, re-identification is measured too.
+      queries: bool [n], which search, and the others are the gallery; None: each searches all
+        others.
 
     Returns:
       The fields of results.json that depend on the dataset, and the values of `retrieval_values`,
@@ -97,10 +101,10 @@ def measure(
     rows, values = {}, {}
     for name, array in embeddings.items():
         try:
-            values[name] = retrieval_values(array, labels, ks=_CURVE)
+            values[name] = values_of(array, labels, queries, ks=_CURVE)
             rows[name] = _quality(array, labels, values[name], seed)
             if cameras is not None:
-                rows[name]["reid"] = _across_cameras(array, labels, cameras)
+                rows[name]["reid"] = _across_cameras(array, labels, cameras, queries)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     for name in embeddings.keys() - {"teacher"}:
@@ -114,6 +118,44 @@ def measure(
                 *(rows[each]["metrics"] for each in ("teacher", "baseline", name))
             )
     return rows, values
+
+
+def values_of(
+    embeddings: np.ndarray, labels: np.ndarray, queries: np.ndarray | None, *, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The values of `retrieval_values`, one an image; NaN for what is no query.
+
+    Args:
+      embeddings: [n, dim].
+      labels: int [n].
+      queries: bool [n], which search, and the others are the gallery; None: each searches all
+        others.
+      ks: the K of Recall@K.
+
+    Returns:
+      [n] by metric.
+
+    Raises:
+      UserError: what `retrieval_values` refuses.
+
+    Example:
+      >>> points, queries = np.array([[0.0], [3.0], [1.0]]), np.array([True, False, False])
+      >>> values_of(points, np.array([4, 4, 5]), queries, ks=(1, 2))["recall_at_2"].tolist()
+      [1.0, nan, nan]
+    """
+    if queries is None:
+        return retrieval_values(embeddings, labels, ks=ks)
+    found = retrieval_values(
+        embeddings[queries],
+        labels[queries],
+        ks=ks,
+        gallery=embeddings[~queries],
+        gallery_labels=labels[~queries],
+    )
+    values = {name: np.full(len(labels), np.nan) for name in found}
+    for name, column in found.items():
+        values[name][queries] = column
+    return values
 
 
 def differences(
@@ -137,21 +179,23 @@ def _quality(
         "intervals": {
             metric: list(bootstrap_interval(values[metric], seed=seed)) for metric in OF_QUERIES
         },
-        "recall_curve": [[k, float(values[f"recall_at_{k}"].mean())] for k in shown],
+        "recall_curve": [[k, float(np.nanmean(values[f"recall_at_{k}"]))] for k in shown],
     }
 
 
 def _across_cameras(
-    embeddings: np.ndarray, labels: np.ndarray, cameras: np.ndarray
+    embeddings: np.ndarray, labels: np.ndarray, cameras: np.ndarray, queries: np.ndarray | None
 ) -> dict[str, float]:
-    """Each image searches those of the other cameras, by the Market-1501 rule."""
+    """Queries, or every image, search the gallery's other cameras by the Market-1501 rule."""
+    asking = slice(None) if queries is None else queries
+    searched = slice(None) if queries is None else ~queries
     return reid_metrics(
-        embeddings,
-        embeddings,
-        query_ids=labels,
-        gallery_ids=labels,
-        query_cameras=cameras,
-        gallery_cameras=cameras,
+        embeddings[asking],
+        embeddings[searched],
+        query_ids=labels[asking],
+        gallery_ids=labels[searched],
+        query_cameras=cameras[asking],
+        gallery_cameras=cameras[searched],
     )
 
 

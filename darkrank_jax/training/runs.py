@@ -11,8 +11,8 @@ from darkrank_jax.evaluation.report import view, write_report
 from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.compare import compare
 from darkrank_jax.training.evaluate import (
-    Source,
     Networks,
+    Source,
     datasets_of,
     evaluate,
     is_stored,

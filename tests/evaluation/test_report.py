@@ -702,7 +702,9 @@ def test_the_worst_class_comes_first_with_what_it_is_taken_for():
 def test_neighbors_equal_a_slow_loop(embeddings, k):
     """Whole numbers make both exact, so ties and duplicates count; which of a tie is left open."""
     queries = np.arange(len(embeddings))[::-1]
-    found, expected = neighbors_of(embeddings, queries, k), slow_neighbors(embeddings, queries, k)
+    measured = Measured(np.arange(14) % 2, ("a", "b"), {"student": embeddings}, {})
+    found = neighbors_of(measured, "student", queries, k)
+    expected = slow_neighbors(embeddings, queries, k)
     assert found.shape == expected.shape
     for query, ours, theirs in zip(queries, found, expected, strict=True):
         assert query not in ours
@@ -869,3 +871,19 @@ def test_the_page_of_a_comparison_is_whole(tmp_path):
     write_comparison(path, "x", {"test": combined}, measured={}, curves={})
     bare = path.read_text(encoding="utf-8")
     assert "Nearest images" not in bare
+
+
+def test_queries_search_the_gallery_alone():
+    """Of five images the first two search; the class of the second is not in the gallery."""
+    measured = Measured(
+        np.array([0, 1, 0, 2, 0]),
+        ("a", "b", "c"),
+        {"student": np.array([[0.0], [0.1], [5.0], [1.0], [2.0]])},
+        {},
+        queries=np.array([True, True, False, False, False]),
+    )
+    assert measured.matched().tolist() == [True, False, False, False, False]
+    found = neighbors_of(measured, "student", np.array([1, 0]), k=2)
+    assert found.tolist() == [[3, 4], [3, 4]]
+    # No more than the gallery has.
+    assert neighbors_of(measured, "student", np.array([0]), k=9).tolist() == [[3, 4, 2]]

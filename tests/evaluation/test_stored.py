@@ -17,13 +17,16 @@ NAMES = ("a", "<b>", "\u4e2d")
 
 def test_what_is_written_comes_back(tmp_path):
     path = tmp_path / "deep" / "student.npz"
-    write_stored(path, EMBEDDINGS, LABELS, NAMES, cameras=np.array([5, 5, 6, 6]))
+    queries = np.array([True, False, False, True])
+    write_stored(path, EMBEDDINGS, LABELS, NAMES, cameras=np.array([5, 5, 6, 6]), queries=queries)
     stored = read_stored(path)
     np.testing.assert_array_equal(stored.embeddings, EMBEDDINGS)
     assert stored.labels.tolist() == LABELS.tolist()
     assert stored.class_names == NAMES
     assert stored.cameras is not None
     assert stored.cameras.tolist() == [5, 5, 6, 6]
+    assert stored.queries is not None
+    assert stored.queries.tolist() == queries.tolist()
     assert stored.images is None
     images = np.arange(16, dtype=np.uint8).reshape(4, 2, 2, 1)
     write_images(path.parent, images)
@@ -48,6 +51,8 @@ def test_labels_without_names_are_their_own_names(tmp_path):
         ({"labels": LABELS[:3]}, "labels are int64 [3]; give integers [4], one an embedding"),
         ({"labels": LABELS / 2}, "labels are float64 [4]; give integers [4]"),
         ({"cameras": LABELS[:1]}, "cameras are int64 [1]; give integers [4], one an embedding"),
+        ({"queries": LABELS}, "queries are int64 [4]; give bool [4], one an embedding"),
+        ({"queries": LABELS < 9}, "4 of 4 embeddings are queries; mark some, and leave some for "),
         ({"class_names": np.arange(3)}, "class_names are int64 [3]; give texts [classes]"),
         (
             {"class_names": np.array(["a", "b"])},

@@ -120,6 +120,25 @@ def test_with_cameras_an_image_is_sought_by_the_others_only(measured):
     assert rows["student"]["reid"]["cmc_at_1"] == pytest.approx(np.mean(hits))
 
 
+def test_queries_search_the_gallery_and_nothing_else(measured):
+    _, _, embeddings, labels = measured
+    queries, cameras = np.arange(40) % 5 < 2, np.arange(40) % 3
+    rows, values = measure(embeddings, labels, seed=3, cameras=cameras, queries=queries)
+    points, gallery = embeddings["student"].astype(np.float64), np.flatnonzero(~queries)
+    hits, across = [], []
+    for query in np.flatnonzero(queries):
+        order = gallery[np.argsort(np.linalg.norm(points[gallery] - points[query], axis=1))]
+        hits.append(labels[order[0]] == labels[query])
+        junk = (labels[order] == labels[query]) & (cameras[order] == cameras[query])
+        if (labels[order][~junk] == labels[query]).any():
+            across.append(labels[order][~junk][0] == labels[query])
+    assert np.isnan(values["student"]["recall_at_1"]).tolist() == (~queries).tolist()
+    assert values["student"]["recall_at_1"][queries].tolist() == hits
+    assert rows["student"]["metrics"]["recall_at_1"] == np.mean(hits)
+    assert rows["student"]["recall_curve"][0] == [1, np.mean(hits)]
+    assert rows["student"]["reid"]["cmc_at_1"] == pytest.approx(np.mean(across))
+
+
 def test_an_error_names_the_network():
     embeddings = {"student": np.full((4, 2), np.nan)}
     with pytest.raises(UserError, match=r"^student: embeddings: 4 of 4 rows hold NaN"):

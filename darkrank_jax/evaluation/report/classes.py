@@ -47,22 +47,24 @@ def classes_section(measured: Measured, cast: Cast) -> Html:
 
 
 def _worst(measured: Measured, name: str) -> list[int]:
-    """Labels of the classes with at least two images, worst first."""
+    """Labels of the classes whose images can be found, worst first."""
     found = class_means(measured, name, "map_at_r")
     order = sorted(found, key=lambda label: (found[label], label))
     return order[:_SHOWN]
 
 
 def class_means(measured: Measured, name: str, metric: str) -> dict[int, float]:
-    """The mean of a metric over the images of each class that has two or more."""
-    counts = np.bincount(measured.labels)
-    sums = np.bincount(measured.labels, np.nan_to_num(measured.values[name][metric]))
-    return {int(label): float(sums[label] / counts[label]) for label in np.flatnonzero(counts > 1)}
+    """The mean of a metric over the images of each class that find another of it."""
+    matched = measured.matched()
+    labels = measured.labels[matched]
+    counts = np.bincount(labels)
+    sums = np.bincount(labels, measured.values[name][metric][matched])
+    return {int(label): float(sums[label] / counts[label]) for label in np.flatnonzero(counts)}
 
 
 def _row(measured: Measured, label: int, shown: list[str]) -> Html:
     """One class: its first image, its size, how each network does, and what it is taken for."""
-    members = np.flatnonzero(measured.labels == label)
+    members = np.flatnonzero(measured.matched() & (measured.labels == label))
     numbers = [percentage(_mean(measured, shown[0], "recall_at_1", members))]
     numbers += [percentage(_mean(measured, name, "map_at_r", members)) for name in shown]
     name = tag("th", _shown(measured, int(members[0])), scope="row", class_="class-name")
@@ -77,7 +79,7 @@ def _mean(measured: Measured, name: str, metric: str, members: np.ndarray) -> fl
 
 def _mistaken(measured: Measured, name: str, members: np.ndarray) -> Html:
     """The other class that most of the images are taken for."""
-    nearest = neighbors_of(measured.embeddings[name], members, 1)[:, 0]
+    nearest = neighbors_of(measured, name, members, 1)[:, 0]
     wrong = nearest[measured.labels[nearest] != measured.labels[members[0]]]
     if not len(wrong):
         return tag("td", "\N{EN DASH}", class_="words")

@@ -35,7 +35,8 @@ def map_section(measured: Measured, names: list[str], seed: int, points: int = _
       The maps with their tooltip, or nothing where there are too few images.
     """
     names = [name for name in names if name in measured.embeddings]
-    chosen = choose(measured.labels, points, seed)
+    searching = np.flatnonzero(measured.searching())
+    chosen = searching[choose(measured.labels[searching], points, seed)]
     if not names or len(chosen) < _FEWEST:
         return Html("")
     classes = np.unique(measured.labels[chosen])

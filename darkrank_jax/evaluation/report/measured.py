@@ -22,6 +22,7 @@ class Measured(NamedTuple):
       images: uint8 [n, h, w, 1 or 3], or files that give such rows; None where only embeddings
         are at hand.
       cameras: which camera saw each image, where that is known.
+      queries: which search, and the others are the gallery; None: each searches all others.
     """
 
     labels: Integer[np.ndarray, " images"]
@@ -30,6 +31,7 @@ class Measured(NamedTuple):
     values: dict[str, dict[str, Float[np.ndarray, " images"]]]
     images: Images | None = None
     cameras: Integer[np.ndarray, " images"] | None = None
+    queries: Bool[np.ndarray, " images"] | None = None
 
     def class_name(self, index: int) -> str:
         """The class of an image in words."""
@@ -39,34 +41,49 @@ class Measured(NamedTuple):
         """Whether the nearest other image of each is of its class."""
         return self.values[network]["recall_at_1"] > 0
 
+    def searching(self) -> Bool[np.ndarray, " images"]:
+        """Whether an image is a query."""
+        return np.ones(len(self.labels), bool) if self.queries is None else self.queries
+
+    def searched(self) -> Bool[np.ndarray, " images"]:
+        """Whether an image is in the gallery."""
+        return np.ones(len(self.labels), bool) if self.queries is None else ~self.queries
+
     def matched(self) -> Bool[np.ndarray, " images"]:
-        """Whether there is another image of the class at all."""
-        return np.bincount(self.labels)[self.labels] > 1
+        """Whether an image is a query and finds another of its class at all."""
+        counts = np.bincount(self.labels[self.searched()], minlength=len(self.class_names))
+        return self.searching() & (counts[self.labels] > self.searched())
 
 
 def neighbors_of(
-    embeddings: Rows, queries: Integer[np.ndarray, " queries"], k: int
+    measured: Measured, name: str, queries: Integer[np.ndarray, " queries"], k: int
 ) -> Integer[np.ndarray, "queries neighbors"]:
-    """The nearest images of some of a set, each left out of its own list by index.
+    """The nearest images of the gallery, a query left out of its own list by index.
 
     Args:
-      embeddings: of every image.
+      measured: the images and their embeddings.
+      name: of the network that searches.
       queries: indices of the images that search.
       k: how many.
 
     Returns:
-      Indices of the min(k, images - 1) nearest, nearest first.
+      Indices of the min(k, images in the gallery but the query) nearest, nearest first.
 
     Example:
-      >>> neighbors_of(np.array([[0.0], [5.0], [3.0], [0.0]]), np.array([0, 1]), k=2).tolist()
+      >>> points = np.array([[0.0], [5.0], [3.0], [0.0]])
+      >>> measured = Measured(np.array([0, 1, 1, 0]), ("a", "b"), {"student": points}, {})
+      >>> neighbors_of(measured, "student", np.array([0, 1]), k=2).tolist()
       [[3, 2], [2, 0]]
     """
-    k = min(k, len(embeddings) - 1)
+    gallery = np.flatnonzero(measured.searched())
+    k = min(k, len(gallery) - (measured.queries is None))
     if not len(queries):
         return np.empty((0, k), int)
-    _, found = nearest_neighbors(embeddings[queries], embeddings, k=k + 1)
-    others = [row[row != query][:k] for row, query in zip(found, queries, strict=True)]
-    return np.array(others)
+    embeddings = measured.embeddings[name]
+    reach = min(k + 1, len(gallery))
+    _, places = nearest_neighbors(embeddings[queries], embeddings[gallery], k=reach)
+    found = gallery[places]
+    return np.array([row[row != query][:k] for row, query in zip(found, queries, strict=True)])
 
 
 def view(results: dict[str, Any], dataset: str | None = None) -> dict[str, Any]:

@@ -129,9 +129,7 @@ def _group(group: Group, most: int, measured: Measured, names: list[str]) -> Htm
     """The queries of one group, and how many they were chosen from."""
     share = f"{group.size:,} of {most:,} queries"
     heading = tag("h3", tag("bdi", group.title), " ", tag("span", share, class_="note"))
-    found = {
-        name: neighbors_of(measured.embeddings[name], group.shown, _NEIGHBORS) for name in names
-    }
+    found = {name: neighbors_of(measured, name, group.shown, _NEIGHBORS) for name in names}
     strips = [
         _strip(query, {name: rows[i] for name, rows in found.items()}, measured)
         for i, query in enumerate(group.shown.tolist())

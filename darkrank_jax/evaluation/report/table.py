@@ -169,9 +169,9 @@ def _cost(key: str, form: Callable[[float], str]) -> Callable[[dict[str, Any]], 
 
 def _note(results: dict[str, Any]) -> Html:
     """What the numbers mean and how far chance moves them."""
-    networks, images = results["networks"], results["dataset"]["images"]
+    networks, dataset = results["networks"], results["dataset"]
     sentences = [
-        f"Every one of the {images:,} images queries the others. Small print is the 95\xa0% "
+        f"{_searching(dataset)} Small print is the 95\xa0% "
         "bootstrap interval over queries: how far the figure moves with other queries of the same "
         f"kind. Training adds the spread between seeds; this is one run, with seed "
         f"{results['seed']}."
@@ -187,3 +187,11 @@ def _note(results: dict[str, Any]) -> Html:
             "baseline), and a dash where the teacher is not better than the baseline."
         )
     return tag("p", join(sentences), class_="note")
+
+
+def _searching(dataset: dict[str, Any]) -> str:
+    """What searches what, in a sentence."""
+    images, queries = dataset["images"], dataset["queries"]
+    if queries == images:
+        return f"Every one of the {images:,} images queries the others."
+    return f"{queries:,} images are queries, and search the other {images - queries:,}."
