@@ -134,6 +134,38 @@ def describe(run: Run) -> dict[str, Any]:
     return dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
 
 
+def read_description(described: Mapping[str, Any], where: object) -> Run:
+    """The run that `describe` wrote, for its network's sake: without teacher and baseline.
+
+    Args:
+      described: "run" of run.json.
+      where: it lies, for the error.
+
+    Returns:
+      The run; nothing of it is checked again.
+
+    Raises:
+      UserError: a field is missing or surplus, since another version wrote it.
+    """
+    values = _tuples(described)
+    holders = {"data": Data, "weights": Weights}
+    own = {"teacher": None, "ensemble": {}, "baseline": {}}
+    try:
+        parts = {name: holder(**values[name]) for name, holder in holders.items()}
+        return Run(**{**values, **own, **parts})
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{where}: was trained by another version ({error}); train it again, or use that one"
+        ) from error
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which is what JSON makes of tuples, as tuples again."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(each) for name, each in value.items()}
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
 def _check_origin(run: Run, prefix: str) -> None:
     """Refuses a network that comes from nowhere, or from several places at once."""
     places = {name: getattr(run, name) for name in ("checkpoint", "ensemble", "embeddings")}

@@ -1,0 +1,170 @@
+"""The images of a split: an array in memory, or files that are decoded when they are asked for."""
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from darkrank_jax.data.pictures import Box, cut, decode, to_picture
+
+# (width, height) of a picture to the part of it that counts.
+Crop = Callable[[int, int], Box]
+
+
+class Files(NamedTuple):
+    """Encoded images at any place.
+
+    Attributes:
+      read: the bytes of a file by its number; called by several threads at once.
+      name: what a person calls it.
+    """
+
+    read: Callable[[int], bytes]
+    name: Callable[[int], str]
+
+
+class Cache:
+    """Decoded pictures, kept until they fill a number of bytes; later ones are not."""
+
+    def __init__(self, most_bytes: int):
+        self._free = most_bytes
+        self._pictures: dict[int, Image.Image] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: int, make: Callable[[], Image.Image]) -> Image.Image:
+        """The picture that is kept, or a new one."""
+        found = self._pictures.get(key)
+        if found is not None:
+            return found
+        made = make()
+        # Pillow holds a coloured pixel in four bytes.
+        size = made.width * made.height * (1 if made.mode == "L" else 4)
+        with self._lock:
+            if key not in self._pictures and size <= self._free:
+                self._free -= size
+                self._pictures[key] = made
+        return made
+
+
+class EncodedImages:
+    """Images of a split that lie in files and are decoded when they are asked for.
+
+    Indexed by rows, as an array is, it gives what evaluation sees: the middle of each image.
+    Training cuts its own parts from `picture`. It holds no pixels but those in the cache.
+
+    Attributes:
+      rows: number in `files` of each image of the split.
+      crop: the part of a picture that evaluation sees.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        rows: np.ndarray,
+        *,
+        size: tuple[int, int],
+        grayscale: bool,
+        crop: Crop,
+        cache: Cache,
+    ):
+        self.rows = rows
+        self._files, self._size, self._grayscale = files, size, grayscale
+        self.crop, self._cache = crop, cache
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Images, height, width, channels; as of an array."""
+        return (len(self.rows), *self._size, 1 if self._grayscale else 3)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The middle of one image [h, w, c], or of several [rows, h, w, c]; uint8."""
+        if isinstance(rows, int | np.integer):
+            return self._middle(int(rows))
+        chosen = np.arange(len(self))[rows].tolist()
+        images = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        for place, image in enumerate(_threads().map(self._middle, chosen)):
+            images[place] = image
+        return images
+
+    def picture(self, row: int) -> Image.Image:
+        """The decoded image, at least as large as `decode` promises; not to be changed."""
+        file = int(self.rows[row])
+
+        def make() -> Image.Image:
+            data, name = self._files.read(file), self._files.name(file)
+            return decode(data, name, size=self._size, grayscale=self._grayscale)
+
+        return self._cache.get(file, make)
+
+    def select(self, rows: np.ndarray) -> "EncodedImages":
+        """Some of the images, in the given order; the cache is shared."""
+        return EncodedImages(
+            self._files,
+            self.rows[rows],
+            size=self._size,
+            grayscale=self._grayscale,
+            crop=self.crop,
+            cache=self._cache,
+        )
+
+    def _middle(self, row: int) -> np.ndarray:
+        picture = self.picture(row)
+        return cut(picture, self.crop(*picture.size), self._size)
+
+
+Images = np.ndarray | EncodedImages
+
+
+def select_images(images: Images, rows: np.ndarray) -> Images:
+    """Some images in the given order; an array is copied, files are not read."""
+    return images.select(rows) if isinstance(images, EncodedImages) else images[rows]
+
+
+def picture_of(images: Images, row: int) -> Image.Image:
+    """One image as training cuts it: as decoded, or as the array has it."""
+    if isinstance(images, EncodedImages):
+        return images.picture(row)
+    return to_picture(images[row])
+
+
+def pack_names(names: Iterable[str]) -> Callable[[int], str]:
+    """Holds names in as many bytes as they have, for lists of millions.
+
+    Args:
+      names: of any characters, also such as no encoding has.
+
+    Returns:
+      The name of a number.
+
+    Example:
+      >>> pack_names(["a/1.jpg", "é.png"])(1)
+      'é.png'
+    """
+    blob, ends = bytearray(), [np.zeros(1, np.int64)]
+    block: list[int] = []
+    for each in names:
+        blob += each.encode("utf-8", "surrogateescape")
+        block.append(len(blob))
+        if len(block) == 1 << 16:
+            ends.append(np.array(block, np.int64))
+            block.clear()
+    bounds = np.concatenate([*ends, np.array(block, np.int64)])
+
+    def name(index: int) -> str:
+        return blob[bounds[index] : bounds[index + 1]].decode("utf-8", "surrogateescape")
+
+    return name
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads that decode for evaluation; made once, since it asks for many small batches."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")

@@ -1,0 +1,143 @@
+"""What a source found: a line for each image file, without its pixels."""
+
+import os
+import re
+import unicodedata
+from array import array
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from darkrank_jax.data.images import Files, pack_names
+from darkrank_jax.errors import UserError, nearest
+
+# Uses that a source may give its images; those of UNGIVEN are shared out by class.
+PARTS = ("train", "validation", "test", "query", "gallery")
+UNGIVEN = -1
+_OTHER_NAMES = {"val": "validation", "valid": "validation", "dev": "validation"}
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+class Listing(NamedTuple):
+    """Image files of a source.
+
+    Attributes:
+      files: their bytes and names.
+      labels: int32 [n], 0 to len(class_names) - 1.
+      class_names: of the classes, in natural order.
+      parts: int8 [n], place in PARTS, or UNGIVEN.
+      cameras: int32 [n], or None where the source names none.
+      fingerprint: changes when the source does.
+    """
+
+    files: Files
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    parts: np.ndarray
+    cameras: np.ndarray | None
+    fingerprint: str
+
+
+class Line(NamedTuple):
+    """One image of a listing in the making; `part` and `camera` may be empty."""
+
+    name: str
+    label: str
+    part: str = ""
+    camera: str = ""
+
+
+def part_of(name: str) -> str | None:
+    """The use that a word means, whatever its case; None for any other word.
+
+    Example:
+      >>> part_of("Val"), part_of("cats")
+      ('validation', None)
+    """
+    word = name.strip().lower()
+    word = _OTHER_NAMES.get(word, word)
+    return word if word in PARTS else None
+
+
+def gather(
+    lines: Iterable[Line], *, read: Callable[[str], bytes], where: Path, fingerprint: str
+) -> Listing:
+    """Makes a listing of lines, in little more memory than their names take.
+
+    Args:
+      lines: of the images; read once.
+      read: the bytes of a name.
+      where: what the names are relative to, for people.
+      fingerprint: of the source.
+
+    Returns:
+      The listing.
+
+    Raises:
+      UserError: a part that is none, with the line's name.
+    """
+    labels, parts, cameras = array("i"), array("b"), array("i")
+    # The same word may be written in several ways.
+    label_codes: dict[str, int] = {}
+    raw_codes: dict[str, int] = {}
+    camera_codes: dict[str, int] = {}
+
+    def names() -> Iterable[str]:
+        for line in lines:
+            if line.label not in raw_codes:
+                code = label_codes.setdefault(clean(line.label), len(label_codes))
+                raw_codes[line.label] = code
+            labels.append(raw_codes[line.label])
+            parts.append(_part_code(line))
+            cameras.append(camera_codes.setdefault(line.camera, len(camera_codes)))
+            yield line.name
+
+    name = pack_names(names())
+    found, ranks = list(label_codes), natural_order(label_codes).astype(np.int32)
+    return Listing(
+        Files(lambda index: read(name(index)), lambda index: os.path.join(where, name(index))),
+        ranks[np.array(labels, np.int64)],
+        tuple(found[index] for index in np.argsort(ranks)),
+        np.array(parts, np.int8),
+        np.array(cameras, np.int32) if camera_codes.keys() - {""} else None,
+        fingerprint,
+    )
+
+
+def natural_order(names: Iterable[str]) -> np.ndarray:
+    """The rank of each name, with numbers in names by their value.
+
+    Example:
+      >>> natural_order(["b", "a10", "a9"]).tolist()
+      [2, 1, 0]
+    """
+    listed = list(names)
+    keys = [[(int(x), "") if x.isdecimal() else (-1, x) for x in _DIGITS.split(n)] for n in listed]
+    ranks = np.empty(len(listed), np.int64)
+    ranks[sorted(range(len(listed)), key=lambda i: (keys[i], listed[i]))] = np.arange(len(listed))
+    return ranks
+
+
+def clean(name: str) -> str:
+    """A name as text that can be written anywhere: composed, and without undecodable bytes.
+
+    Example:
+      >>> clean("e\\u0301"), clean("\\udcff")
+      ('é', '�')
+    """
+    whole = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return unicodedata.normalize("NFC", whole)
+
+
+def _part_code(line: Line) -> int:
+    """The place of a line's part in PARTS."""
+    if not line.part:
+        return UNGIVEN
+    part = part_of(line.part)
+    if part is None:
+        raise UserError(f"{line.name}: unknown split {line.part!r}; {nearest(line.part, PARTS)}")
+    return PARTS.index(part)
