@@ -1,6 +1,6 @@
 """`python -m darkrank_jax.main --config FILE [--config.field=value] [--workdir DIR] [--mode MODE]`.
 
-Turns flags into one call. Errors of the user's end in one line on stderr and exit code 2.
+Turns flags into one call of a mode. Errors of the user's end in one line on stderr and exit code 2.
 """
 
 import logging
@@ -12,11 +12,11 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.training import runs
+from darkrank_jax.modes import MODES, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
 from darkrank_jax.training.run_config import read_run
 
-MODES = {"train": runs.train_and_report, "eval": runs.evaluate_and_report}
+_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
 
 
 def main(argv: list[str]) -> int:
@@ -24,7 +24,8 @@ def main(argv: list[str]) -> int:
     try:
         values = _parse(argv)
         workdir = Path(values.workdir or f"runs/{Path(_config_path(argv)).stem}")
-        MODES[values.mode](read_run(values.config.to_dict()), workdir)
+        run = read_run(values.config.to_dict()) if "config" in values else None
+        run_mode(values.mode, run, workdir, {name: values[name].value for name in mode_flags()})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -37,37 +38,41 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> flags.FlagValues:
     """Reads the flags, with the config file's own fields as flags."""
     path = _config_path(argv)
-    if not Path(path).is_file():
+    if path and not Path(path).is_file():
         raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
     try:
-        _check_overrides(_flags([argv[0], f"--config={path}"])[0].config, argv)
+        if path:
+            _check_overrides(_flags([argv[0], f"--config={path}"])[0].config, argv)
         values, rest = _flags(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())) from error
     if len(rest) > 1:
         raise UserError(f"{rest[1]}: no flag; give --config, --config.FIELD, --workdir or --mode")
+    if not (path or values.workdir):
+        raise UserError("--config: missing; give --config configs/NAME.py")
     return values
 
 
 def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """Absl's flags of a command line, and what is no flag."""
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", help_string="The run.", flag_values=values, sys_argv=argv
-    )
-    flags.DEFINE_string("workdir", "", "Where it writes; runs/NAME.", flag_values=values)
+    if _config_path(argv):
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    flags.DEFINE_string("workdir", "", "Where it lies; runs/NAME.", flag_values=values)
     flags.DEFINE_enum("mode", "train", sorted(MODES), "What to do.", flag_values=values)
+    for name, kind in mode_flags().items():
+        _DEFINE[kind](name, None, "Of some modes; see README.md.", flag_values=values)
     return values, values(argv)
 
 
 def _config_path(argv: list[str]) -> str:
-    """The value of --config, in either of its two spellings."""
+    """The value of --config, in either of its two spellings; or nothing."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         if argument == "--config":
             return following
         if argument.startswith("--config="):
             return argument.removeprefix("--config=")
-    raise UserError("--config: missing; give --config configs/NAME.py")
+    return ""
 
 
 def _check_overrides(config: ConfigDict, argv: list[str]) -> None:
@@ -86,8 +91,15 @@ def _check_overrides(config: ConfigDict, argv: list[str]) -> None:
             holder = holder[name]
 
 
-if __name__ == "__main__":
+def console() -> None:
+    """The command `darkrank`, which is `python -m darkrank_jax.main`."""
+    # As there, so that a config may import another one that lies here.
+    sys.path.insert(0, "")
     # Orbax and TFDS log their inner workings at the level of information.
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("orbax").setLevel(logging.ERROR)
     sys.exit(main(sys.argv))
+
+
+if __name__ == "__main__":
+    console()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from darkrank_jax import __version__
+import darkrank_jax
 from darkrank_jax.export.comparison import BATCH
 from darkrank_jax.export.source import Source
 
@@ -90,7 +90,7 @@ def write_card(
             width=width,
             channels=channels,
             dim=facts["embedding_dim"],
-            version=__version__,
+            version=darkrank_jax.__version__,
             fingerprint=facts["fingerprint"],
             mean=facts["mean"],
             std=facts["std"],

@@ -163,7 +163,7 @@ def _run(
     uses.update(list(values))
 
     def value(atom: Any) -> Value:
-        return values[atom] if isinstance(atom, core.Var) else np.asarray(atom.val, atom.aval.dtype)
+        return values[atom] if isinstance(atom, core.Var) else np.asarray(atom.val, _dtype(atom))
 
     for eqn in jaxpr.eqns:
         operands = [value(atom) for atom in eqn.invars]
@@ -195,7 +195,7 @@ def _elementwise(graph: Graph, eqn: core.JaxprEqn, operands: list[Value]) -> Val
     operator, compute = _ELEMENTWISE[eqn.primitive.name]
     tensors = [x for x in operands if isinstance(x, Tensor)]
     if not tensors:
-        return np.asarray(compute(*operands), eqn.outvars[0].aval.dtype)
+        return np.asarray(compute(*operands), _dtype(eqn.outvars[0]))
     shape = _joined([x.shape for x in operands if x.shape])
     moved = [x.layout for x in tensors if x.layout != tuple(range(len(x.shape)))]
     layout = moved[0] if moved else tensors[0].layout
@@ -249,7 +249,7 @@ def _broadcast(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
 
 def _reshape(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
     sizes = tuple(eqn.params["new_sizes"])
-    whole = graph.whole(x, eqn.invars[0].aval.shape)
+    whole = graph.whole(x, _shape(eqn.invars[0]))
     return whole.reshape(sizes) if isinstance(whole, np.ndarray) else _reshaped(graph, whole, sizes)
 
 
@@ -277,11 +277,11 @@ def _convolution(graph: Graph, eqn: core.JaxprEqn, x: Value, kernel: Value) -> V
         raise _untranslated("such a conv_general_dilated")
     weights = graph.constant(kernel.transpose(numbers.rhs_spec))
     bias = graph.constant(np.zeros(graph.constants[weights].shape[0], kernel.dtype))
-    whole = graph.whole(x, eqn.invars[0].aval.shape)
+    whole = graph.whole(x, _shape(eqn.invars[0]))
     result = graph.add(
         "Conv",
         [graph.laid(whole, numbers.lhs_spec), weights, bias],
-        shape=eqn.outvars[0].aval.shape,
+        shape=_shape(eqn.outvars[0]),
         layout=numbers.out_spec,
         strides=params["window_strides"],
         dilations=params["rhs_dilation"],
@@ -303,11 +303,11 @@ def _pool(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
         return _computed(graph, eqn, x)
     largest = eqn.primitive.name == "reduce_window_max"
     layout = (0, 3, 1, 2)
-    counted = {} if largest else {"count_include_pad": 1}
+    counted: dict[str, Any] = {} if largest else {"count_include_pad": 1}
     result = graph.add(
         "MaxPool" if largest else "AveragePool",
-        [graph.laid(graph.whole(x, eqn.invars[0].aval.shape), layout)],
-        shape=eqn.outvars[0].aval.shape,
+        [graph.laid(graph.whole(x, _shape(eqn.invars[0])), layout)],
+        shape=_shape(eqn.outvars[0]),
         layout=layout,
         kernel_shape=window[inner],
         strides=params["window_strides"][inner],
@@ -321,14 +321,14 @@ def _pool(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
 
 
 def _reduce(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
-    whole = graph.whole(x, eqn.invars[0].aval.shape)
+    whole = graph.whole(x, _shape(eqn.invars[0]))
     if isinstance(whole, np.ndarray):
         return _computed(graph, eqn, whole)
     gone = [int(axis) for axis in eqn.params["axes"]]
     places = [whole.layout.index(axis) for axis in gone]
     kept = [axis for axis in whole.layout if axis not in gone]
     layout = tuple(sorted(kept).index(axis) for axis in kept)
-    shape = eqn.outvars[0].aval.shape
+    shape = _shape(eqn.outvars[0])
     if eqn.primitive.name == "reduce_sum":
         names = [whole.name, graph.constant(np.array(places, np.int64))]
         return graph.add("ReduceSum", names, shape=shape, layout=layout, keepdims=0)
@@ -338,12 +338,12 @@ def _reduce(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
 def _concatenate(graph: Graph, eqn: core.JaxprEqn, *parts: Value) -> Value:
     if all(isinstance(x, np.ndarray) for x in parts):
         return np.concatenate(parts, axis=eqn.params["dimension"])
-    wholes = [graph.whole(x, atom.aval.shape) for x, atom in zip(parts, eqn.invars, strict=True)]
+    wholes = [graph.whole(x, _shape(atom)) for x, atom in zip(parts, eqn.invars, strict=True)]
     layout = next(x.layout for x in wholes if isinstance(x, Tensor))
     return graph.add(
         "Concat",
         [graph.laid(x, layout) for x in wholes],
-        shape=eqn.outvars[0].aval.shape,
+        shape=_shape(eqn.outvars[0]),
         layout=layout,
         axis=layout.index(eqn.params["dimension"]),
     )
@@ -352,9 +352,9 @@ def _concatenate(graph: Graph, eqn: core.JaxprEqn, *parts: Value) -> Value:
 def _dot(graph: Graph, eqn: core.JaxprEqn, a: Value, b: Value) -> Value:
     """A matrix product, or any other contraction as a sum over named axes."""
     (left, right), (left_batch, right_batch) = eqn.params["dimension_numbers"]
-    shapes = [atom.aval.shape for atom in eqn.invars]
+    shapes = [_shape(atom) for atom in eqn.invars]
     names = [graph.laid(graph.whole(x, shape)) for x, shape in zip((a, b), shapes, strict=True)]
-    shape = eqn.outvars[0].aval.shape
+    shape = _shape(eqn.outvars[0])
     ranks = [len(each) for each in shapes]
     if not left_batch and (tuple(left), tuple(right)) == ((ranks[0] - 1,), (0,)) and ranks[1] == 2:
         return graph.add("MatMul", names, shape=shape)
@@ -375,11 +375,11 @@ def _gather(graph: Graph, eqn: core.JaxprEqn, x: Value, indices: Value) -> Value
     if not isinstance(indices, np.ndarray) or indices.ndim != 1 or numbers.operand_batching_dims:
         raise _untranslated("a gather at places that are not known beforehand")
     axes = list(numbers.start_index_map)
-    whole = graph.whole(x, eqn.invars[0].aval.shape)
+    whole = graph.whole(x, _shape(eqn.invars[0]))
     ends = [start + sizes[axis] for start, axis in zip(indices.tolist(), axes, strict=True)]
     bounds = [graph.constant(np.array(each, np.int64)) for each in (indices, ends, axes)]
     cut = graph.add("Slice", [graph.laid(whole), *bounds], shape=tuple(sizes))
-    return _reshaped(graph, cut, eqn.outvars[0].aval.shape)
+    return _reshaped(graph, cut, _shape(eqn.outvars[0]))
 
 
 def _convert_type(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
@@ -390,11 +390,15 @@ def _convert_type(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
     return graph.add("Cast", [x.name], shape=x.shape, layout=x.layout, to=kind)
 
 
-def _square(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
-    del eqn
+def _power(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
+    """A whole power, by default the second."""
+    exponent = eqn.params.get("y", 2)
     if isinstance(x, np.ndarray):
-        return x * x
-    return graph.add("Mul", [x.name, x.name], shape=x.shape, layout=x.layout)
+        return x**exponent
+    if exponent == 2:
+        return graph.add("Mul", [x.name, x.name], shape=x.shape, layout=x.layout)
+    names = [x.name, graph.constant(np.array(exponent, _dtype(eqn.invars[0])))]
+    return graph.add("Pow", names, shape=x.shape, layout=x.layout)
 
 
 def _rsqrt(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
@@ -421,10 +425,20 @@ def _same(graph: Graph, eqn: core.JaxprEqn, x: Value) -> Value:
 def _computed(graph: Graph, eqn: core.JaxprEqn, *operands: np.ndarray) -> np.ndarray:
     """What hangs on constants alone, by JAX."""
     wholes = [
-        np.broadcast_to(x, atom.aval.shape) for x, atom in zip(operands, eqn.invars, strict=True)
+        np.broadcast_to(x, _shape(atom)) for x, atom in zip(operands, eqn.invars, strict=True)
     ]
     del graph
     return np.asarray(eqn.primitive.bind(*wholes, **eqn.params))
+
+
+def _shape(atom: Any) -> tuple:
+    """The shape that JAX gives a variable or a constant of a function."""
+    return atom.aval.shape
+
+
+def _dtype(atom: Any) -> np.dtype:
+    """Its type, likewise."""
+    return atom.aval.dtype
 
 
 def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
@@ -503,13 +517,14 @@ _TRANSLATIONS: dict[str, Callable[..., Value]] = {
     "dot_general": _dot,
     "erfc": _erfc,
     "gather": _gather,
+    "integer_pow": _power,
     "reduce_max": _reduce,
     "reduce_sum": _reduce,
     "reduce_window_max": _pool,
     "reduce_window_sum": _pool,
     "reshape": _reshape,
     "rsqrt": _rsqrt,
-    "square": _square,
+    "square": _power,
     "stop_gradient": _same,
     "transpose": _transpose,
 }

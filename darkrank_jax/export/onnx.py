@@ -113,7 +113,7 @@ def _reader(images: np.ndarray) -> Any:
     batches: Iterator[np.ndarray] = iter(np.array_split(images, max(1, len(images) // _BATCH)))
 
     class Reader(CalibrationDataReader):
-        def get_next(self) -> dict[str, np.ndarray] | None:
+        def get_next(self) -> Any:
             batch = next(batches, None)
             return None if batch is None else {"images": batch}
 

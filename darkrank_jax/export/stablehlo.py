@@ -94,7 +94,7 @@ def _pack(leaf: np.ndarray) -> Any:
     return np.round(leaf / scale).astype(np.int8), scale
 
 
-def _unpack(leaf: Any) -> jax.Array:
+def _unpack(leaf: Any) -> Any:
     """The kernel again."""
     if not isinstance(leaf, tuple):
         return leaf

@@ -28,7 +28,7 @@ def write_weights(source: Source, path: Path) -> None:
     """
     model, variables = build_model(**source.facts["model"]), source.network.variables
     parts = {"params": variables["params"]["model"], "batch_stats": variables["batch_stats"]}
-    flat: dict[Any, np.ndarray] = traverse_util.flatten_dict(parts)
+    flat: dict[Any, Any] = traverse_util.flatten_dict(parts)
     tensors = {_name(variable, model): channels_first(leaf) for variable, leaf in flat.items()}
     save_file(tensors, path, metadata=write_facts(source.facts))
 
