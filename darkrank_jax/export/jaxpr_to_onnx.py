@@ -64,7 +64,7 @@ def convert(
     Example:
       >>> model = convert(lambda x: x.reshape(x.shape[0], 4) / 2, (2, 2, 1), {})
       >>> [node.op_type for node in model.graph.node]
-      ['Reshape', 'Cast', 'Div']
+      ['Reshape', 'Cast', 'Div', 'Identity']
     """
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), np.uint8)
