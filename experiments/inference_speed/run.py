@@ -7,7 +7,7 @@
 Exports teacher and student in every format. Each runtime embeds in a fresh process, on all cores,
 since the threads of one would wait in the way of another's; in several rounds, so that what else
 the machine does meets all of them. A time is the median of a process, then of the rounds. PyTorch
-runs the same weights, from the safetensors, through torch.compile. Writes results.csv and speed.png.
+runs the same weights, from the safetensors, by torch.compile. Writes results.csv and speed.png.
 """
 
 import argparse
