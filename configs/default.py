@@ -87,4 +87,20 @@ def get_config() -> ConfigDict:
     # What training takes on the machine its author timed it on; 0: unknown. A slower one says so.
     config.expected_minutes = 0.0
 
+    # What `--mode eval` measures: by default the networks of this run on its test split, again.
+    # Anything else is written to WORKDIR/evaluation.
+    config.evaluation = ConfigDict(
+        {
+            # Instead of this run's: name -> workdir of a finished run, or an .npz of embeddings
+            # (darkrank_jax/evaluation/stored.py), or {dataset: .npz}. "teacher" and "baseline" are
+            # what their names say, all others are students.
+            "networks": ConfigDict(),
+            # Instead of this run's: name -> {"source", "path", "options", "split"}; all but the
+            # source may be left out.
+            "datasets": ConfigDict(),
+            "split": "test",  # of this run's data: "train", "validation" or "test"
+            "save_embeddings": False,  # as embeddings/DATASET/NETWORK.npz, also after training
+        }
+    )
+
     return config.lock()

@@ -14,8 +14,8 @@ SUPCON = {"weight": 1.0, "temperature": 0.1}
 # Soft transfer over whole lists: experiments/omniglot compares it with the paper's list of 4.
 DARKRANK = {
     "weight": 0.04,
-    "alpha": 3.0,
-    "beta": 2.0,
+    "alpha": 6.0,
+    "beta": 1.0,
     "list_size": None,
     "method": "sampled",
     "num_samples": 2,
@@ -25,11 +25,11 @@ DARKRANK = {
 def get_config() -> ConfigDict:
     student = _common()
     student.model.update({"name": "resnet10", "width": 6})
-    student.steps = 600
-    student.learning_rate = 4e-3
+    student.steps = 1000
+    student.learning_rate = 8e-3
     student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": DARKRANK})
     student.baseline = ConfigDict({"supcon": SUPCON})
-    student.expected_minutes = 1.5
+    student.expected_minutes = 2.0
     student.teacher = _teacher()
     return student.lock()
 
@@ -38,7 +38,7 @@ def _teacher() -> ConfigDict:
     teacher = _common()
     teacher.model.update({"name": "resnet18", "width": 16})
     teacher.steps = 700
-    teacher.learning_rate = 2e-3
+    teacher.learning_rate = 4e-3
     teacher.losses = ConfigDict({"supcon": SUPCON})
     teacher.expected_minutes = 3.0
     return teacher

@@ -14,8 +14,8 @@ SUPCON = {"weight": 1.0, "temperature": 0.1}
 # Whole lists: see experiments/omniglot for why not the paper's four nearest.
 DARKRANK = {
     "weight": 0.04,
-    "alpha": 3.0,
-    "beta": 2.0,
+    "alpha": 6.0,
+    "beta": 1.0,
     "list_size": None,
     "method": "sampled",
     "num_samples": 2,

@@ -1,6 +1,7 @@
 """`python -m darkrank_jax.main --config FILE [--config.field=value] [--workdir DIR] [--mode MODE]`.
 
-Turns flags into one call of a mode. Errors of the user's end in one line on stderr and exit code 2.
+MODE is one of darkrank_jax/modes.py; those that go by what lies in a workdir need no config.
+Turns flags into one call. Errors of the user's end in one line on stderr and exit code 2.
 """
 
 import logging
@@ -22,10 +23,15 @@ _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFI
 def main(argv: list[str]) -> int:
     """Runs one command line; returns its exit code."""
     try:
-        values = _parse(argv)
-        workdir = Path(values.workdir or f"runs/{Path(_config_path(argv)).stem}")
-        run = read_run(values.config.to_dict()) if "config" in values else None
-        run_mode(values.mode, run, workdir, {name: values[name].value for name in mode_flags()})
+        values, rest = _parse(argv)
+        config = values.config if "config" in values else None
+        run_mode(
+            values.mode,
+            None if config is None else read_run(config.to_dict()),
+            values.workdir or (config and f"runs/{Path(_config_path(argv)).stem}") or "",
+            {name: values[name].value for name in mode_flags()},
+            rest,
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -35,22 +41,27 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> flags.FlagValues:
-    """Reads the flags, with the config file's own fields as flags."""
+def console() -> None:
+    """The command `darkrank`, which is `python -m darkrank_jax.main`."""
+    # As there, so that a config may import another one that lies here.
+    sys.path.insert(0, "")
+    # Orbax and TFDS log their inner workings at the level of information.
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("orbax").setLevel(logging.ERROR)
+    sys.exit(main(sys.argv))
+
+
+def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """The flags, with the config file's own fields among them, and what is no flag."""
     path = _config_path(argv)
     if path and not Path(path).is_file():
         raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
     try:
         if path:
             _check_overrides(_flags([argv[0], f"--config={path}"])[0].config, argv)
-        values, rest = _flags(argv)
+        return _flags(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())) from error
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]}: no flag; give --config, --config.FIELD, --workdir or --mode")
-    if not (path or values.workdir):
-        raise UserError("--config: missing; give --config configs/NAME.py")
-    return values
 
 
 def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
@@ -58,15 +69,15 @@ def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     values = flags.FlagValues()
     if _config_path(argv):
         config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    flags.DEFINE_string("workdir", "", "Where it lies; runs/NAME.", flag_values=values)
-    flags.DEFINE_enum("mode", "train", sorted(MODES), "What to do.", flag_values=values)
+    flags.DEFINE_string("workdir", "", "Where a run lies; runs/NAME.", flag_values=values)
+    flags.DEFINE_enum("mode", "train", list(MODES), "What to do.", flag_values=values)
     for name, kind in mode_flags().items():
         _DEFINE[kind](name, None, "Of some modes; see README.md.", flag_values=values)
-    return values, values(argv)
+    return values, values(argv)[1:]
 
 
 def _config_path(argv: list[str]) -> str:
-    """The value of --config, in either of its two spellings; or nothing."""
+    """The value of --config, in either of its two spellings; empty where it is not given."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         if argument == "--config":
             return following
@@ -89,16 +100,6 @@ def _check_overrides(config: ConfigDict, argv: list[str]) -> None:
                     f"--{path}: no field {name!r} in the config; {nearest(name, valid)}"
                 )
             holder = holder[name]
-
-
-def console() -> None:
-    """The command `darkrank`, which is `python -m darkrank_jax.main`."""
-    # As there, so that a config may import another one that lies here.
-    sys.path.insert(0, "")
-    # Orbax and TFDS log their inner workings at the level of information.
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger("orbax").setLevel(logging.ERROR)
-    sys.exit(main(sys.argv))
 
 
 if __name__ == "__main__":

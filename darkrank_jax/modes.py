@@ -1,7 +1,7 @@
 """What the command line can do: each mode is a function, and its keyword arguments are flags."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,38 @@ from darkrank_jax.training import runs
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.workdir import check_same
 
-# Each takes `workdir`; those that take `run` need a config, the others go by what lies there.
+# Each takes `workdir`. Those that take `run` need a config, the others go by what lies there; those
+# that take `runs` are given several workdirs that lie elsewhere.
 MODES: dict[str, Callable[..., None]] = {
     "train": runs.train_and_report,
     "eval": runs.evaluate_and_report,
+    "compare": runs.compare_and_report,
     "export": export_run,
     "embed": embed_images,
     "search": search,
 }
 
 
-def run_mode(mode: str, run: Run | None, workdir: Path, flags: Mapping[str, Any]) -> None:
+def run_mode(
+    mode: str, run: Run | None, workdir: str, flags: Mapping[str, Any], rest: Sequence[str]
+) -> None:
     """Does what the command line asks for.
 
     Args:
       mode: in MODES.
       run: of the config, if one was given.
-      workdir: where the run lies.
+      workdir: where the run lies; empty where neither flag nor config said so.
       flags: by name, those of other modes too; None for one that was not given.
+      rest: what is no flag.
 
     Raises:
       UserError: a config or a flag is missing, a flag is of another mode, the workdir holds
         another run than the config's; and from the mode.
     """
+    function = MODES[mode]
+    takes = inspect.signature(function).parameters
+    if rest and "runs" not in takes:
+        raise UserError(f"{rest[0]}: no flag; give --config, --config.FIELD, --workdir or --mode")
     given = {name: value for name, value in flags.items() if value is not None}
     own = _own(mode)
     for name in given.keys() - own.keys():
@@ -42,13 +51,16 @@ def run_mode(mode: str, run: Run | None, workdir: Path, flags: Mapping[str, Any]
     for name, parameter in own.items():
         if name not in given and parameter.default is inspect.Parameter.empty:
             raise UserError(f"--{name}: missing; --mode {mode} needs it")
-    if "run" in inspect.signature(MODES[mode]).parameters:
-        if run is None:
-            raise UserError("--config: missing; give --config configs/NAME.py")
-        given["run"] = run
-    elif run is not None:
-        check_same(workdir, run)
-    MODES[mode](workdir=workdir, **given)
+    if "runs" in takes:
+        function([*map(Path, rest)], Path(workdir or "runs/compared"))
+    elif "run" in takes and run is not None:
+        function(run, Path(workdir), **given)
+    elif "run" in takes or not workdir:
+        raise UserError("--config: missing; give --config configs/NAME.py")
+    else:
+        if run is not None:
+            check_same(Path(workdir), run)
+        function(Path(workdir), **given)
 
 
 def mode_flags() -> dict[str, type]:

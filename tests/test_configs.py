@@ -7,7 +7,7 @@ import pytest
 
 from configs import default
 from darkrank_jax.training.arguments import field_types
-from darkrank_jax.training.run_config import Data, Run, read_run
+from darkrank_jax.training.run_config import Data, Evaluation, Run, read_run
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -23,6 +23,7 @@ def test_default_states_every_field_and_no_other():
     config = default.get_config()
     assert set(config) == set(field_types(Run))
     assert set(config.data) == set(field_types(Data))
+    assert set(config.evaluation) == set(field_types(Evaluation))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from darkrank_jax import losses
+
 PACKAGE = Path(__file__).parent.parent / "darkrank_jax"
 # A room may import from rooms that stand before it.
 ORDER = ["errors", "losses", "models", "data", "evaluation", "training", "export", "modes", "main"]
@@ -59,25 +61,37 @@ def test_only_main_knows_absl():
 
 
 def test_losses_run_where_only_jax_is_installed():
-    """Hides every installed package but jax and what jax itself needs."""
+    """Hides every installed package but jax and what jax itself needs; runs the whole table."""
     script = """
-import sys
+import importlib.metadata, sys
 class Hide:
-    hidden = {"flax", "optax", "orbax", "ml_collections", "absl", "jaxtyping", "matplotlib",
-              "PIL", "tensorflow_datasets", "tensorboardX", "tqdm", "safetensors"}
+    needed = {"jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum"}
+    hidden = set(importlib.metadata.packages_distributions()) - needed - {"darkrank_jax"}
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.hidden:
             raise ModuleNotFoundError(name)
+assert {"flax", "optax", "absl"} <= Hide.hidden
 sys.meta_path.insert(0, Hide())
-import jax.numpy as jnp
+import jax, jax.numpy as jnp
 from darkrank_jax import losses
-scores = jnp.array([[0.5, -1.0, 2.0]])
-print(float(losses.listmle_loss(scores, scores[:, ::-1])))
+from darkrank_jax.losses import masks, memory, miners, pairwise, reductions, sorting
+rows = jnp.array([[0.5, -1.0], [1.5, 0.3], [0.2, 2.0]])
+arrays = {"embeddings": rows, "logits": rows, "features": rows, "maps": rows.reshape(3, 1, 2, 1)}
+arrays |= {f"teacher_{name}": array[::-1] for name, array in arrays.items()}
+arrays |= {"labels": jnp.array([0, 0, 1]), "class_weights": rows.T}
+for name, (loss, inputs) in losses.LOSSES.items():
+    print(name, float(loss(*[arrays[x] for x in inputs])))
+for name in ("permutation_kl", "listmle"):
+    print(name, float(getattr(losses, name + "_loss")(rows, rows[::-1])))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent
     )
     assert done.returncode == 0, done.stderr
-    # The teacher's scores are 2, -1, 0.5, so its order of the student's 0.5, -1, 2 is 0.5, 2, -1.
-    expected = math.log(sum(map(math.exp, (0.5, 2, -1)))) - 0.5 + math.log(1 + math.exp(-3))
-    assert float(done.stdout) == pytest.approx(expected, rel=1e-5)
+    values = dict(line.split() for line in done.stdout.splitlines())
+    assert set(values) == {*losses.LOSSES, "permutation_kl", "listmle"}
+    assert all(math.isfinite(float(value)) for value in values.values())
+    # The teacher ranks 2, 0.2 | 0.3, 1.5 | 0.5, -1: the student has the first two the other way.
+    pairs = [(-1.0, 0.5), (1.5, 0.3), (0.2, 2.0)]
+    expected = sum(math.log1p(math.exp(b - a)) for a, b in pairs) / 3
+    assert float(values["listmle"]) == pytest.approx(expected, rel=1e-5)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from darkrank_jax.evaluation.inputs import prepare
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.inputs import check_classes, check_lengths, prepare
 from darkrank_jax.evaluation.kmeans import kmeans
 
 
@@ -25,27 +26,58 @@ def clustering_metrics(
       restarts: times that k-means starts anew; the tightest clustering counts.
 
     Returns:
-      {"nmi": ..., "ami": ..., "pairwise_f1": ...}.
+      The figures of `grouping_metrics`.
 
     Raises:
-      UserError: no embeddings, embeddings that are not finite, labels of another length.
+      UserError: no embeddings, embeddings that are not finite, labels of another length, or all of
+        one class, which every clustering finds.
 
     Example:
       >>> embeddings = np.array([[0.0], [0.1], [5.0], [5.2]], np.float32)
-      >>> clustering_metrics(embeddings, np.array([3, 3, 7, 7]), key=jax.random.key(0))
-      {'nmi': 1.0, 'ami': 1.0, 'pairwise_f1': 1.0}
+      >>> found = clustering_metrics(embeddings, np.array([3, 3, 7, 7]), key=jax.random.key(0))
+      >>> found["nmi"], found["purity"]
+      (1.0, 1.0)
     """
     embeddings, labels = prepare(embeddings, labels)
+    check_classes(labels)
     points, num_clusters = jnp.asarray(embeddings), int(labels.max()) + 1
     runs = [
         kmeans(points, num_clusters=num_clusters, key=each)
         for each in jax.random.split(key, restarts)
     ]
     clusters = np.asarray(min(runs, key=lambda run: float(run[1]))[0])
+    return grouping_metrics(clusters, labels)
+
+
+def grouping_metrics(
+    clusters: Int[np.ndarray, " _"], labels: Int[np.ndarray, " _"]
+) -> dict[str, float]:
+    """How well a given clustering agrees with the classes.
+
+    Args:
+      clusters: int [n], any numbers.
+      labels: int [n], any numbers.
+
+    Returns:
+      {"nmi": ..., "ami": ..., "ari": ..., "pairwise_f1": ..., "purity": ...}.
+
+    Raises:
+      UserError: there is nothing to compare, or as many clusters as labels are not given.
+
+    Example:
+      >>> found = grouping_metrics(np.array([0, 0, 0, 1]), np.array([5, 5, 9, 9]))
+      >>> found["pairwise_f1"], found["purity"]
+      (0.4, 0.75)
+    """
+    check_lengths(len(labels), "labels", clusters=clusters)
+    if not len(labels):
+        raise UserError("labels: there are none; give at least one")
     return {
         "nmi": normalized_mutual_information(clusters, labels),
         "ami": adjusted_mutual_information(clusters, labels),
+        "ari": adjusted_rand_index(clusters, labels),
         "pairwise_f1": pairwise_f1(clusters, labels),
+        "purity": purity(clusters, labels),
     }
 
 
@@ -108,6 +140,53 @@ def adjusted_mutual_information(
     return adjusted / (mean_entropy - expected) if abs(adjusted) > rounding else 0.0
 
 
+def adjusted_rand_index(clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Pairs together in both groupings, less what groups of their sizes share by chance.
+
+    With A and B the pairs together in clusters and in labels, of all N pairs:
+    ARI = (pairs together in both - A B / N) / ((A + B) / 2 - A B / N); 1 where every grouping with
+    these sizes is the same.
+
+    Args:
+      clusters: int [n].
+      labels: int [n].
+
+    Returns:
+      1 (the same up to names), around 0 by chance, below 0 for less than chance.
+
+    Example:
+      >>> round(adjusted_rand_index(np.array([0, 0, 0, 1]), np.array([5, 5, 9, 9])), 4)
+      0.0
+
+    Source: Hubert and Arabie, Journal of Classification, 1985.
+    """
+    rows, columns, cells = (_pairs(sizes) for sizes in _sizes(clusters, labels))
+    chance = rows * columns / max(_pairs(np.array([len(labels)])), 1)
+    most = (rows + columns) / 2
+    return (cells - chance) / (most - chance) if most > chance else 1.0
+
+
+def purity(clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Share of images that are of the class most common in their cluster.
+
+    Args:
+      clusters: int [n].
+      labels: int [n].
+
+    Returns:
+      1 / n to 1; more clusters raise it by themselves.
+
+    Example:
+      >>> purity(np.array([0, 0, 0, 1, 1]), np.array([5, 5, 9, 9, 9]))
+      0.8
+
+    Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, section 16.3.
+    """
+    pairs, counts = np.unique(np.stack([clusters, labels]), axis=1, return_counts=True)
+    starts = np.flatnonzero(np.diff(pairs[0], prepend=pairs[0, 0] - 1))
+    return float(np.maximum.reduceat(counts, starts).sum() / len(labels))
+
+
 def pairwise_f1(clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
     """F1 of the statement "these two belong together", over all pairs.
 
@@ -127,7 +206,7 @@ def pairwise_f1(clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) 
 
     Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, section 16.3.
     """
-    rows, columns, cells = (float(np.sum(n * (n - 1) // 2)) for n in _sizes(clusters, labels))
+    rows, columns, cells = (_pairs(sizes) for sizes in _sizes(clusters, labels))
     return 2 * cells / (rows + columns) if rows + columns else 1.0
 
 
@@ -140,6 +219,11 @@ def _sizes(clusters: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
         np.unique(group, return_counts=True)[1] for group in (clusters, labels, shared)
     )
     return rows, columns, cells
+
+
+def _pairs(sizes: np.ndarray) -> float:
+    """Number of pairs within groups of these sizes."""
+    return float(np.sum(sizes * (sizes - 1) // 2))
 
 
 def _information(rows: np.ndarray, columns: np.ndarray, cells: np.ndarray) -> tuple[float, float]:

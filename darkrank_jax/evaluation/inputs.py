@@ -1,7 +1,7 @@
 """What every metric does first with embeddings and labels: check them, and make them alike."""
 
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num, Shaped
 
 from darkrank_jax.errors import UserError
 
@@ -29,20 +29,120 @@ def prepare(
       >>> embeddings.tolist(), labels.tolist()
       ([[-1.0], [1.0]], [1, 0])
     """
-    exact = np.asarray(embeddings, np.float64)
-    if len(exact) != len(labels):
-        raise UserError(
-            f"labels: there are {len(labels)} for {len(exact)} embeddings; give one each"
-        )
-    if not exact.size:
-        raise UserError("embeddings: there are none; give at least one row")
-    bad = np.flatnonzero(~np.isfinite(exact).all(axis=1))
+    check_lengths(len(embeddings), labels=labels)
+    (scaled,) = alike(embeddings=embeddings)
+    return scaled, np.unique(np.asarray(labels), return_inverse=True)[1]
+
+
+def alike(
+    **sets: Float[np.ndarray, "_ _"] | Float[Array, "_ _"],
+) -> list[Float[np.ndarray, "_ _"]]:
+    """Moves and scales several sets of embeddings as one, by the mean of the last.
+
+    Args:
+      **sets: name -> [any, dim], finite; the name is what an error calls it.
+
+    Returns:
+      The sets in float32, the last around 0, with 1 as the largest number of all.
+
+    Raises:
+      UserError: a set is empty or not finite, or the sets differ in dimension.
+
+    Example:
+      >>> queries, gallery = alike(queries=np.array([[4.0]]), gallery=np.array([[1.0], [3.0]]))
+      >>> queries.tolist(), gallery.tolist()
+      ([[1.0]], [[-0.5], [0.5]])
+    """
+    exact = [check_rows(np.asarray(rows, np.float64), name) for name, rows in sets.items()]
+    check_dimensions(**{name: rows.shape for name, rows in zip(sets, exact, strict=True)})
+    centred = [rows - exact[-1].mean(axis=0) for rows in exact]
+    largest = max(np.abs(rows).max() for rows in centred)
+    return [(rows / largest if largest > 0 else rows).astype(np.float32) for rows in centred]
+
+
+def check_rows(rows: Num[np.ndarray, "n dim"], name: str) -> Num[np.ndarray, "n dim"]:
+    """Refuses embeddings that cannot be measured.
+
+    Args:
+      rows: [n, dim].
+      name: what the line calls them.
+
+    Returns:
+      The same rows.
+
+    Raises:
+      UserError: there is none, or one holds NaN or infinity.
+    """
+    if not rows.size:
+        raise UserError(f"{name}: there are none; give at least one row")
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         raise UserError(
-            f"embeddings: {len(bad)} of {len(exact)} rows hold NaN or infinity, first row "
+            f"{name}: {len(bad)} of {len(rows)} rows hold NaN or infinity, first row "
             f"{bad[0]}; lower the learning rate, or see what makes the network diverge"
         )
-    centred = exact - exact.mean(axis=0)
-    largest = np.abs(centred).max()
-    scaled = centred / largest if largest > 0 else centred
-    return scaled.astype(np.float32), np.unique(np.asarray(labels), return_inverse=True)[1]
+    return rows
+
+
+def check_directions(rows: Num[np.ndarray, "n dim"], name: str) -> None:
+    """Refuses zero vectors, which have no direction.
+
+    Args:
+      rows: [n, dim].
+      name: what the line calls them.
+
+    Raises:
+      UserError: a row is zero.
+    """
+    zero = np.flatnonzero(~rows.any(axis=1))
+    if zero.size:
+        raise UserError(
+            f"{name}: {len(zero)} of {len(rows)} rows are zero and have no direction, first row "
+            f"{zero[0]}; leave them out, or measure Euclidean distance"
+        )
+
+
+def check_lengths(count: int, of: str = "embeddings", **columns: Shaped[np.ndarray, " _"]) -> None:
+    """Refuses labels, cameras and the like that are not one for each embedding.
+
+    Args:
+      count: number of embeddings.
+      of: what the line calls them.
+      **columns: name -> array, one entry for each embedding.
+
+    Raises:
+      UserError: a column is of another length.
+    """
+    for name, column in columns.items():
+        if len(column) != count:
+            raise UserError(f"{name}: there are {len(column)} for {count} {of}; give one each")
+
+
+def check_classes(labels: Int[np.ndarray, " _"]) -> None:
+    """Refuses a single class, in which every answer is right.
+
+    Args:
+      labels: int [n].
+
+    Raises:
+      UserError: there are labels, and all are the same.
+    """
+    if len(labels) and np.all(np.asarray(labels) == labels[0]):
+        raise UserError(
+            f"labels: all {len(labels)} embeddings are of one class, so that every answer is "
+            "right; give two classes or more"
+        )
+
+
+def check_dimensions(**shapes: tuple[int, ...]) -> None:
+    """Refuses sets of embeddings that do not live in one space.
+
+    Args:
+      **shapes: name -> shape of its array.
+
+    Raises:
+      UserError: the last axes differ.
+    """
+    if len({shape[-1] for shape in shapes.values()}) > 1:
+        listed = ", ".join(f"{name} {shape[-1]}" for name, shape in shapes.items())
+        raise UserError(f"dimensions differ ({listed}); give embeddings of one space")

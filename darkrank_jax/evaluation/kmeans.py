@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 _ROUNDS = 50
+# Distances held at once: 64 MiB of float32.
+_TILE = 2**24
 
 
 @functools.partial(jax.jit, static_argnames="num_clusters")
@@ -69,6 +71,17 @@ def _first_centres(points: jax.Array, num_clusters: int, key: PRNGKeyArray) -> j
 
 
 def _assign(points: jax.Array, centres: jax.Array) -> jax.Array:
-    """The nearest centre of each point."""
-    products = jnp.matmul(points, centres.T, precision=jax.lax.Precision.HIGHEST)
-    return jnp.argmax(2 * products - jnp.sum(centres**2, axis=1)[None], axis=1)
+    """The nearest centre of each point, so many points at a time as bound the memory."""
+    lengths = jnp.sum(centres**2, axis=1)
+
+    def assign(tile: jax.Array) -> jax.Array:
+        products = jnp.matmul(tile, centres.T, precision=jax.lax.Precision.HIGHEST)
+        return jnp.argmax(2 * products - lengths[None], axis=1)
+
+    size = max(1, _TILE // len(centres))
+    if len(points) <= size:
+        return assign(points)
+    whole = len(points) // size * size
+    tiles = points[:whole].reshape(-1, size, points.shape[1])
+    first = jax.lax.map(assign, tiles).reshape(-1)
+    return jnp.concatenate([first, assign(points[whole:])])

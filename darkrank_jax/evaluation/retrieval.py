@@ -1,4 +1,4 @@
-"""Retrieval metrics of a set against itself: each image is a query, the others are its gallery."""
+"""Retrieval metrics of a set against itself, or of queries against a gallery."""
 
 from collections.abc import Sequence
 
@@ -7,117 +7,242 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from darkrank_jax.evaluation.inputs import prepare
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
 
 # Queries whose distances are held at once, which bounds the memory.
 _QUERIES = 128
-# Metrics of which queries without another image of their class are left out.
-_OF_MATCHED = (
-    "precision_at_1",
-    "map_at_r",
-    "r_precision",
-    "mean_average_precision",
-    "mean_reciprocal_rank",
-)
+# The rank of what is no match, behind every rank there is.
+NO_MATCH = np.iinfo(np.int32).max
+Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
 def retrieval_metrics(
-    embeddings: Float[np.ndarray, "n dim"] | Float[Array, "n dim"],
+    embeddings: Rows,
     labels: Int[np.ndarray, " _"],
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
+    gallery: Rows | None = None,
+    gallery_labels: Int[np.ndarray, " _"] | None = None,
 ) -> dict[str, float]:
-    """Recall@K, MAP@R, R-precision, mean average precision and mean reciprocal rank.
-
-    With the R other images of the query's class at ranks r_1 < ... < r_R by Euclidean distance:
-    Recall@K = [r_1 <= K]; MAP@R = 1/R sum over r_k <= R of k / r_k; R-precision = share of r_k
-    <= R; AP = 1/R sum of k / r_k; reciprocal rank = 1 / r_1; each a mean over queries.
-
-    A query is left out of its own gallery by index, never by distance. An image of another class
-    at the same distance, as far as float32 can tell, counts as nearer, whatever the order of rows:
-    embeddings that all collapse to one point score as badly as they are. A query that is alone in
-    its class counts as a miss for Recall@K and is left out of the other figures, as is usual.
+    """Means of `retrieval_values` over the queries, and how many queries have no match.
 
     Args:
-      embeddings: [n, dim], finite.
+      embeddings: [n, dim], finite: the queries.
       labels: int [n].
       ks: the K of Recall@K.
+      gallery: [m, dim], finite; None: each embedding searches all the others.
+      gallery_labels: int [m], with a gallery.
 
     Returns:
-      "recall_at_K" for each K, "precision_at_1", "map_at_r", "r_precision",
-      "mean_average_precision", "mean_reciprocal_rank", and "queries_alone", the number of queries
-      alone in their class.
+      The metrics of `retrieval_values`, 0 where no query has a match, and "queries_alone", the
+      number of queries without a match in what they search.
 
     Raises:
-      UserError: no embeddings, embeddings that are not finite, labels of another length.
+      UserError: what `retrieval_values` refuses.
 
     Example:
       >>> embeddings = np.array([[0.0], [1.0], [2.5], [2.6], [6.0]], np.float32)
       >>> scores = retrieval_metrics(embeddings, np.array([0, 0, 1, 0, 1]), ks=(1, 2))
       >>> scores["recall_at_1"], scores["recall_at_2"], round(scores["map_at_r"], 4)
       (0.4, 0.8, 0.25)
-
-    Source: Musgrave, Belongie, Lim, A metric learning reality check, ECCV 2020, section 3.2.
     """
-    embeddings, labels = prepare(embeddings, labels)
-    members, counts = _members(labels)
-    gallery = jnp.asarray(embeddings)
-    ranks = np.concatenate(
-        [
-            np.asarray(_positive_ranks(gallery, members[labels[rows]], rows))
-            for rows in np.array_split(np.arange(len(labels)), -(-len(labels) // _QUERIES))
-        ]
+    values = retrieval_values(
+        embeddings, labels, ks=ks, gallery=gallery, gallery_labels=gallery_labels
     )
-    return _from_ranks(np.sort(ranks, axis=1), counts[labels] - 1, ks)
+    alone = np.isnan(values["map_at_r"])
+    known = {name: column[~np.isnan(column)] for name, column in values.items()}
+    means = {name: float(np.mean(rest)) if rest.size else 0.0 for name, rest in known.items()}
+    return means | {"queries_alone": float(alone.sum())}
 
 
-def _members(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of each class as a rectangle filled up with -1, and how many there are."""
-    counts = np.bincount(labels)
-    members = np.full((len(counts), counts.max()), -1)
-    members[np.arange(counts.max()) < counts[:, None]] = np.argsort(labels, kind="stable")
-    return members, counts
+def retrieval_values(
+    embeddings: Rows,
+    labels: Int[np.ndarray, " _"],
+    *,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    gallery: Rows | None = None,
+    gallery_labels: Int[np.ndarray, " _"] | None = None,
+) -> dict[str, Float[np.ndarray, " _"]]:
+    """Recall@K, MAP@R, R-precision, AP, reciprocal rank and NDCG of every query.
+
+    With the R gallery images of the query's class at ranks r_1 < ... < r_R by Euclidean distance:
+    Recall@K = [r_1 <= K]; MAP@R = 1/R sum over r_k <= R of k / r_k; R-precision = share of r_k
+    <= R; AP = 1/R sum of k / r_k; reciprocal rank = 1 / r_1; NDCG = sum of 1 / log2(1 + r_k) over
+    sum of 1 / log2(1 + k).
+
+    One set against itself: a query is left out of its own gallery by index, never by distance. An
+    image of another class at the same distance, as far as float32 can tell, counts as nearer,
+    whatever the order of rows: embeddings that all collapse to one point score as badly as they
+    are. A query without any match is left out, except that it counts as a miss for Recall@K where
+    one set searches itself, as is usual.
+
+    Args:
+      embeddings: [n, dim], finite: the queries.
+      labels: int [n].
+      ks: the K of Recall@K, from 1.
+      gallery: [m, dim], finite; None: each embedding searches all the others.
+      gallery_labels: int [m], with a gallery.
+
+    Returns:
+      One value a query, NaN for a query that is left out, of "recall_at_K" for each K,
+      "precision_at_1", "map_at_r", "r_precision", "mean_average_precision",
+      "mean_reciprocal_rank", "ndcg".
+
+    Raises:
+      UserError: no embeddings, embeddings that are not finite, labels of another length, a K below
+        1, a gallery without labels, or of another dimension, and a set of one class, where every
+        answer would be right.
+
+    Example:
+      >>> queries, gallery = np.array([[0.0], [9.0]]), np.array([[1.0], [2.0], [8.0]])
+      >>> labels = {"labels": np.array([3, 5]), "gallery_labels": np.array([4, 3, 3])}
+      >>> values = retrieval_values(queries, gallery=gallery, **labels, ks=(2,))
+      >>> values["recall_at_2"].tolist(), values["mean_average_precision"].round(4).tolist()
+      ([1.0, nan], [0.5833, nan])
+
+    Source: Musgrave, Belongie, Lim, A metric learning reality check, ECCV 2020, section 3.2;
+    Jarvelin and Kekalainen, TOIS 2002, for NDCG, here with equal gains.
+    """
+    if (gallery is None) != (gallery_labels is None):
+        raise UserError("gallery: goes with gallery_labels; give both or neither")
+    if gallery is not None and gallery_labels is not None:
+        return _values(*ranks_of_matches(embeddings, labels, gallery, gallery_labels), ks)
+    check_classes(labels)
+    found = ranks_of_matches(embeddings, labels, embeddings, labels, exclude_self=True)
+    values = _values(*found, ks)
+    return values | {f"recall_at_{k}": np.nan_to_num(values[f"recall_at_{k}"]) for k in ks}
+
+
+def ranks_of_matches(
+    queries: Rows,
+    labels: Int[np.ndarray, " _"],
+    gallery: Rows,
+    gallery_labels: Int[np.ndarray, " _"],
+    *,
+    exclude_self: bool = False,
+    cameras: Int[np.ndarray, " _"] | None = None,
+    gallery_cameras: Int[np.ndarray, " _"] | None = None,
+) -> tuple[Int[np.ndarray, "n most"], Int[np.ndarray, " n"]]:
+    """Ranks of the gallery images that are of the query's class.
+
+    Args:
+      queries: [n, dim], finite.
+      labels: int [n].
+      gallery: [m, dim], finite.
+      gallery_labels: int [m].
+      exclude_self: leave row i of the gallery out for query i.
+      cameras: int [n]; gallery images of the query's class and camera are left out.
+      gallery_cameras: int [m], with `cameras`.
+
+    Returns:
+      The ranks from 1, ascending, each line filled up with the largest int32, and how many ranks
+      stand in each line.
+
+    Raises:
+      UserError: a set is empty, not finite or of another dimension, or labels do not fit it.
+
+    Example:
+      >>> queries, gallery = np.array([[0.0]]), np.array([[1.0], [2.0], [3.0]])
+      >>> labels, gallery_labels = np.array([7]), np.array([7, 5, 7])
+      >>> ranks, totals = ranks_of_matches(queries, labels, gallery, gallery_labels)
+      >>> ranks.tolist(), totals.tolist()
+      ([[1, 3]], [2])
+    """
+    check_lengths(len(queries), labels=labels)
+    check_lengths(len(gallery), "gallery images", gallery_labels=gallery_labels)
+    if gallery is queries:
+        (points,) = alike(embeddings=queries)
+        sought = points
+    else:
+        sought, points = alike(queries=queries, gallery=gallery)
+    members, counts = _members(np.asarray(labels), np.asarray(gallery_labels))
+    device_points = jnp.asarray(points)
+    lengths = jnp.sum(device_points**2, axis=1)
+    ranks, found = np.empty(members.shape, np.int32), []
+    # Queries of classes of like size go together: the largest class decides how long they take.
+    order = np.argsort(counts, kind="stable")
+    for tile in np.array_split(order, -(-len(order) // _QUERIES)):
+        positives = members[tile]
+        valid = positives >= 0
+        if exclude_self:
+            valid &= positives != tile[:, None]
+        if cameras is not None and gallery_cameras is not None:
+            valid &= gallery_cameras[positives] != cameras[tile][:, None]
+        most = counts[tile].max()
+        # One tile is prepared while the one before is searched.
+        found.append(
+            (tile, _positive_ranks(sought[tile], device_points, lengths, positives, valid, most))
+        )
+    for tile, columns in found:
+        ranks[tile] = columns
+    ranks.sort(axis=1)
+    return ranks, np.sum(ranks < NO_MATCH, axis=1)
+
+
+def _members(labels: np.ndarray, gallery_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gallery rows of each query's class, a line filled up with -1, and how many there are."""
+    known, classes = np.unique(labels, return_inverse=True)
+    places = np.minimum(np.searchsorted(known, gallery_labels), len(known) - 1)
+    rows = np.flatnonzero(known[places] == gallery_labels)
+    counts = np.bincount(places[rows], minlength=len(known))
+    # A column even where no class is in the gallery: a rank that says so.
+    width = max(1, counts.max())
+    members = np.full((len(known), width), -1)
+    members[np.arange(width) < counts[:, None]] = rows[np.argsort(places[rows], kind="stable")]
+    return members[classes], counts[classes]
 
 
 @jax.jit
-def _positive_ranks(gallery: jax.Array, positives: jax.Array, rows: jax.Array) -> jax.Array:
-    """Ranks [queries, class size] of the positives; what is no other image of the class is last."""
-    queries, lengths = gallery[rows], jnp.sum(gallery**2, axis=1)
+def _positive_ranks(
+    queries: jax.Array,
+    gallery: jax.Array,
+    lengths: jax.Array,
+    positives: jax.Array,
+    valid: jax.Array,
+    most: jax.Array,
+) -> jax.Array:
+    """Ranks [queries, class size] of the valid among the positives, the first `most` columns."""
     # Twice the inner product less the squared length ranks as the distance does.
     products = jnp.matmul(queries, gallery.T, precision=jax.lax.Precision.HIGHEST)
     nearness = 2 * products - lengths[None]
-    valid = (positives >= 0) & (positives != rows[:, None])
-    own = jnp.take_along_axis(nearness, jnp.maximum(positives, 0), axis=1)
-    own = jnp.where(valid, own, -jnp.inf)
+    matched = jnp.take_along_axis(nearness, jnp.maximum(positives, 0), axis=1)
+    matched = jnp.where(valid, matched, -jnp.inf)
     # The class's images, the query too, are no negatives; -1 falls outside and is dropped.
     places = jnp.where(positives >= 0, positives, gallery.shape[0])
-    line = jnp.arange(len(rows))[:, None]
+    line = jnp.arange(len(queries))[:, None]
     negatives = nearness.at[line, places].set(-jnp.inf, mode="drop")
-    rounding = 8 * jnp.finfo(nearness.dtype).eps * (lengths[rows][:, None] + lengths[positives])
-    # One positive after the other: seen all at once, they take ten times as long on a CPU.
-    nearer = jax.lax.map(
-        lambda column: jnp.sum(negatives >= column[:, None], axis=1), (own - rounding).T
-    ).T
-    order = jnp.argsort(jnp.argsort(-own, axis=1), axis=1)
-    return jnp.where(valid, 1 + nearer + order, jnp.iinfo(jnp.int32).max)
+    reach = jnp.sum(queries**2, axis=1)[:, None] + lengths[positives]
+    bounds = matched - 8 * jnp.finfo(nearness.dtype).eps * reach
+
+    # One positive after the other: seen all at once, they take ten times as long on a CPU. Floats,
+    # which count to 2^24 and which it adds faster.
+    def count(column: jax.Array, nearer: jax.Array) -> jax.Array:
+        farther = negatives >= bounds[:, column][:, None]
+        return nearer.at[:, column].set(jnp.sum(farther.astype(jnp.float32), axis=1))
+
+    nearer = jax.lax.fori_loop(0, most, count, jnp.zeros(positives.shape, jnp.float32))
+    order = jnp.argsort(jnp.argsort(-matched, axis=1), axis=1)
+    return jnp.where(valid, 1 + nearer.astype(jnp.int32) + order, NO_MATCH)
 
 
-def _from_ranks(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
-    """The metrics of sorted ranks [n, class size], of which the first `totals` are positives."""
-    scores = {f"recall_at_{k}": float(np.mean((ranks[:, 0] <= k) & (totals > 0))) for k in ks}
-    alone = totals == 0
-    if alone.all():
-        return scores | dict.fromkeys(_OF_MATCHED, 0.0) | {"queries_alone": float(len(totals))}
-    ranks, totals = ranks[~alone].astype(np.float64), totals[~alone]
-    place = np.arange(1, ranks.shape[1] + 1)
-    precision = np.where(place <= totals[:, None], place / ranks, 0.0)
+def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
+    """The metrics of sorted ranks [n, class size], of which the first `totals` are matches."""
+    if min(ks, default=1) < 1:
+        raise UserError(f"ks: {min(ks)} is no number of answers; give 1 or more")
+    place, ranks = np.arange(1, ranks.shape[1] + 1), ranks.astype(np.float64)
+    real = place <= totals[:, None]
     within = ranks <= totals[:, None]
-    values = (
-        ranks[:, 0] == 1,
-        (precision * within).sum(axis=1) / totals,
-        within.sum(axis=1) / totals,
-        precision.sum(axis=1) / totals,
-        1 / ranks[:, 0],
-    )
-    means = {name: float(np.mean(value)) for name, value in zip(_OF_MATCHED, values, strict=True)}
-    return scores | means | {"queries_alone": float(alone.sum())}
+    precision = np.where(real, place / ranks, 0.0)
+    gains = np.where(real, 1 / np.log2(1 + ranks), 0.0).sum(axis=1)
+    ideal = np.where(real, 1 / np.log2(1.0 + place), 0.0).sum(axis=1)
+    share = np.maximum(totals, 1)
+    values = {f"recall_at_{k}": ranks[:, 0] <= k for k in ks} | {
+        "precision_at_1": ranks[:, 0] == 1,
+        "map_at_r": (precision * within).sum(axis=1) / share,
+        "r_precision": within.sum(axis=1) / share,
+        "mean_average_precision": precision.sum(axis=1) / share,
+        "mean_reciprocal_rank": 1 / ranks[:, 0],
+        "ndcg": gains / np.where(totals > 0, ideal, 1.0),
+    }
+    return {name: np.where(totals > 0, column, np.nan) for name, column in values.items()}

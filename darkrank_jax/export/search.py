@@ -96,7 +96,7 @@ def _check_same(network: LoadedRun, workdir: Path, gallery: Gallery, path: str) 
     own, other = network.facts, gallery.facts
     if own["fingerprint"] == other["fingerprint"]:
         return
-    if other["fingerprint"] in own.get("compatible_with", []):
+    if other["fingerprint"] in own["compatible_with"]:
         return
     raise UserError(
         f"{path}: was embedded by {other['name']} ({other['fingerprint']}), and {workdir} is "

@@ -65,7 +65,9 @@ def load_source(workdir: Path) -> Source:
     )
     network = load_network(run, workdir, mesh)
     network = network._replace(variables=jax.tree.map(np.asarray, network.variables))
-    return Source(network, facts_of(run, network.variables, described["channels"], workdir.name))
+    facts = facts_of(run, network.variables, described["channels"], workdir.name)
+    facts["compatible_with"] = _compatible_with(described["run"], workdir)
+    return Source(network, facts)
 
 
 def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -> dict[str, Any]:
@@ -80,7 +82,8 @@ def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -
     Returns:
       "schema", "name", "model", "mean", "std", "image_shape" (height, width, channels),
       "center_crop" (share of the largest middle part that images are cut to), "embedding_dim", and
-      "fingerprint", which differs wherever the embeddings may.
+      "fingerprint", which differs wherever the embeddings may. `load_source` adds
+      "compatible_with", fingerprints of networks whose galleries this one's queries may search.
     """
     size = run.data.image_size
     sides = [size, size] if isinstance(size, int) else list(size)
@@ -132,6 +135,16 @@ def read_texts(path: Path, texts: Mapping[str, str] | None) -> dict[str, Any]:
     if schema != SCHEMA:
         raise UserError(f"{path}: is of layout {schema}, and this version reads {SCHEMA}; update")
     return facts
+
+
+def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:
+    """The fingerprint of the teacher, where the student learnt to search its gallery."""
+    if "compatible_ranking" not in described["losses"]:
+        return []
+    teacher = Path(described["teacher"]["checkpoint"] or workdir / "teacher")
+    if not (teacher / "run.json").exists():
+        return []
+    return [load_source(teacher).facts["fingerprint"]]
 
 
 def _fingerprint(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> str:

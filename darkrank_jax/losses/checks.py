@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 _KINDS = {"float": jnp.floating, "integer": jnp.integer, "bool": jnp.bool_, "real": jnp.number}
@@ -42,9 +43,16 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
 
 
 def check_range(name: str, value: Any, low: float, high: float = float("inf")) -> None:
-    """Checks that the Python number `value` lies in [low, high]."""
-    if not low <= value <= high:
+    """Checks that a number lies in [low, high]; one that is traced has no value yet."""
+    if not isinstance(value, jax.Array) and not low <= value <= high:
         raise ValueError(f"{name}: got {value!r}, expected a number from {low} to {high}")
+
+
+def check_positive(**numbers: Any) -> None:
+    """Checks that numbers are above 0; those that are traced have no value yet."""
+    for name, value in numbers.items():
+        if not isinstance(value, jax.Array) and not value > 0:
+            raise ValueError(f"{name}: got {value!r}, expected a number above 0")
 
 
 def check_given(name: str, value: Any, reason: str) -> None:

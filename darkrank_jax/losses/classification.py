@@ -8,7 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_range
+from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
 from darkrank_jax.losses.masks import valid_rows
 from darkrank_jax.losses.pairwise import inner_products, normalize, safe_sqrt, upcast, zero_rows
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
@@ -53,14 +53,14 @@ def normalized_softmax_logits(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
       >>> print(normalized_softmax_logits(jnp.array([[3.0, 4.0]]), weights, temperature=0.5))
       [[1.2 1.6]]
     """
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     return _cosines(embeddings, class_weights) / temperature
 
 
@@ -126,7 +126,7 @@ def normalized_softmax_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -170,7 +170,7 @@ def large_margin_softmax_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a margin below 1.
+      ValueError: shapes that disagree, a margin below 1, a scale that is not positive.
 
     Example:
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -178,12 +178,13 @@ def large_margin_softmax_loss(
       >>> round(float(large_margin_softmax_loss(embeddings, labels, weights, margin=2)), 4)
       3.0605
 
-    Source: Liu et al., Large-margin softmax loss, ICML 2016, eq. 4-6; no annealing.
+    Source: Liu et al., Large-margin softmax loss, ICML 2016; no annealing.
     """
+    check_positive(scale=scale)
     check_range("margin", margin, 1)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
-    angle = _angle(cosine)
+    angle = _angle(_own(cosine, target))
     part = jax.lax.stop_gradient(jnp.floor(angle * margin / math.pi))
     psi = (1 - 2 * (part % 2)) * jnp.cos(margin * angle) - 2 * part
     lengths = _norms(embeddings, 1) * _norms(upcast(class_weights), 0)
@@ -219,7 +220,7 @@ def arcface_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a margin out of range.
+      ValueError: shapes that disagree, a margin or scale out of range.
 
     Example:
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -227,16 +228,18 @@ def arcface_loss(
       >>> round(float(arcface_loss(embeddings, labels, weights, scale=4.0)), 4)
       3.7437
 
-    Source: Deng et al., ArcFace, CVPR 2019, eq. 3. Beyond 180 degrees, where cos(a + margin) would
+    Source: Deng et al., ArcFace, CVPR 2019. Beyond 180 degrees, where cos(a + margin) would
     fall less and less, the own cosine falls by 1 + cos(180 - margin) instead, which joins it.
     """
+    check_positive(scale=scale)
     check_range("margin", margin, 0, 180)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
     radians = math.radians(margin)
-    angle = _angle(cosine)
+    own = _own(cosine, target)
+    angle = _angle(own)
     own = jnp.where(
-        angle <= math.pi - radians, jnp.cos(angle + radians), cosine - 1 + math.cos(radians)
+        angle <= math.pi - radians, jnp.cos(angle + radians), own - 1 + math.cos(radians)
     )
     logits = scale * jnp.where(target, own, cosine)
     return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
@@ -270,7 +273,7 @@ def cosface_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a margin out of range.
+      ValueError: shapes that disagree, a margin or scale out of range.
 
     Example:
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -278,8 +281,9 @@ def cosface_loss(
       >>> round(float(cosface_loss(embeddings, labels, weights, scale=4.0)), 4)
       3.2292
 
-    Source: Wang et al., CosFace, CVPR 2018, eq. 4.
+    Source: Wang et al., CosFace, CVPR 2018.
     """
+    check_positive(scale=scale)
     check_range("margin", margin, 0, 2)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
@@ -316,7 +320,7 @@ def proxy_anchor_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, a number out of range.
 
     Example:
       >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -324,8 +328,9 @@ def proxy_anchor_loss(
       >>> round(float(proxy_anchor_loss(embeddings, labels, proxies, alpha=4.0)), 4)
       2.2208
 
-    Source: Kim et al., Proxy anchor loss, CVPR 2020, eq. 4.
+    Source: Kim et al., Proxy anchor loss, CVPR 2020.
     """
+    check_positive(alpha=alpha)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
     positives, negatives = target & valid[:, None], ~target & valid[:, None]
@@ -363,7 +368,7 @@ def proxy_nca_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, a number out of range.
 
     Example:
       >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -371,9 +376,10 @@ def proxy_nca_loss(
       >>> round(float(proxy_nca_loss(embeddings, labels, proxies, softmax_scale=2.0)), 4)
       1.9434
 
-    Source: Movshovitz-Attias et al., No fuss distance metric learning using proxies, ICCV 2017, eq.
-    4, the own proxy in the sum as in common code.
+    Source: Movshovitz-Attias et al., No fuss distance metric learning using proxies, ICCV
+    2017; the own proxy is in the sum, as in common code.
     """
+    check_positive(softmax_scale=softmax_scale)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     # |x - p|^2 = 2 - 2 cos for unit vectors; the 2 cancels in the softmax.
     logits = 2 * softmax_scale * _cosines(embeddings, class_weights)
@@ -407,9 +413,14 @@ def _cosines(embeddings: jax.Array, class_weights: jax.Array) -> jax.Array:
     return inner_products(normalize(embeddings), normalize(class_weights, axis=0).T)
 
 
+def _own(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Of each row the logit [batch, 1] of its class."""
+    return jnp.where(target, logits, 0).sum(1, keepdims=True)
+
+
 def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
     """-log softmax of the own class, for each row."""
-    return -jnp.where(target, jax.nn.log_softmax(logits), 0).sum(1)
+    return -_own(jax.nn.log_softmax(logits), target)[:, 0]
 
 
 def _angle(cosine: jax.Array) -> jax.Array:

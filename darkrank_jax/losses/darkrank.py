@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_range
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_range
 from darkrank_jax.losses.masks import other_mask, valid_rows
-from darkrank_jax.losses.pairwise import distances, safe_divide, zero_rows
-from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss
+from darkrank_jax.losses.pairwise import distances, safe_divide, safe_sqrt, zero_rows
+from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss, weights_of_positions
 from darkrank_jax.losses.reductions import ReduceFn, mean
+from darkrank_jax.losses.sorting import argsort
 
 
 def darkrank_hard_loss(
@@ -20,6 +21,8 @@ def darkrank_hard_loss(
     list_selection: str = "nearest",
     calibration: str = "none",
     num_queries: int | None = None,
+    top_k: int | None = None,
+    position_weights: jax.Array | None = None,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
@@ -45,6 +48,8 @@ def darkrank_hard_loss(
         batch, student and teacher apart, so that one alpha suits every network.
       num_queries: only so many first rows are queries, lists still come from the whole batch;
         None: all.
+      top_k: only the first so many positions of a list count; None: all.
+      position_weights: [list], weight of each position, such as discounts; None: 1.
       key: random key for "stratified".
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each query, see `reductions`.
@@ -64,8 +69,8 @@ def darkrank_hard_loss(
       >>> round(float(darkrank_hard_loss(student, teacher, alpha=2.0, list_size=2)), 4)
       0.3095
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 6. In the official code only half of the
-    batch are queries, and no gradient reaches them.
+    Source: DarkRank (Chen et al., AAAI 2018). In the official code only half of the batch are
+    queries, and no gradient reaches them.
     """
     student, _, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
@@ -73,7 +78,8 @@ def darkrank_hard_loss(
         key=key, where=where,
     )  # fmt: skip
     # The lists are in the teacher's order already.
-    return order_nll(student, valid, jnp.ones([1, 1], student.dtype), reduce_fn)
+    weights = weights_of_positions(student, top_k, position_weights)
+    return order_nll(student, valid, weights, reduce_fn)
 
 
 def darkrank_soft_loss(
@@ -88,6 +94,8 @@ def darkrank_soft_loss(
     list_selection: str = "nearest",
     calibration: str = "none",
     num_queries: int | None = None,
+    top_k: int | None = None,
+    position_weights: jax.Array | None = None,
     cross_entropy: bool = False,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
@@ -116,6 +124,8 @@ def darkrank_soft_loss(
         batch, student and teacher apart, so that one alpha suits every network.
       num_queries: only so many first rows are queries, lists still come from the whole batch;
         None: all.
+      top_k: only the first so many positions of a list count; None: all.
+      position_weights: [list], weight of each position, such as discounts; None: 1.
       cross_entropy: leaves out the teacher's entropy, which has no gradient in the student.
       key: random key for "sampled" and "stratified".
       where: bool [batch], rows that count; None: all.
@@ -139,8 +149,8 @@ def darkrank_soft_loss(
       >>> round(float(loss), 4)
       0.3886
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 2 and 5. `num_queries=batch // 2,
-    cross_entropy=True` gives the value of the official code, where no gradient reaches the query.
+    Source: DarkRank (Chen et al., AAAI 2018). `num_queries=batch // 2, cross_entropy=True`
+    gives the value of the official code, where no gradient reaches the query.
     """
     sample_key, list_key = (None, None) if key is None else jax.random.split(key)
     student, teacher, valid = _ranked_lists(
@@ -150,8 +160,82 @@ def darkrank_soft_loss(
     )  # fmt: skip
     return permutation_kl_loss(
         student, teacher, method=method, num_samples=num_samples, key=sample_key,
-        cross_entropy=cross_entropy, where=valid, reduce_fn=reduce_fn,
+        cross_entropy=cross_entropy, top_k=top_k, position_weights=position_weights, where=valid,
+        reduce_fn=reduce_fn,
     )  # fmt: skip
+
+
+def compatible_ranking_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    alpha: float = 3.0,
+    beta: float = 3.0,
+    list_size: int | None = 4,
+    method: str = "exact",
+    num_samples: int = 8,
+    key: jax.Array | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """The student's queries rank the teacher's gallery as the teacher's own do.
+
+    KL(P_teacher || P_student) over the permutations of the list, Plackett-Luce with scores
+    S(query, x) = -alpha ||query - x||^beta, where x is the teacher's embedding for both, and the
+    query is the student's own for the student; mean over queries
+
+    For a student whose queries go on searching an index that the teacher filled, beside
+    `embedding_match`. Lists are those of `darkrank_soft_loss`, nearest by the teacher.
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, dim], floating; no gradient.
+      alpha: sharpness of the law, positive.
+      beta: power of the distance, positive.
+      list_size: images in each list; None, or more than there are: all others.
+      method: as `permutation_kl_loss`.
+      num_samples: orders drawn for each list by "sampled".
+      key: random key for "sampled".
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each query, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when the embeddings are the same.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree; embeddings of unlike dim share no index.
+
+    Example:
+      >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
+      >>> print(compatible_ranking_loss(teacher, teacher))
+      0.0
+      >>> round(float(compatible_ranking_loss(teacher + 0.2, teacher)), 4)
+      0.1599
+    """
+    check_arrays(
+        student_embeddings=(student_embeddings, "float", "batch dim"),
+        teacher_embeddings=(teacher_embeddings, "float", "batch dim"),
+        where=(where, "bool", "batch"),
+    )
+    check_positive(alpha=alpha, beta=beta)
+    check_range("list_size", 1 if list_size is None else list_size, 1)
+    batch = student_embeddings.shape[0]
+    rows = valid_rows(batch, where)
+    others = other_mask(rows)
+    gallery = jax.lax.stop_gradient(zero_rows(teacher_embeddings, rows))
+    lengths = distances(gallery, gallery)
+    most = max(batch - 1, 1)
+    size = most if list_size is None else min(list_size, most)
+    chosen = _nearest(jnp.where(others, lengths, jnp.inf), size, None)
+    student, teacher, valid = (
+        jnp.take_along_axis(each, chosen, axis=-1)
+        for each in (distances(zero_rows(student_embeddings, rows), gallery), lengths, others)
+    )
+    scores = (_scores(each, 1.0, alpha, beta) for each in (student, teacher))
+    return permutation_kl_loss(
+        *scores, method=method, num_samples=num_samples, key=key, where=valid, reduce_fn=reduce_fn
+    )
 
 
 def _ranked_lists(
@@ -164,6 +248,7 @@ def _ranked_lists(
         teacher_embeddings=(teacher, "float", "batch teacher_dim"),
         where=(where, "bool", "batch"),
     )
+    check_positive(alpha=alpha, beta=beta)
     check_choice("list_selection", list_selection, _SELECTIONS)
     check_choice("calibration", calibration, _SCALES)
     check_range("list_size", 1 if list_size is None else list_size, 1)
@@ -171,37 +256,38 @@ def _ranked_lists(
     check_range("num_queries", batch if num_queries is None else num_queries, 1, batch)
     rows = valid_rows(batch, where)
     others = other_mask(rows, num_queries)
-    student, teacher = (
-        distances(embeddings[:num_queries], embeddings)
-        for embeddings in (
-            zero_rows(student, rows),
-            jax.lax.stop_gradient(zero_rows(teacher, rows)),
-        )
-    )
+    student = zero_rows(student, rows)
+    teacher = jax.lax.stop_gradient(zero_rows(teacher, rows))
+    lengths = distances(teacher[:num_queries], teacher)
     most = max(batch - 1, 1)
     size = most if list_size is None else min(list_size, most)
-    chosen = _SELECTIONS[list_selection](jnp.where(others, teacher, jnp.inf), size, key)
-    scores = (
-        _scores(
-            jnp.take_along_axis(d, chosen, axis=-1), _SCALES[calibration](d, others), alpha, beta
-        )
-        for d in (student, teacher)
-    )
-    return (*scores, jnp.take_along_axis(others, chosen, axis=-1))
+    chosen = _SELECTIONS[list_selection](jnp.where(others, lengths, jnp.inf), size, key)
+
+    def scores(lengths: jax.Array) -> jax.Array:
+        scale = _SCALES[calibration](lengths, others)
+        return _scores(jnp.take_along_axis(lengths, chosen, axis=-1), scale, alpha, beta)
+
+    if calibration == "none" and size * student.shape[1] <= 4 * batch:
+        # So few pairs of the student's are measured faster one by one than all of them together.
+        gaps = student[:num_queries, None] - student[chosen]
+        student_scores = _scores(safe_sqrt(jnp.square(gaps).sum(-1)), 1.0, alpha, beta)
+    else:
+        student_scores = scores(distances(student[:num_queries], student))
+    return student_scores, scores(lengths), jnp.take_along_axis(others, chosen, axis=-1)
 
 
-def _scores(lengths: jax.Array, scale: jax.Array, alpha: float, beta: float) -> jax.Array:
+def _scores(lengths: jax.Array, scale: jax.Array | float, alpha: float, beta: float) -> jax.Array:
     """-alpha d^beta, for whole powers without a logarithm."""
     power = int(beta) if float(beta).is_integer() else beta
     positive = lengths > 0
     # The slope of d^beta at 0 is infinite for beta < 1.
-    safe = safe_divide(jnp.where(positive, lengths, 1), scale)
+    safe = safe_divide(jnp.where(positive, lengths, 1), jnp.asarray(scale, lengths.dtype))
     return jnp.where(positive, -alpha * safe**power, 0)
 
 
-def _unit(lengths: jax.Array, others: jax.Array) -> jax.Array:
+def _unit(lengths: jax.Array, others: jax.Array) -> float:
     """Distances as they are."""
-    return jnp.ones([1, 1], lengths.dtype)
+    return 1.0
 
 
 def _mean_distance(lengths: jax.Array, others: jax.Array) -> jax.Array:
@@ -211,14 +297,15 @@ def _mean_distance(lengths: jax.Array, others: jax.Array) -> jax.Array:
 
 def _nearest(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
     """Indices [queries, size] of the nearest."""
-    if size == lengths.shape[1] - 1:
-        return jnp.argsort(lengths, axis=-1)[:, :size]
+    # The largest k by a heap is slower than a sort unless k is small.
+    if size > lengths.shape[1] // 4:
+        return argsort(lengths)[:, :size]
     return jax.lax.top_k(-lengths, size)[1]
 
 
 def _stratified(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
     """Indices [queries, size] of one in each of `size` equal parts of the order."""
-    order = jnp.argsort(lengths, axis=-1)
+    order = argsort(lengths)
     count = jnp.isfinite(lengths).sum(-1, keepdims=True)
     shape = (lengths.shape[0], size)
     within = jnp.full(shape, 0.5) if key is None else jax.random.uniform(key, shape)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_range
+from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
 from darkrank_jax.losses.masks import valid_rows
 from darkrank_jax.losses.pairwise import normalize, zero_rows
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
@@ -35,7 +35,7 @@ def kd_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> student, teacher = jnp.array([[0.0, 1.0]]), jnp.array([[3.0, 0.0]])
@@ -49,7 +49,7 @@ def kd_loss(
         teacher_logits=(teacher_logits, "float", "batch classes"),
         where=(where, "bool", "batch"),
     )
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     valid = valid_rows(student_logits.shape[0], where)
     student, teacher = (
         jax.nn.log_softmax(zero_rows(logits, valid) / temperature)
@@ -89,7 +89,7 @@ def embedding_match_loss(
       >>> print(embedding_match_loss(jnp.array([[0.0, 1.0]]), jnp.array([[2.0, 0.0]])))
       5.0
 
-    Source: Kim et al., EmbedDistill, 2023, eq. 8, squared.
+    Source: Kim et al., EmbedDistill, 2023, squared.
     """
     check_arrays(
         student_embeddings=(student_embeddings, "float", "batch dim"),
@@ -128,7 +128,7 @@ def fitnet_loss(
       >>> print(fitnet_loss(jnp.array([[0.0, 1.0]]), jnp.array([[2.0, 0.0]])))
       2.5
 
-    Source: Romero et al., FitNets, ICLR 2015, eq. 3, a mean instead of half the sum.
+    Source: Romero et al., FitNets, ICLR 2015, a mean instead of half the sum.
     """
     check_arrays(
         student_features=(student_features, "float", "batch ..."),
@@ -171,7 +171,7 @@ def attention_transfer_loss(
       >>> round(float(attention_transfer_loss(maps, maps[..., :1] + 1)), 4)
       0.0003
 
-    Source: Zagoruyko and Komodakis, Paying more attention to attention, ICLR 2017, eq. 2; the mean
+    Source: Zagoruyko and Komodakis, Paying more attention to attention, ICLR 2017; the mean
     over places is that of common code.
     """
     check_range("power", power, 1)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_range
+from darkrank_jax.losses.checks import check_positive
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.miners import multi_similarity_pairs
 from darkrank_jax.losses.pairwise import cosines, distances, inner_products, normalize
@@ -51,7 +51,7 @@ def contrastive_loss(
       1.0674
 
     Source: Hadsell, Chopra, LeCun, Dimensionality reduction by learning an invariant mapping, CVPR
-    2006, eq. 4, without squares and with a margin for positives.
+    2006, without squares and with a margin for positives.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     lengths = _distances(embeddings, num_anchors, normalize_embeddings)
@@ -97,7 +97,7 @@ def margin_loss(
       >>> round(float(margin_loss(embeddings, jnp.array([0, 0, 1, 1]), beta=1.0)), 4)
       0.4346
 
-    Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017, eq. 5.
+    Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     lengths = _distances(embeddings, num_anchors, normalize_embeddings)
@@ -146,15 +146,16 @@ def multi_similarity_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, a number out of range.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
       >>> round(float(multi_similarity_loss(embeddings, jnp.array([0, 0, 1, 1]))), 4)
       0.3572
 
-    Source: Wang et al., Multi-similarity loss, CVPR 2019, eq. 9.
+    Source: Wang et al., Multi-similarity loss, CVPR 2019.
     """
+    check_positive(alpha=alpha, beta=beta)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     anchors = _anchors(where, similarities)
@@ -192,17 +193,17 @@ def ntxent_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
       >>> round(float(ntxent_loss(embeddings, jnp.array([0, 0, 1, 1]), temperature=0.5)), 4)
       0.536
 
-    Source: Sohn, NIPS 2016; Chen et al., SimCLR, ICML 2020, eq. 1, where negatives are the rows of
+    Source: Sohn, NIPS 2016; Chen et al., SimCLR, ICML 2020, where negatives are the rows of
     all other labels.
     """
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
     return apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives)
@@ -235,16 +236,16 @@ def supcon_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
       >>> round(float(supcon_loss(embeddings, jnp.array([0, 0, 1, 1]), temperature=0.5)), 4)
       0.536
 
-    Source: Khosla et al., Supervised contrastive learning, NeurIPS 2020, eq. 2.
+    Source: Khosla et al., Supervised contrastive learning, NeurIPS 2020.
     """
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
     log_shares = jax.nn.log_softmax(jnp.where(positives | negatives, logits, _ABSENT))
@@ -282,15 +283,16 @@ def circle_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, a number out of range.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
       >>> round(float(circle_loss(embeddings, jnp.array([0, 0, 1, 1]), m=0.25, gamma=8.0)), 4)
       2.4028
 
-    Source: Sun et al., Circle loss, CVPR 2020, eq. 6-8.
+    Source: Sun et al., Circle loss, CVPR 2020.
     """
+    check_positive(gamma=gamma)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     fixed = jax.lax.stop_gradient(similarities)
@@ -334,8 +336,8 @@ def n_pairs_loss(
       >>> round(float(n_pairs_loss(embeddings, jnp.array([0, 0, 1, 1]), l2_weight=0.1)), 4)
       0.7848
 
-    Source: Sohn, Improved deep metric learning with multi-class n-pair loss objective, NIPS 2016,
-    eq. 4 and 7, for any number of images in a class: all rows of other classes are negatives.
+    Source: Sohn, Improved deep metric learning with multi-class n-pair loss objective, NIPS
+    2016, for any number of images in a class: all rows of other classes are negatives.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     logits = inner_products(embeddings[:num_anchors], embeddings)
@@ -373,16 +375,16 @@ def smooth_ap_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative temperature.
+      ValueError: shapes that disagree, a temperature that is not positive.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.5, 1.0], [-1.0, 1.0]])
       >>> round(float(smooth_ap_loss(embeddings, jnp.array([0, 0, 1, 1]), temperature=0.1)), 4)
       0.575
 
-    Source: Brown et al., Smooth-AP, ECCV 2020, eq. 6; the anchor is not in its own list.
+    Source: Brown et al., Smooth-AP, ECCV 2020; the anchor is not in its own list.
     """
-    check_range("temperature", temperature, 0)
+    check_positive(temperature=temperature)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     gaps = similarities[:, None, :] - similarities[:, :, None]

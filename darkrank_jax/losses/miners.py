@@ -4,10 +4,13 @@ All take a matrix [anchors, batch] and the masks of positives and negatives of t
 `masks.label_masks`.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from darkrank_jax.losses.sorting import argsort
 
 
 class Triplets(NamedTuple):
@@ -43,7 +46,7 @@ def hard_triplets(lengths: jax.Array, positives: jax.Array, negatives: jax.Array
       >>> print(triplets.positive, triplets.negative)
       [[2]] [[3]]
 
-    Source: Hermans, Beyer, Leibe, In defense of the triplet loss, 2017, eq. 5.
+    Source: Hermans, Beyer, Leibe, In defense of the triplet loss, 2017.
     """
     positive = jnp.where(positives, lengths, -jnp.inf).argmax(1, keepdims=True)
     negative = jnp.where(negatives, lengths, jnp.inf).argmin(1, keepdims=True)
@@ -70,11 +73,15 @@ def semi_hard_triplets(lengths: jax.Array, positives: jax.Array, negatives: jax.
       >>> print(semi_hard_triplets(lengths, positives, negatives).negative[:, 1:3])
       [[3 4]]
 
-    Source: Schroff, Kalenichenko, Philbin, FaceNet, CVPR 2015, eq. 4.
+    Source: Schroff, Kalenichenko, Philbin, FaceNet, CVPR 2015.
     """
-    farther = negatives[:, None, :] & (lengths[:, None, :] > lengths[:, :, None])
-    negative = jnp.where(farther, lengths[:, None, :], jnp.inf).argmin(2)
-    return Triplets(_every_row(lengths), negative, positives & farther.any(2))
+    far = jnp.where(negatives, lengths, jnp.inf)
+    order = argsort(far)
+    ranked = jnp.take_along_axis(far, order, axis=1)
+    place = jax.vmap(partial(jnp.searchsorted, side="right"))(ranked, lengths)
+    there = place < negatives.sum(1, keepdims=True)
+    negative = jnp.take_along_axis(order, jnp.where(there, place, 0), axis=1)
+    return Triplets(_every_row(lengths), negative, positives & there)
 
 
 def distance_weighted_triplets(
@@ -113,7 +120,7 @@ def distance_weighted_triplets(
       >>> print(triplets.negative[0, 1])
       3
 
-    Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017, eq. 3-4.
+    Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017.
     """
     reach = jnp.clip(lengths, cutoff, farthest)
     log_density = (dim - 2) * jnp.log(reach) + (dim - 3) / 2 * jnp.log(1 - reach**2 / 4)
@@ -158,7 +165,7 @@ def multi_similarity_pairs(
       [[0 0 1 0 0]]
       [[0 0 0 1 0]]
 
-    Source: Wang et al., Multi-similarity loss, CVPR 2019, eq. 7-8.
+    Source: Wang et al., Multi-similarity loss, CVPR 2019.
     """
     highest = jnp.where(negatives, similarities, -jnp.inf).max(1, keepdims=True)
     lowest = jnp.where(positives, similarities, jnp.inf).min(1, keepdims=True)

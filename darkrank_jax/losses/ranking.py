@@ -14,6 +14,7 @@ import numpy as np
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_given, check_range
 from darkrank_jax.losses.pairwise import upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
+from darkrank_jax.losses.sorting import argsort
 
 MAX_EXACT = 16
 # Score of an item that is not there: never chosen before the others, and finite, since the
@@ -55,12 +56,12 @@ def listmle_loss(
       >>> round(float(listmle_loss(scores, jnp.array([[9.0, 0.0, 5.0]]))), 4)
       0.7209
 
-    Source: Xia et al., Listwise approach to learning to rank, ICML 2008, eq. 11; DarkRank (Chen et
-    al., AAAI 2018), eq. 6.
+    Source: Xia et al., Listwise approach to learning to rank, ICML 2008; DarkRank (Chen et al.,
+    AAAI 2018).
     """
     student, teacher, valid = _lists(student_scores, teacher_scores, where)
-    weights = _weights(student, top_k, position_weights)
-    order = jnp.argsort(teacher, axis=-1, descending=True)
+    weights = weights_of_positions(student, top_k, position_weights)
+    order = argsort(-teacher)
     student, valid = (jnp.take_along_axis(array, order, axis=-1) for array in (student, valid))
     return order_nll(student, valid, weights, reduce_fn)
 
@@ -114,12 +115,12 @@ def permutation_kl_loss(
       >>> round(float(permutation_kl_loss(-teacher, teacher)), 4)
       1.8722
 
-    Source: DarkRank (Chen et al., AAAI 2018), eq. 5; the sum over sets is the chain rule of KL.
+    Source: DarkRank (Chen et al., AAAI 2018); the sum over sets is the chain rule of KL.
     """
     check_choice("method", method, _DIVERGENCES)
     check_range("num_samples", num_samples, 1)
     student, teacher, valid = _lists(student_scores, teacher_scores, where)
-    weights = _weights(student, top_k, position_weights)
+    weights = weights_of_positions(student, top_k, position_weights)
     values = _DIVERGENCES[method](
         student, teacher, valid, weights, cross_entropy=cross_entropy, num_samples=num_samples,
         key=key, depth=top_k,
@@ -153,7 +154,9 @@ def _lists(
     return jnp.where(valid, student, _ABSENT), jnp.where(valid, teacher, _ABSENT), valid
 
 
-def _weights(scores: jax.Array, top_k: int | None, position_weights: jax.Array | None) -> jax.Array:
+def weights_of_positions(
+    scores: jax.Array, top_k: int | None, position_weights: jax.Array | None
+) -> jax.Array:
     """The weight of every position, with the axes of `scores`."""
     check_range("top_k", 1 if top_k is None else top_k, 1)
     check_arrays(
@@ -190,7 +193,7 @@ def _sampled(
     """Mean divergence of the choices, over the sets that remain along orders of the teacher."""
     check_given("key", key, 'method is "sampled"')
     noise = jax.random.gumbel(key, (num_samples, *teacher.shape), teacher.dtype)
-    order = jnp.argsort(teacher[None] + noise, axis=-1, descending=True)
+    order = argsort(-(teacher[None] + noise))
     student, teacher, valid = (
         jnp.take_along_axis(jnp.broadcast_to(array, order.shape), order, axis=-1)
         for array in (student[None], teacher[None], valid[None])
@@ -231,20 +234,39 @@ def _suffixes(
 
     The largest score carries no gradient: what it would pass is in the sum already.
     """
+    # The list goes first: its positions then are whole rows.
+    scores = jnp.moveaxis(scores, -1, 0)
     top = jax.lax.stop_gradient(scores)
     share = jnp.exp(scores - top)
-    leaves = (top, share) if values is None else (top, share, share * values)
-
-    def join(left, right):
-        largest = jnp.maximum(left[0], right[0])
-        shrink_left, shrink_right = jnp.exp(left[0] - largest), jnp.exp(right[0] - largest)
-        sums = (
-            a * shrink_left + b * shrink_right for a, b in zip(left[1:], right[1:], strict=True)
-        )
-        return (largest, *sums)
-
-    top, share, *weighted = jax.lax.associative_scan(join, leaves, reverse=True, axis=top.ndim - 1)
+    leaves = (top, share) if values is None else (top, share, share * jnp.moveaxis(values, -1, 0))
+    # In turn is the least work; an accelerator would wait for so many steps.
+    sums = jax.lax.platform_dependent(leaves, cpu=_suffixes_in_turn, default=_suffixes_in_parallel)
+    top, share, *weighted = (jnp.moveaxis(array, 0, -1) for array in sums)
     return top, jnp.log(share), weighted[0] / share if weighted else None
+
+
+def _suffixes_in_turn(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """Joins every position with all that follow, the last first."""
+
+    def step(later, own):
+        joined = _join(later, own)
+        return joined, joined
+
+    nothing = (jnp.full_like(leaves[0][0], _ABSENT), *(jnp.zeros_like(x[0]) for x in leaves[1:]))
+    return jax.lax.scan(step, nothing, leaves, reverse=True)[1]
+
+
+def _suffixes_in_parallel(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """The same in log(list) steps."""
+    return tuple(jax.lax.associative_scan(_join, leaves, reverse=True))
+
+
+def _join(later: tuple[jax.Array, ...], own: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """The largest score of two sets of items, and their sums over it."""
+    largest = jnp.maximum(later[0], own[0])
+    shrink_later, shrink_own = jnp.exp(later[0] - largest), jnp.exp(own[0] - largest)
+    sums = zip(later[1:], own[1:], strict=True)
+    return (largest, *(a * shrink_later + b * shrink_own for a, b in sums))
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_range
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive
 from darkrank_jax.losses.masks import other_mask, valid_rows
 from darkrank_jax.losses.pairwise import (
     cosines,
@@ -50,7 +50,7 @@ def rkd_distance_loss(
       >>> round(float(rkd_distance_loss(student, jnp.array([[0.0], [1.0], [3.0]]))), 4)
       0.0233
 
-    Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 5-8.
+    Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     others = other_mask(valid)
@@ -94,7 +94,7 @@ def rkd_angle_loss(
       >>> round(float(rkd_angle_loss(student, jnp.array([[0.0], [1.0], [3.0]]))), 4)
       0.1076
 
-    Source: Park et al., Relational knowledge distillation, CVPR 2019, eq. 9-10.
+    Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     values = _angle_losses(squared_distances(student), squared_distances(teacher), valid)
@@ -129,7 +129,7 @@ def similarity_match_loss(
       >>> print(similarity_match_loss(jnp.array([[0.0], [3.0]]), jnp.array([[0.0], [1.0]])))
       4.0
 
-    Source: the "direct similarity transfer" that DarkRank (Chen et al., AAAI 2018) compares with.
+    Source: DarkRank (Chen et al., AAAI 2018), where it is called direct similarity transfer.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     values = jnp.square(distances(student) - distances(teacher))
@@ -166,7 +166,7 @@ def pkt_loss(
       0.015
 
     Source: Passalis and Tefas, Learning deep representations with probabilistic knowledge transfer,
-    ECCV 2018, eq. 3-5; the mean over pairs and the 1e-7 in the logarithm are those of common code.
+    ECCV 2018; the mean over pairs and the 1e-7 in the logarithm are those of common code.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     student, teacher = (
@@ -206,7 +206,7 @@ def similarity_preserving_loss(
       >>> round(float(similarity_preserving_loss(student, student[::-1])), 4)
       0.1707
 
-    Source: Tung and Mori, Similarity-preserving knowledge distillation, ICCV 2019, eq. 2-4.
+    Source: Tung and Mori, Similarity-preserving knowledge distillation, ICCV 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     student, teacher = (normalize(inner_products(rows, rows)) for rows in (student, teacher))
@@ -224,7 +224,7 @@ def correlation_congruence_loss(
 ) -> jax.Array:
     """The student copies the correlation of images, in one of two readings.
 
-    "neighbors": <|s_i - t_i|, |s_i+1 - t_i+1|>, mean over rows that follow each other
+    "neighbors": <|s_i - t_i|, |s_i+1 - t_i+1|>, mean over rows that follow each other;
     "gaussian": (k(s_i, s_j) - k(t_i, t_j))^2, mean over all pairs, k(x, y) = exp(-gamma |x - y|^2)
     of L2-normalised embeddings
 
@@ -242,7 +242,7 @@ def correlation_congruence_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, an unknown kernel.
+      ValueError: shapes that disagree, an unknown kernel, a number out of range.
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -251,9 +251,10 @@ def correlation_congruence_loss(
       >>> round(float(correlation_congruence_loss(student, student[::-1], kernel="gaussian")), 4)
       0.0519
 
-    Source: Peng et al., Correlation congruence for knowledge distillation, ICCV 2019, eq. 4 and
-    6-8, the Gaussian itself instead of the first terms of its series.
+    Source: Peng et al., Correlation congruence for knowledge distillation, ICCV 2019; the Gaussian
+    itself instead of the first terms of its series.
     """
+    check_positive(gamma=gamma)
     check_choice("kernel", kernel, ("neighbors", "gaussian"))
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     if kernel == "gaussian":
@@ -295,17 +296,16 @@ def relaxed_contrastive_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a negative number.
+      ValueError: shapes that disagree, a number that is not positive.
 
     Example:
       >>> student = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
       >>> round(float(relaxed_contrastive_loss(student, student[::-1], sigma=0.5)), 4)
       1.0531
 
-    Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021, eq. 3-4.
+    Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021.
     """
-    check_range("sigma", sigma, 0)
-    check_range("delta", delta, 0)
+    check_positive(sigma=sigma, delta=delta)
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     weights = jnp.exp(-squared_distances(normalize(teacher)) / sigma)
     lengths = jnp.where(_pairs(valid), distances(student), 0)
@@ -347,15 +347,17 @@ def _smooth_l1(gaps: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _angle_losses(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> jax.Array:
     """Mean loss of the angles at each vertex, from all squared distances."""
-    pairs = _pairs(valid)
 
-    def at(vertex: jax.Array) -> jax.Array:
-        gaps = _cosines_at(vertex, student)[0] - _cosines_at(vertex, teacher)[0]
-        return mean(_smooth_l1(gaps), where=pairs)
+    def at(vertex: tuple[jax.Array, ...]) -> jax.Array:
+        edges, inverse, teacher_edges, teacher_inverse = vertex
+        gaps = _cosines_at(edges, inverse, student)
+        gaps -= _cosines_at(teacher_edges, teacher_inverse, teacher)
+        return _smooth_l1(gaps).sum()
 
     batch = valid.shape[0]
     tile = min(batch, max(1, _TILE // batch**2))
-    return jax.lax.map(at, jnp.arange(batch), batch_size=tile)
+    sums = jax.lax.map(at, _vertices(student, teacher, valid), batch_size=tile)
+    return sums / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
 
 
 def _angle_losses_forward(student, teacher, valid):
@@ -365,28 +367,39 @@ def _angle_losses_forward(student, teacher, valid):
 def _angle_losses_backward(residuals, cotangents):
     """One more pass over the vertices; automatic differentiation would need several."""
     student, teacher, valid = residuals
-    pairs = _pairs(valid)
-    scales = cotangents / jnp.maximum(pairs.sum(), 1).astype(student.dtype)
+    scales = cotangents / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
 
-    def add(gradient: jax.Array, vertex: jax.Array) -> tuple[jax.Array, None]:
-        cosine, inverse = _cosines_at(vertex, student)
-        gaps = jnp.clip(cosine - _cosines_at(vertex, teacher)[0], -1, 1)
-        slopes = scales[vertex] * jnp.where(pairs, gaps, 0)
+    def add(gradient: jax.Array, vertex: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        scale, edges, inverse, teacher_edges, teacher_inverse = vertex
+        gaps = _cosines_at(edges, inverse, student)
+        gaps -= _cosines_at(teacher_edges, teacher_inverse, teacher)
         # cosine_jk = (edge_j + edge_k - square_jk) / (2 |j| |k|), with edges to the vertex.
-        shares = slopes * inverse[:, None] * inverse[None, :]
-        edges = shares.sum(1) - jnp.square(inverse) * (slopes * cosine).sum(1)
-        return (gradient - 0.5 * shares).at[vertex].add(edges), None
+        shares = scale * jnp.clip(gaps, -1, 1) * inverse[:, None] * inverse[None, :]
+        # The matrix is symmetric, and to add its rows is faster than to sum each.
+        sums = inner_products(shares, jnp.ones_like(edges)[None])[:, 0]
+        turned = edges * sums + inner_products(shares, edges[None])[:, 0]
+        turned -= (shares * student).sum(0)
+        return gradient - 0.5 * shares, sums - 0.5 * jnp.square(inverse) * turned
 
-    gradient, _ = jax.lax.scan(add, jnp.zeros_like(student), jnp.arange(valid.shape[0]))
-    return gradient, None, None
+    vertices = scales, *_vertices(student, teacher, valid)
+    gradient, of_edges = jax.lax.scan(add, jnp.zeros_like(student), vertices)
+    return gradient + of_edges, None, None
 
 
 _angle_losses.defvjp(_angle_losses_forward, _angle_losses_backward)
 
 
-def _cosines_at(vertex: jax.Array, squares: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosines [batch, batch] of the angles at one vertex, and the inverse lengths of its edges."""
-    edges = squares[vertex]
-    inverse = safe_divide(jnp.ones_like(edges), safe_sqrt(edges))
+def _vertices(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
+    """By vertex: squared lengths of its edges, their inverse lengths, and those of the teacher."""
+    found = []
+    for squares in (student, teacher):
+        inverse = safe_divide(jnp.ones_like(squares), safe_sqrt(squares))
+        # Edges to rows that do not count have no angle.
+        found += [squares, jnp.where(_pairs(valid), inverse, 0)]
+    return tuple(found)
+
+
+def _cosines_at(edges: jax.Array, inverse: jax.Array, squares: jax.Array) -> jax.Array:
+    """Cosines [batch, batch] of the angles at one vertex."""
     sums = edges[:, None] + edges[None, :] - squares
-    return 0.5 * sums * inverse[:, None] * inverse[None, :], inverse
+    return 0.5 * sums * inverse[:, None] * inverse[None, :]

@@ -1,13 +1,16 @@
 """Losses on triplets: the positive must be nearer to the anchor than the negative, by a margin."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses import miners
-from darkrank_jax.losses.checks import check_choice, check_given
-from darkrank_jax.losses.masks import labelled_pairs, triplet_mask
-from darkrank_jax.losses.pairwise import distances, normalize, squared_distances
+from darkrank_jax.losses.checks import check_choice, check_given, check_range
+from darkrank_jax.losses.masks import labelled_pairs
+from darkrank_jax.losses.pairwise import distances, normalize, safe_divide, squared_distances
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
+from darkrank_jax.losses.sorting import argsort, sort
 
 
 def triplet_loss(
@@ -30,15 +33,16 @@ def triplet_loss(
       embeddings: [batch, dim], floating.
       labels: integer [batch].
       margin: by how much the negative must be farther.
-      mining: "all" triplets (batch^3 terms); "hard": the farthest positive and the nearest
-        negative of each anchor; "semi_hard": for each positive pair the nearest negative beyond
-        it; "distance_weighted": for each positive pair a negative drawn evenly over distances,
-        which needs `key`. See `miners`.
+      mining: "all" triplets, found by sorting: batch^2 log(batch) steps, batch^2 memory; "hard":
+        the farthest positive and the nearest negative of each anchor; "semi_hard": for each
+        positive pair the nearest negative beyond it; "distance_weighted": for each positive pair
+        a negative drawn evenly over distances, which needs `key`. See `miners`.
       normalize_embeddings: L2-normalise first.
       num_anchors: only so many first rows are anchors; None: all.
       key: random key, needed by "distance_weighted" alone.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each triplet, see `reductions`.
+      reduce_fn: reduces one value for each triplet, see `reductions`; for "all", two for each
+        positive pair, weighted by their triplets: the mean of those above 0, and 0 for the rest.
 
     Returns:
       Scalar, not negative.
@@ -55,22 +59,20 @@ def triplet_loss(
       >>> round(float(triplet_loss(embeddings, labels, margin=0.3, mining="hard")), 4)
       0.3
 
-    Source: Schroff, Kalenichenko, Philbin, FaceNet, CVPR 2015, eq. 3; "hard": Hermans, Beyer,
-    Leibe, 2017, eq. 5. Distances are not squared.
+    Source: Schroff, Kalenichenko, Philbin, FaceNet, CVPR 2015; "hard": Hermans, Beyer,
+    Leibe, 2017. Distances are not squared.
     """
     check_choice("mining", mining, ("all", *_MINERS))
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     embeddings = normalize(embeddings) if normalize_embeddings else embeddings
     lengths = distances(embeddings[:num_anchors], embeddings)
     if mining == "all":
-        gaps = lengths[:, :, None] - lengths[:, None, :]
-        valid = triplet_mask(positives, negatives)
-    else:
-        positive, negative, valid = _MINERS[mining](
-            jax.lax.stop_gradient(lengths), positives, negatives, embeddings.shape[1], key
-        )
-        gaps = jnp.take_along_axis(lengths, positive, axis=1)
-        gaps -= jnp.take_along_axis(lengths, negative, axis=1)
+        return _all_triplets(lengths, positives, negatives, margin, reduce_fn)
+    positive, negative, valid = _MINERS[mining](
+        jax.lax.stop_gradient(lengths), positives, negatives, embeddings.shape[1], key
+    )
+    gaps = jnp.take_along_axis(lengths, positive, axis=1)
+    gaps -= jnp.take_along_axis(lengths, negative, axis=1)
     return apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid)
 
 
@@ -96,14 +98,14 @@ def lmnn_loss(
       push_weight: w, from 0 to 1.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, and one for each triplet, see `reductions`.
+      reduce_fn: reduces one value for each pair, and the triplets as in `triplet_loss`.
 
     Returns:
       Scalar, not negative.
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, a number out of range.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
@@ -111,16 +113,67 @@ def lmnn_loss(
       0.8125
 
     Source: Weinberger and Saul, Distance metric learning for large margin nearest neighbor
-    classification, JMLR 2009, eq. 11-13; every positive is a target neighbour, sums are means.
+    classification, JMLR 2009; every positive is a target neighbour, sums are means.
     """
+    check_range("push_weight", push_weight, 0, 1)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     squares = squared_distances(embeddings[:num_anchors], embeddings)
     pull = apply_reduction(reduce_fn, squares, positives)
-    gaps = squares[:, :, None] - squares[:, None, :]
-    push = apply_reduction(
-        reduce_fn, jax.nn.relu(gaps + margin), triplet_mask(positives, negatives)
-    )
+    push = _all_triplets(squares, positives, negatives, margin, reduce_fn)
     return (1 - push_weight) * pull + push_weight * push
+
+
+def _all_triplets(lengths, positives, negatives, margin, reduce_fn) -> jax.Array:
+    """Reduces max(0, l_ap - l_an + margin) over all triplets, without a term for each."""
+    sums, counts = _hinges(lengths + margin, lengths, negatives)
+    met = negatives.sum(1, keepdims=True) - counts
+    values = jnp.stack([safe_divide(sums, counts), jnp.zeros_like(sums)])
+    weights = jnp.where(positives[None], jnp.stack([counts, met]), 0)
+    return apply_reduction(reduce_fn, values, weights)
+
+
+@jax.custom_vjp
+def _hinges(bounds: jax.Array, lengths: jax.Array, negatives: jax.Array) -> tuple:
+    """Sum over negatives n of max(0, bound_ap - length_an), and how many are above 0.
+
+    Those are the first of the sorted negatives, so a cumulative sum has their sum.
+    """
+    # Lengths alike but far from 0 would lose their differences in the cumulative sum.
+    count = jnp.maximum(negatives.sum(1, keepdims=True), 1)
+    shift = jnp.where(negatives, lengths, 0).sum(1, keepdims=True) / count
+    nearest = sort(jnp.where(negatives, lengths - shift, jnp.inf))
+    below = _count_below(nearest, bounds - shift, side="left")
+    counts = below.astype(lengths.dtype)
+    return jax.nn.relu(counts * (bounds - shift) - _sum_of_first(nearest, below)), counts
+
+
+def _hinges_forward(bounds, lengths, negatives):
+    sums, counts = _hinges(bounds, lengths, negatives)
+    return (sums, counts), (bounds, lengths, negatives, counts)
+
+
+def _hinges_backward(residuals, cotangents):
+    """Each negative pushes against the bounds above it, found by sorting the bounds."""
+    bounds, lengths, negatives, counts = residuals
+    order = argsort(bounds)
+    bounds, slopes = (jnp.take_along_axis(x, order, axis=1) for x in (bounds, cotangents[0]))
+    not_above = _sum_of_first(slopes, _count_below(bounds, lengths, side="right"))
+    above = slopes.sum(1, keepdims=True) - not_above
+    return cotangents[0] * counts, jnp.where(negatives, -above, 0), None
+
+
+_hinges.defvjp(_hinges_forward, _hinges_backward)
+
+
+def _count_below(rows: jax.Array, bounds: jax.Array, side: str) -> jax.Array:
+    """How many entries of each sorted row are below each of its bounds (or, "right", at it)."""
+    return jax.vmap(functools.partial(jnp.searchsorted, side=side))(rows, bounds)
+
+
+def _sum_of_first(rows: jax.Array, counts: jax.Array) -> jax.Array:
+    """Sum of the first so many entries of each row."""
+    sums = jnp.pad(jnp.cumsum(rows, axis=1), [(0, 0), (1, 0)])
+    return jnp.take_along_axis(sums, counts, axis=1)
 
 
 def _hard(lengths, positives, negatives, dim, key) -> miners.Triplets:

@@ -101,4 +101,5 @@ def import_network(run: Run, workdir: Path, mesh: Mesh, channels: int) -> Networ
     # No class weights are drawn, so any number of classes will do.
     model, _, initial_state = build(run, channels=channels, num_classes=1)
     state = with_weights(run, jax.jit(initial_state)(), channels)
-    return Network(run, model, put(state.evaluated, replicated(mesh)), 0, 0.0, workdir)
+    variables = put(state.evaluated, replicated(mesh))
+    return Network(run, model, variables, 0, 0.0, workdir, channels)

@@ -97,7 +97,8 @@ def fit(
             pending.clear()
             scores = None
             if validating:
-                network = Network(run, model, state.evaluated, step, seconds, workdir)
+                channels = sizes["channels"]
+                network = Network(run, model, state.evaluated, step, seconds, workdir, channels)
                 scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:

@@ -36,6 +36,7 @@ class Network(NamedTuple):
       step: the step of the checkpoint that the variables are of.
       seconds: of training, validation not counted.
       workdir: where it was trained.
+      channels: of the images it takes.
     """
 
     run: Run
@@ -44,6 +45,7 @@ class Network(NamedTuple):
     step: int
     seconds: float
     workdir: Path
+    channels: int
 
     def embed_step(self) -> Callable[..., Arrays]:
         """The network in evaluation mode, to be compiled: `embed(variables, images)`."""
@@ -77,6 +79,11 @@ class Ensemble(NamedTuple):
     def step(self) -> int:
         """An ensemble is not trained as such."""
         return 0
+
+    @property
+    def channels(self) -> int:
+        """Of the images that every member takes."""
+        return next(iter(self.members.values())).channels
 
     @property
     def seconds(self) -> float:
@@ -164,7 +171,8 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
         state, seconds = checkpoints.restore(
             manager, step, like, replicated(mesh), evaluated_only=True
         )
-    return Network(run, model, state.evaluated, step, seconds, workdir)
+    channels = facts["channels"]
+    return Network(run, model, state.evaluated, step, seconds, workdir, channels)
 
 
 def make_ensemble(run: Run, members: Mapping[str, Embedder], workdir: Path) -> Ensemble:

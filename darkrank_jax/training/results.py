@@ -10,50 +10,159 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from darkrank_jax.data import Split
+from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
-from darkrank_jax.evaluation.retrieval import retrieval_metrics
-from darkrank_jax.training.network import Embedder, embed, embed_fn
+from darkrank_jax.evaluation.intervals import bootstrap_interval, paired_difference
+from darkrank_jax.evaluation.rank_agreement import cross_recall, rank_agreement
+from darkrank_jax.evaluation.reid import reid_metrics
+from darkrank_jax.evaluation.retrieval import retrieval_values
+from darkrank_jax.training.network import Embedder, embed_fn
 
-METRICS = ("recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", "map_at_r", "nmi")
-SCHEMA = 1
+SCHEMA = 2
+# Metrics that are means over queries, so that they have an interval.
+OF_QUERIES = (
+    "recall_at_1",
+    "recall_at_2",
+    "recall_at_4",
+    "recall_at_8",
+    "map_at_r",
+    "r_precision",
+    "mean_average_precision",
+    "mean_reciprocal_rank",
+    "ndcg",
+)
+METRICS = (*OF_QUERIES, "nmi", "ami", "ari", "pairwise_f1", "purity")
+# The metrics of the table on the terminal, and what it calls them.
+_TABLE = {
+    "recall_at_1": "R@1",
+    "recall_at_2": "R@2",
+    "recall_at_4": "R@4",
+    "recall_at_8": "R@8",
+    "map_at_r": "MAP@R",
+    "nmi": "NMI",
+}
+# The K of the recall curve, about equally far apart in ratio, and of the agreement with a teacher.
+_CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
+_AGREEMENT = (1, 2, 5, 10, 20, 50)
+
+Values = dict[str, dict[str, np.ndarray]]
 
 
-def measure(
-    networks: Mapping[str, Embedder], split: Split, mesh: Mesh
-) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """Embeds a split with each network and measures quality, size and speed.
+def costs(network: Embedder, images: np.ndarray, mesh: Mesh) -> dict[str, Any]:
+    """What a network is and what it takes.
 
     Args:
-      networks: by the part each plays: "teacher", "baseline", or a student's name.
-      split: of classes unseen in training.
+      network: of a finished run.
+      images: to time it on.
       mesh: the devices.
 
     Returns:
-      The entries of results.json's "networks", and the embeddings, both by name.
+      The fields of results.json that do not depend on the dataset.
     """
-    rows, embeddings = {}, {}
-    for name, network in networks.items():
-        embeddings[name] = embed(network, split, mesh)
-        scores = retrieval_metrics(embeddings[name], split.labels)
-        scores |= clustering_metrics(embeddings[name], split.labels, key=jax.random.key(0))
-        rows[name] = {
-            "model": network.run.model,
-            "losses": network.run.losses,
-            "parameters": network.num_parameters(),
-            "images_per_second": images_per_second(embed_fn(network, mesh), split.images),
-            "training_seconds": network.seconds,
-            "steps": network.run.steps,
-            "best_step": network.step,
-            "metrics": {metric: scores[metric] for metric in METRICS},
-        }
+    return {
+        "model": network.run.model,
+        "losses": network.run.losses,
+        "parameters": network.num_parameters(),
+        "images_per_second": images_per_second(embed_fn(network, mesh), images),
+        "training_seconds": network.seconds,
+        "steps": network.run.steps,
+        "best_step": network.step,
+    }
+
+
+def measure(
+    embeddings: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    seed: int,
+    cameras: np.ndarray | None = None,
+) -> tuple[dict[str, dict[str, Any]], Values]:
+    """Measures the quality of each network's embeddings of one set of images.
+
+    Args:
+      embeddings: by the part each network plays: "teacher", "baseline", or any other name for a
+        student.
+      labels: int [n], of the images.
+      seed: of the draws behind intervals and p-values.
+      cameras: int [n], which camera saw each image; with them, re-identification is measured too.
+
+    Returns:
+      The fields of results.json that depend on the dataset, and the values of `retrieval_values`,
+      both by network.
+
+    Raises:
+      UserError: from a metric; the line begins with the network's name.
+    """
+    rows, values = {}, {}
+    for name, array in embeddings.items():
+        try:
+            values[name] = retrieval_values(array, labels, ks=_CURVE)
+            rows[name] = _quality(array, labels, values[name], seed)
+            if cameras is not None:
+                rows[name]["reid"] = _across_cameras(array, labels, cameras)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+    for name in embeddings.keys() - {"teacher"}:
+        if "teacher" in embeddings:
+            rows[name] |= _against_teacher(embeddings[name], embeddings["teacher"], labels)
     for name in rows.keys() - {"teacher", "baseline"}:
+        if "baseline" in rows:
+            rows[name]["difference"] = differences(values[name], values["baseline"], seed)
         if "teacher" in rows and "baseline" in rows:
             rows[name]["gap_recovered"] = gap_recovered(
                 *(rows[each]["metrics"] for each in ("teacher", "baseline", name))
             )
-    return rows, embeddings
+    return rows, values
+
+
+def differences(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], seed: int
+) -> dict[str, dict[str, float]]:
+    """The paired difference of two networks in every metric that is a mean over queries."""
+    return {
+        metric: paired_difference(first[metric], second[metric], seed=seed) for metric in OF_QUERIES
+    }
+
+
+def _quality(
+    embeddings: np.ndarray, labels: np.ndarray, values: dict[str, np.ndarray], seed: int
+) -> dict[str, Any]:
+    """Metrics, their intervals and the recall curve of one network."""
+    scores = {metric: float(np.nanmean(values[metric])) for metric in OF_QUERIES}
+    scores |= clustering_metrics(embeddings, labels, key=jax.random.key(0))
+    shown = [k for k in _CURVE if k < len(labels)]
+    return {
+        "metrics": {metric: scores[metric] for metric in METRICS},
+        "intervals": {
+            metric: list(bootstrap_interval(values[metric], seed=seed)) for metric in OF_QUERIES
+        },
+        "recall_curve": [[k, float(values[f"recall_at_{k}"].mean())] for k in shown],
+    }
+
+
+def _across_cameras(
+    embeddings: np.ndarray, labels: np.ndarray, cameras: np.ndarray
+) -> dict[str, float]:
+    """Each image searches those of the other cameras, by the Market-1501 rule."""
+    return reid_metrics(
+        embeddings,
+        embeddings,
+        query_ids=labels,
+        gallery_ids=labels,
+        query_cameras=cameras,
+        gallery_cameras=cameras,
+    )
+
+
+def _against_teacher(
+    embeddings: np.ndarray, teacher: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+    """How far a network ranks as the teacher does, and finds in what the teacher embedded."""
+    row: dict[str, Any] = {"agreement": rank_agreement(embeddings, teacher, ks=_AGREEMENT)}
+    if embeddings.shape == teacher.shape:
+        row["teacher_gallery"] = cross_recall(embeddings, teacher, labels)
+    return row
 
 
 def gap_recovered(
@@ -100,17 +209,15 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
       Lines of equal columns.
     """
-    measures = ["R@1", "R@2", "R@4", "R@8", "MAP@R", "NMI", "gap recovered"]
-    heads = ["", "parameters", "images/s", *measures]
-    lines = [heads]
+    lines = [["", "parameters", "images/s", *_TABLE.values(), "gap recovered"]]
     for name, row in rows.items():
         gap = row.get("gap_recovered", {}).get("recall_at_1")
         lines.append(
             [
                 name,
-                f"{row['parameters']:,}",
-                f"{row['images_per_second']:,.0f}",
-                *(f"{row['metrics'][metric]:.3f}" for metric in METRICS),
+                f"{row['parameters']:,}" if "parameters" in row else "",
+                f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
+                *(f"{row['metrics'][metric]:.3f}" for metric in _TABLE),
                 "" if gap is None else f"{gap:.0%}",
             ]
         )

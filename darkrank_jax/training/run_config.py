@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -39,6 +40,30 @@ class Weights:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `--mode eval` measures; configs/default.py says each field."""
+
+    networks: dict
+    datasets: dict
+    split: Literal["train", "validation", "test"]
+    save_embeddings: bool
+
+    def of_the_run_itself(self) -> bool:
+        """Whether it measures what training measured at its end."""
+        return not self.networks and not self.datasets and self.split == "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """One dataset to measure on: the fields of `Data` in which it differs, and its split."""
+
+    source: str
+    path: str
+    options: dict
+    split: Literal["train", "validation", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """One network to train, and the run of its teacher; configs/default.py says each field."""
 
@@ -64,6 +89,11 @@ class Run:
     eval_every: int
     keep_checkpoints: int
     expected_minutes: float
+    evaluation: Evaluation
+
+
+# Fields that are records of their own.
+_HOLDERS: dict[str, Any] = {"data": Data, "evaluation": Evaluation, "weights": Weights}
 
 
 def read_run(config: Mapping[str, Any], where: str = "") -> Run:
@@ -82,11 +112,10 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
         `images_per_class` does not divide.
     """
     prefix = f"{where}." if where else ""
-    holders = {"data": Data, "weights": Weights}
-    types = field_types(Run) | dict.fromkeys((*holders, "teacher"), dict)
+    types = field_types(Run) | dict.fromkeys((*_HOLDERS, "teacher"), dict)
     check_fields(config, types, where, required=list(types))
     parts: dict[str, Any] = {}
-    for name, holder in holders.items():
+    for name, holder in _HOLDERS.items():
         own = field_types(holder)
         check_fields(config[name], own, f"{prefix}{name}", required=list(own))
         parts[name] = holder(**config[name])
@@ -101,6 +130,7 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
     _check_numbers(run, prefix)
     _check_tables(run, prefix)
     _check_teacher(run, prefix)
+    _check_evaluation(run.evaluation, f"{prefix}evaluation")
     return run
 
 
@@ -130,8 +160,11 @@ def needs_logits(run: Run) -> bool:
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """The run as nested plain values, as `config.json` and `results.json` hold it."""
-    return dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
+    """What is trained, as nested plain values, as `run.json` holds it."""
+    values = dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
+    # What is measured afterwards changes nothing of what was trained.
+    del values["evaluation"]
+    return values
 
 
 def read_description(described: Mapping[str, Any], where: object) -> Run:
@@ -148,10 +181,9 @@ def read_description(described: Mapping[str, Any], where: object) -> Run:
       UserError: a field is missing or surplus, since another version wrote it.
     """
     values = _tuples(described)
-    holders = {"data": Data, "weights": Weights}
     own = {"teacher": None, "ensemble": {}, "baseline": {}}
     try:
-        parts = {name: holder(**values[name]) for name, holder in holders.items()}
+        parts = {name: holder(**values[name]) for name, holder in _HOLDERS.items()}
         return Run(**{**values, **own, **parts})
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -269,7 +301,7 @@ def _check_tables(run: Run, prefix: str) -> None:
         ("schedule", SCHEDULES, ("value", "steps")),
     ):
         _check_named(getattr(run, field), table, f"{prefix}{field}", given)
-    if is_trained(run) and not run.losses:
+    if is_trained(run) and not run.losses and not run.evaluation.networks:
         raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
     for field in ("losses", "baseline"):
         for name, loss in getattr(run, field).items():
@@ -362,3 +394,30 @@ def _known_of(teacher: Run) -> list[str]:
         return ["teacher_embeddings"]
     logits = ["teacher_logits"] if is_trained(teacher) else []
     return ["teacher_embeddings", "teacher_features", "teacher_maps", *logits]
+
+
+def _check_evaluation(evaluation: Evaluation, where: str) -> None:
+    """Refuses what names no network or dataset; the names become names of files."""
+    for field in ("networks", "datasets"):
+        for name in getattr(evaluation, field):
+            if not re.fullmatch(r"\w[\w .+-]*", name):
+                raise UserError(
+                    f"{where}.{field}: {name!r} is no name for a file; use letters, digits, spaces "
+                    "and . + - _"
+                )
+    for name, place in evaluation.networks.items():
+        places = list(place.values()) if isinstance(place, Mapping) else [place]
+        if not all(isinstance(each, str) and each for each in places):
+            raise UserError(
+                f"{where}.networks.{name}: is {place!r}; give the workdir of a finished run, an "
+                ".npz of embeddings, or {dataset: .npz}"
+            )
+    for name, fields in evaluation.datasets.items():
+        at = f"{where}.datasets.{name}"
+        if not isinstance(fields, Mapping):
+            raise UserError(f'{at}: is {fields!r}; give {{"source": ..., "split": "test"}}')
+        check_fields(fields, field_types(Dataset), at, required=["source"])
+        _check_name(fields["source"], SOURCES, f"{at}.source")
+        given = ("image_size", "path")
+        options = fields.get("options", {})
+        check_arguments(SOURCES[fields["source"]], options, f"{at}.options", given=given)

@@ -4,19 +4,28 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 from jax.sharding import Mesh
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.report import write_report
+from darkrank_jax.evaluation.report import view, write_report
 from darkrank_jax.training import workdir as workdirs
+from darkrank_jax.training.compare import compare
+from darkrank_jax.training.evaluate import (
+    Images,
+    Networks,
+    datasets_of,
+    evaluate,
+    is_stored,
+    networks_of,
+    save_embeddings,
+)
 from darkrank_jax.training.imported import import_network
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.network import Embedder, load_network, make_ensemble
 from darkrank_jax.training.preflight import check_sizes, load_data, summary
-from darkrank_jax.training.results import SCHEMA, measure, table, write_results
+from darkrank_jax.training.results import table, write_results
 from darkrank_jax.training.run_config import Run, baseline_of, is_trained
 
 
@@ -42,30 +51,56 @@ def train_and_report(run: Run, workdir: Path) -> None:
             f"{workdir} or give another --workdir."
         )
         return
+    if not run.losses:
+        raise UserError("losses: is empty, so that only --mode eval can run; name a loss")
     mesh = make_mesh(run.data.batch_size)
     check_sizes(run)
     print(summary(run, workdir), flush=True)
     networks = {}
     for name, (part, path) in _parts(run, workdir).items():
         networks[name] = train(part, path, name, mesh, networks.get("teacher"))
-    _report(run, workdir, mesh, networks)
+    _report(run, workdir, workdir, mesh, networks, {"test": Images(run.data, "test")})
 
 
 def evaluate_and_report(run: Run, workdir: Path) -> None:
-    """Evaluates the networks of a finished run again and rewrites its results and report.
+    """Evaluates what the config's `evaluation` names; writes results, report and embeddings.
+
+    By default those are the networks of a finished run on its test split, whose results and report
+    are written anew; anything else goes to `workdir / "evaluation"`.
 
     Args:
       run: read from a config.
-      workdir: that `train_and_report` wrote.
+      workdir: that `train_and_report` wrote, unless the config names other networks.
 
     Raises:
-      UserError: a network is not there.
+      UserError: a network, a dataset or a file of embeddings is not there, or does not fit.
     """
     mesh = make_mesh(run.data.batch_size)
-    networks = {}
-    for name, (part, path) in _parts(run, workdir).items():
-        networks[name] = _load(part, path, mesh)
-    _report(run, workdir, mesh, networks)
+    chosen, datasets = run.evaluation, datasets_of(run)
+    if chosen.networks:
+        networks = networks_of(run, datasets, mesh)
+    else:
+        parts = _parts(run, workdir)
+        networks = {n: _load(part, path, mesh) for n, (part, path) in parts.items()}
+        mend = "give its own config; another dataset goes to evaluation.datasets"
+        workdirs.check_same(workdir, run, mend)
+    target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
+    _report(run, workdir, target, mesh, networks, datasets)
+
+
+def compare_and_report(runs: list[Path], workdir: Path) -> None:
+    """Makes one page out of several finished runs.
+
+    Args:
+      runs: workdirs that hold a results.json.
+      workdir: takes report.html.
+
+    Raises:
+      UserError: a run is not finished, or they were measured on different images.
+    """
+    _make(workdir)
+    print(compare(runs, workdir / "report.html"))
+    print(f"\nWrote {workdir / 'report.html'}.")
 
 
 def train(
@@ -127,33 +162,41 @@ def _parts(run: Run, workdir: Path) -> dict[str, tuple[Run, Path]]:
     return parts | {"student": (run, workdir)}
 
 
-def _report(run: Run, workdir: Path, mesh: Mesh, networks: Mapping[str, Embedder]) -> None:
-    """Writes results.json and report.html, and prints the table."""
-    split = load_data(run.data)["test"]
-    rows, embeddings = measure(networks, split, mesh)
-    results = {
-        "schema": SCHEMA,
-        "name": workdir.name,
-        "seed": run.seed,
-        "dataset": {
-            "source": run.data.source,
-            "split": "test",
-            "images": len(split.labels),
-            "classes": len(split.class_names),
-        },
-        "devices": f"{mesh.size} x {jax.devices()[0].device_kind}",
-        "networks": rows,
-    }
-    curves = {name: read_log(path) for name, (_, path) in _parts(run, workdir).items()}
-    write_report(
-        workdir / "report.html",
-        results,
-        images=split.images,
-        labels=split.labels,
-        class_names=split.class_names,
-        embeddings=embeddings,
-        curves=curves,
-    )
+def _report(
+    run: Run,
+    workdir: Path,
+    target: Path,
+    mesh: Mesh,
+    networks: Networks,
+    datasets: Mapping[str, Images],
+) -> None:
+    """Evaluates, writes results.json, report.html and embeddings, and prints the tables."""
+    results, measured = evaluate(workdir.name, networks, datasets, mesh, seed=run.seed)
+    _make(target)
+    if run.evaluation.save_embeddings:
+        save_embeddings(target / "embeddings", measured)
+    curves = {name: read_log(path) for name, path in _logs(run, workdir).items()}
+    write_report(target / "report.html", results, measured=measured, curves=curves)
     # Last, since it is what says that the run is done.
-    write_results(workdir / "results.json", results)
-    print(f"\n{table(rows)}\n\nWrote {workdir / 'results.json'} and {workdir / 'report.html'}.")
+    write_results(target / "results.json", results)
+    for index, name in enumerate(datasets):
+        print(f"\n{name}\n{table(view(results, name if index else None)['networks'])}")
+    print(f"\nWrote {target / 'results.json'} and {target / 'report.html'}.")
+
+
+def _logs(run: Run, workdir: Path) -> dict[str, Path]:
+    """Where the networks that are evaluated were trained."""
+    if not run.evaluation.networks:
+        return {name: path for name, (_, path) in _parts(run, workdir).items()}
+    places = run.evaluation.networks.items()
+    return {name: Path(place) for name, place in places if not is_stored(place)}
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder, or says that it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror}); give another --workdir"
+        ) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.training.run_config import Run, describe
+from darkrank_jax.training.run_config import Data, Evaluation, Run, Weights, describe
 
 # Fields that change where or how fast a run goes, not what comes out.
 _FREE = ("teacher", "baseline", "checkpoint", "log_every", "keep_checkpoints", "expected_minutes")
@@ -47,12 +47,36 @@ def read_facts(workdir: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def check_same(workdir: Path, run: Run) -> None:
+def recorded_run(workdir: Path) -> Run:
+    """The run that was trained in a workdir, without its teacher.
+
+    Args:
+      workdir: that holds a run.json.
+
+    Raises:
+      UserError: there is none, or another version of this package wrote it.
+    """
+    values = read_facts(workdir)["run"]
+    nothing = Evaluation(networks={}, datasets={}, split="test", save_embeddings=False)
+    try:
+        parts = {"data": Data(**values["data"]), "weights": Weights(**values["weights"])}
+        return Run(**values | parts | {"teacher": None, "evaluation": nothing})
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{workdir}/run.json: is of another version of this package ({error}); evaluate it "
+            "with its own config"
+        ) from error
+
+
+def check_same(
+    workdir: Path, run: Run, mend: str = "give another --workdir, or delete this one to start again"
+) -> None:
     """Refuses a run whose result would differ from that of the run in the workdir.
 
     Args:
       workdir: that holds a run.json.
       run: that should go on there.
+      mend: what the line tells to do.
 
     Raises:
       UserError: names the first field that differs.
@@ -63,7 +87,7 @@ def check_same(workdir: Path, run: Run) -> None:
         if found.get(field) != expected.get(field):
             raise UserError(
                 f"{workdir}: holds a run whose {field} is {found.get(field)}, not "
-                f"{expected.get(field)}; give another --workdir, or delete this one to start again"
+                f"{expected.get(field)}; {mend}"
             )
 
 

@@ -6,10 +6,11 @@ Written here after the formulas in common use; pytorch-metric-learning is called
 from collections.abc import Callable
 from itertools import permutations
 
-import numpy as np
 import torch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning.reducers import AvgNonZeroReducer
+
+from experiments.loss_speed import batch as batches
 
 Pair = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -28,7 +29,7 @@ def _lists(student: torch.Tensor, teacher: torch.Tensor, size: int) -> list[torc
 
 
 def darkrank_hard(size: int) -> Pair:
-    """One logsumexp for each position."""
+    """One logsumexp for each position, as in the code of RKD's authors."""
 
     def loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         scores = _lists(student, teacher, size)[0]
@@ -84,12 +85,17 @@ def triplet() -> Pair:
     return pml.TripletMarginLoss(margin=0.2, reducer=AvgNonZeroReducer())
 
 
-# Name of ours -> the loss of pytorch-metric-learning on embeddings and labels.
+RANKED = {
+    "darkrank_hard": darkrank_hard,
+    "darkrank_hard_cumulative": darkrank_hard_cumulative,
+    "darkrank_soft": darkrank_soft,
+}
+RELATIONAL: dict[str, Pair] = {"rkd_distance": rkd_distance, "rkd_angle": rkd_angle}
+# Name of ours -> the loss of pytorch-metric-learning on embeddings and labels, our defaults.
 LABELLED: dict[str, Callable[[], Pair]] = {
     "triplet": triplet,
     "multi_similarity": lambda: pml.MultiSimilarityLoss(alpha=2.0, beta=50.0, base=0.5),
     "supcon": lambda: pml.SupConLoss(temperature=0.1),
-    "ntxent": lambda: pml.NTXentLoss(temperature=0.1),
     "contrastive": lambda: pml.ContrastiveLoss(pos_margin=0.0, neg_margin=1.0),
     "circle": lambda: pml.CircleLoss(m=0.4, gamma=80),
     "margin": lambda: pml.MarginLoss(margin=0.2, beta=1.2),
@@ -103,13 +109,24 @@ CLASSIFIED: dict[str, Callable[[int, int], torch.nn.Module]] = {
 }
 
 
-def step(loss: Pair, embeddings: np.ndarray, other: np.ndarray) -> Callable[[], None]:
-    """Value and gradient of a loss, to be called again and again."""
-    first = torch.tensor(embeddings, requires_grad=True)
-    second = torch.tensor(other, dtype=torch.float32 if other.dtype.kind == "f" else torch.long)
+def build(name: str, batch: int, *, list_size: int = 0) -> Callable[[], None]:
+    """What computes value and gradient of a loss once, to be called again and again."""
+    arrays = {key: torch.tensor(value) for key, value in batches.arrays(batch).items()}
+    inputs = arrays["embeddings"].requires_grad_(), arrays["teacher_embeddings"]
+    if name in RANKED:
+        loss = RANKED[name](list_size)
+    elif name in RELATIONAL:
+        loss = RELATIONAL[name]
+    else:
+        inputs = inputs[0], arrays["labels"].long()
+        known = LABELLED | {
+            name: lambda make=make: make(batches.CLASSES, batches.DIM)
+            for name, make in CLASSIFIED.items()
+        }
+        loss = known[name]()
 
     def run() -> None:
-        first.grad = None
-        loss(first, second).backward()
+        inputs[0].grad = None
+        loss(*inputs).backward()
 
     return run

@@ -1,197 +1,199 @@
 """How fast the losses are, beside others in the same run; README.md has the table.
 
     pip install torch pytorch-metric-learning
-    python -m experiments.loss_speed.run [--repetitions N] [--largest BATCH]
+    python -m experiments.loss_speed.run [--only PART ...] [--rounds N] [--largest BATCH]
 
-Value and gradient, ours compiled with jit, PyTorch's eager as people call it, on all cores. The two
-take turns, so that what else the machine does meets both. A time is the median of the repetitions.
+Value and gradient, ours compiled with jit, PyTorch's eager as people call it, both on all cores.
+Each library has a process of its own, and the two take turns; a time is the median over all turns.
 Peak memory is what a fresh process adds to its size while it computes once.
 """
 
 import argparse
+import functools
+import importlib
 import multiprocessing
+import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from darkrank_jax import losses
-from experiments.loss_speed import others
-
-DIM, TEACHER_DIM, CLASSES, IMAGES_PER_CLASS = 128, 256, 64, 4
+OURS, OTHERS = "experiments.loss_speed.ours", "experiments.loss_speed.others"
 BATCHES = (128, 256, 512, 1024, 2048)
-# Orders of a list that still fit: 128 lists of 8 are 5 million.
-ENUMERATED = (4, 5, 6, 7, 8)
-# PyTorch's angles hold some seven arrays of batch^3 floats.
-ANGLE_ARRAYS, MOST_GIB = 7, 16
-Thunk = Callable[[], Any]
+# Seconds of one turn, of all turns, and the most repetitions in a turn; at least one is measured.
+TURN, ENOUGH, REPETITIONS = 1.0, 10.0, 10
+COLUMNS = (
+    "loss", "list", "batch", "ours, ms", "other, ms", "times as fast", "ours, MiB", "other, MiB",
+    "other",
+)  # fmt: skip
+
+
+class Work(NamedTuple):
+    """A loss at a batch size, as `build` of a module takes it."""
+
+    module: str
+    name: str
+    batch: int
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+class Clock(NamedTuple):
+    """Takes the times; one process for each module."""
+
+    workers: dict[str, ProcessPoolExecutor]
+    rounds: int
+    batches: tuple[int, ...]
+
+    def __call__(self, *works: Work) -> list[float]:
+        """Median milliseconds of each, in turns."""
+        taken: list[list[float]] = [[] for _ in works]
+        for _ in range(self.rounds):
+            if sum(map(sum, taken)) > 1e3 * ENOUGH:
+                break
+            for own, work in zip(taken, works, strict=True):
+                own += self.workers[work.module].submit(_turn, work).result()
+        return [median(own) for own in taken]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--repetitions", type=int, default=20)
-    parser.add_argument("--largest", type=int, default=BATCHES[-1], help="batch of the big rows")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some rows")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each loss")
+    parser.add_argument("--largest", type=int, default=BATCHES[-1], help="largest batch")
     arguments = parser.parse_args()
-    time_ = partial(_times, repetitions=arguments.repetitions)
-    batches = [batch for batch in BATCHES if batch <= arguments.largest]
-    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; times in ms\n", flush=True)
-    for title, head, rows in (
-        ("Soft transfer, exact", "| list | batch | ours | enumeration | ratio |", _soft),
-        ("Hard transfer", "| list | batch | ours | PyTorch | ratio |", _hard),
-        ("RKD", "| loss | batch | ours | PyTorch | ratio | ours, MiB | PyTorch, MiB |", _rkd),
-        ("Labels", "| loss | batch | ours | pytorch-metric-learning | ratio |", _labels),
-        ("Share of a ResNet-18 step", "| loss | batch | ours | share |", _shares),
-    ):
-        print(f"{title}\n\n{head}\n|{'---|' * (head.count('|') - 1)}")
-        for row in rows(time_, batches):
-            print("| " + " | ".join(row) + " |", flush=True)
-        print()
+    workers = {module: _process() for module in (OURS, OTHERS)}
+    batches = tuple(batch for batch in BATCHES if batch <= arguments.largest)
+    clock = Clock(workers, arguments.rounds, batches)
+    print(f"{os.cpu_count()} cores\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for part in arguments.only:
+        for row in PARTS[part](clock):
+            print(f"| {' | '.join(row.get(column, '') for column in COLUMNS)} |", flush=True)
+    for worker in workers.values():
+        worker.shutdown()
 
 
-def _soft(time_, batches):
-    for size in ENUMERATED:
-        ours, theirs = time_(
-            _ours("darkrank_soft", 128, list_size=size), _theirs(others.darkrank_soft(size), 128)
-        )
-        yield str(size), "128", *_compared(ours, theirs)
+def _soft(clock: Clock) -> Iterator[dict[str, str]]:
+    """Against an enumeration of all orders, as far as that goes."""
+    for size in (4, 5, 6, 7, 8):
+        yield _against(clock, "darkrank_soft", 128, "all permutations", list_size=size)
     for size, batch in ((10, 128), (12, 128), (14, 32), (16, 32)):
-        (ours,) = time_(_ours("darkrank_soft", batch, list_size=size))
-        yield str(size), str(batch), f"{ours:.1f}", "", ""
+        yield _alone(clock, "darkrank_soft", batch, list_size=size)
 
 
-def _hard(time_, batches):
-    for batch in batches:
-        for size in (4, batch - 1):
-            # A logsumexp for each position of a long list takes batch^3 steps.
-            loss = others.darkrank_hard if size == 4 else others.darkrank_hard_cumulative
-            ours, theirs = time_(
-                _ours("darkrank_hard", batch, list_size=size), _theirs(loss(size), batch)
+def _hard(clock: Clock) -> Iterator[dict[str, str]]:
+    """Against the common formula, and beyond its reach against the best that PyTorch has."""
+    for batch in clock.batches:
+        yield _against(clock, "darkrank_hard", batch, "logsumexp each position", list_size=4)
+    for batch in clock.batches:
+        if batch <= 512:  # batch^3 steps
+            yield _against(
+                clock, "darkrank_hard", batch, "logsumexp each position", list_size=batch - 1
             )
-            yield str(size), str(batch), *_compared(ours, theirs)
-
-
-def _rkd(time_, batches):
-    for name in ("rkd_distance", "rkd_angle"):
-        for batch in batches:
-            fits = name != "rkd_angle" or ANGLE_ARRAYS * batch**3 * 4 / 2**30 < MOST_GIB
-            thunks = [_ours(name, batch), *([_theirs(getattr(others, name), batch)] * fits)]
-            found = time_(*thunks)
-            memory = [_peak(name, batch, who) for who in ("ours", "theirs")[: len(thunks)]]
-            columns = _compared(*found) if fits else (f"{found[0]:.1f}", "does not fit", "")
-            yield name, str(batch), *columns, *(f"{m:.0f}" for m in memory), *([""] * (not fits))
-
-
-def _labels(time_, batches):
-    for name in (*others.LABELLED, *others.CLASSIFIED):
-        for batch in batches[:3]:
-            ours, theirs = time_(_ours(name, batch), _theirs_labelled(name, batch))
-            yield name, str(batch), *_compared(ours, theirs)
-
-
-def _shares(time_, batches):
-    step = time_(_resnet_step(128), repetitions=3)[0]
-    yield "ResNet-18 step, 32 px", "128", f"{step:.0f}", ""
-    for name, (_, inputs) in losses.LOSSES.items():
-        if set(inputs) <= {"embeddings", "teacher_embeddings", "labels", "class_weights"}:
-            (ours,) = time_(_ours(name, 128))
-            yield name, "128", f"{ours:.2f}", f"{ours / step:.2%}"
-
-
-def _times(*thunks: Thunk, repetitions: int) -> list[float]:
-    """Median milliseconds of each, in turns; the first call compiles and is not counted."""
-    taken: list[list[float]] = [[] for _ in thunks]
-    for thunk in thunks:
-        thunk()
-    begin = time.perf_counter()
-    for round_ in range(repetitions):
-        for own, thunk in zip(taken, thunks, strict=True):
-            start = time.perf_counter()
-            thunk()
-            own.append(1e3 * (time.perf_counter() - start))
-        if round_ >= 2 and time.perf_counter() - begin > 20:
-            break
-    return [median(own) for own in taken]
-
-
-def _compared(ours: float, theirs: float) -> tuple[str, str, str]:
-    return f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f}"
-
-
-def _arrays(batch: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(batch)
-    unit = {}
-    for name, dim in (("embeddings", DIM), ("teacher_embeddings", TEACHER_DIM)):
-        rows = rng.normal(size=(batch, dim)).astype(np.float32)
-        unit[name] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit | {
-        "labels": np.arange(batch, dtype=np.int32) // IMAGES_PER_CLASS % CLASSES,
-        "class_weights": rng.normal(size=(DIM, CLASSES)).astype(np.float32),
-    }
-
-
-def _ours(name: str, batch: int, **options: Any) -> Thunk:
-    arrays = {key: jnp.asarray(value) for key, value in _arrays(batch).items()}
-    if name in ("correlation_congruence", "embedding_match"):
-        arrays["teacher_embeddings"] = arrays["teacher_embeddings"][:, :DIM]
-    function, inputs = losses.LOSSES[name]
-    inner = [arrays[key] for key in inputs]
-    compiled = jax.jit(jax.value_and_grad(lambda first, *rest: function(first, *rest, **options)))
-    return lambda: jax.block_until_ready(compiled(*inner))
-
-
-def _theirs(loss: Callable, batch: int, other: str = "teacher_embeddings") -> Thunk:
-    arrays = _arrays(batch)
-    return others.step(loss, arrays["embeddings"], arrays[other])
-
-
-def _theirs_labelled(name: str, batch: int) -> Thunk:
-    if name in others.LABELLED:
-        loss = others.LABELLED[name]()
-    else:
-        loss = others.CLASSIFIED[name](CLASSES, DIM)
-    return _theirs(loss, batch, "labels")
-
-
-def _resnet_step(batch: int) -> Thunk:
-    """Forward and backward of a ResNet-18 under a softmax loss."""
-    from darkrank_jax.models import build_model
-
-    model: Any = build_model("resnet18", stem="small", embedding_dim=DIM)
-    images = jnp.asarray(np.random.default_rng(0).normal(size=(batch, 32, 32, 3)), jnp.float32)
-    variables = model.init(jax.random.key(0), images[:2], train=False)
-
-    def loss(params: Any) -> jax.Array:
-        outputs, _ = model.apply(
-            variables | {"params": params}, images, train=True, mutable=["batch_stats"]
+        yield _against(
+            clock, "darkrank_hard", batch, "logcumsumexp", "_cumulative", list_size=batch - 1
         )
-        return jnp.square(outputs["embeddings"]).sum()
-
-    compiled = jax.jit(jax.value_and_grad(loss))
-    return lambda: jax.block_until_ready(compiled(variables["params"]))
 
 
-def _peak(name: str, batch: int, who: str) -> float:
+def _rkd(clock: Clock) -> Iterator[dict[str, str]]:
+    """Time and memory; PyTorch's angles hold some seven arrays of batch^3 floats."""
+    for name in ("rkd_distance", "rkd_angle"):
+        for batch in clock.batches:
+            fits = name == "rkd_distance" or 7 * 4 * batch**3 < 8 * 2**30
+            row = _against(clock, name, batch, "PyTorch") if fits else _alone(clock, name, batch)
+            row["ours, MiB"] = f"{_peak(Work(OURS, name, batch)):.0f}"
+            row["other, MiB"] = f"{_peak(Work(OTHERS, name, batch)):.0f}" if fits else ""
+            yield row if fits else row | {"other": "PyTorch does not fit"}
+
+
+def _labels(clock: Clock) -> Iterator[dict[str, str]]:
+    """Against pytorch-metric-learning."""
+    for name in LABELLED:
+        for batch in clock.batches[:3]:
+            yield _against(clock, name, batch, "pytorch-metric-learning")
+
+
+def _shares(clock: Clock) -> Iterator[dict[str, str]]:
+    """Each loss beside a step of a network."""
+    from darkrank_jax.losses import LOSSES
+    from experiments.loss_speed.ours import STEP
+
+    (step,) = clock(Work(OURS, STEP, 128))
+    yield {"loss": STEP, "batch": "128", "ours, ms": f"{step:.0f}"}
+    for name, (_, inputs) in LOSSES.items():
+        if set(inputs) <= {"embeddings", "teacher_embeddings", "labels", "class_weights"}:
+            (ours,) = clock(Work(OURS, name, 128))
+            share = {"other": f"{ours / step:.3%} of the step"}
+            yield {"loss": name, "batch": "128", "ours, ms": f"{ours:.2f}"} | share
+
+
+LABELLED = (
+    "triplet", "multi_similarity", "supcon", "proxy_anchor", "contrastive", "circle", "margin",
+    "proxy_nca", "arcface", "cosface",
+)  # fmt: skip
+PARTS: dict[str, Callable[[Clock], Iterator[dict[str, str]]]] = {
+    "soft": _soft, "hard": _hard, "rkd": _rkd, "labels": _labels, "shares": _shares,
+}  # fmt: skip
+
+
+def _against(
+    clock: Clock, name: str, batch: int, other: str, form: str = "", **options: Any
+) -> dict[str, str]:
+    """A row with another implementation."""
+    given = tuple(options.items())
+    ours, theirs = clock(Work(OURS, name, batch, given), Work(OTHERS, name + form, batch, given))
+    times = {"ours, ms": f"{ours:.2f}", "other, ms": f"{theirs:.2f}"}
+    return _head(name, batch, options) | times | {
+        "times as fast": f"{theirs / ours:.1f}", "other": other,
+    }  # fmt: skip
+
+
+def _alone(clock: Clock, name: str, batch: int, **options: Any) -> dict[str, str]:
+    """A row with our loss alone."""
+    (ours,) = clock(Work(OURS, name, batch, tuple(options.items())))
+    return _head(name, batch, options) | {"ours, ms": f"{ours:.2f}"}
+
+
+def _head(name: str, batch: int, options: dict[str, Any]) -> dict[str, str]:
+    return {"loss": name, "batch": str(batch), "list": str(options.get("list_size", ""))}
+
+
+def _process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+@functools.lru_cache(1)
+def _built(work: Work) -> Callable[[], Any]:
+    """What computes a loss, after the first call, which compiles."""
+    module = importlib.import_module(work.module)
+    run = module.build(work.name, work.batch, **dict(work.options))
+    run()
+    return run
+
+
+def _turn(work: Work) -> list[float]:
+    """Milliseconds of the calls of one turn; the first warms up, and counts only if alone."""
+    run = _built(work)
+    taken: list[float] = []
+    while sum(taken) < 1e3 * TURN and len(taken) <= REPETITIONS:
+        start = time.perf_counter()
+        run()
+        taken.append(1e3 * (time.perf_counter() - start))
+    return taken[1:] or taken
+
+
+def _peak(work: Work) -> float:
     """MiB that a fresh process grows by while it computes value and gradient once."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_grown, name, batch, who).result()
+    with _process() as process:
+        return process.submit(_growth, work).result()
 
 
-def _grown(name: str, batch: int, who: str) -> float:
-    makers = {
-        "ours": lambda batch: _ours(name, batch),
-        "theirs": lambda batch: _theirs(getattr(others, name), batch),
-    }
-    makers[who](8)()  # what the library itself takes
+def _growth(work: Work) -> float:
+    _built(work._replace(batch=8))  # what the library itself takes
     before = _largest_size()
-    makers[who](batch)()
+    _built(work)
     return (_largest_size() - before) / 2**20
 
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from darkrank_jax.evaluation import kmeans as module
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.kmeans import kmeans
 
@@ -42,3 +43,12 @@ def test_the_tightest_of_several_starts_counts():
     repeated = clustering_metrics(POINTS, clusters, key=jax.random.key(6), restarts=4)
     assert repeated["pairwise_f1"] == 1.0
     assert found["pairwise_f1"] < 1.0
+
+
+def test_the_size_of_tiles_does_not_count(monkeypatch):
+    expected = kmeans(jnp.asarray(POINTS), num_clusters=5, key=jax.random.key(2))
+    kmeans.clear_cache()
+    monkeypatch.setattr(module, "_TILE", 5 * 16)
+    found = kmeans(jnp.asarray(POINTS), num_clusters=5, key=jax.random.key(2))
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert float(found[1]) == pytest.approx(float(expected[1]), rel=1e-6)

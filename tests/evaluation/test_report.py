@@ -1,10 +1,12 @@
 """The report: what it says, that it is whole, and that data cannot become markup."""
 
 import base64
+import hashlib
 import io
 import re
 import shutil
 import subprocess
+from fractions import Fraction
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,15 +17,26 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.report import headline, write_report
-from darkrank_jax.evaluation.report.curves import curves_section
-from darkrank_jax.evaluation.report.markup import tag
-from darkrank_jax.evaluation.report.neighbors import (
-    Gallery,
-    nearest_neighbors,
-    neighbors_section,
+from darkrank_jax.evaluation.report import Measured, headline, write_report
+from darkrank_jax.evaluation.report.agreement import agreement_section
+from darkrank_jax.evaluation.report.cast import Cast, cast_of
+from darkrank_jax.evaluation.report.chart import linear_axis, log_axis
+from darkrank_jax.evaluation.report.classes import classes_section
+from darkrank_jax.evaluation.report.comparison import (
+    combine,
+    comparison_headline,
+    seeds_section,
+    write_comparison,
 )
+from darkrank_jax.evaluation.report.curves import curves_section
+from darkrank_jax.evaluation.report.distances import distances_section, equal_error
+from darkrank_jax.evaluation.report.embedding_map import choose, layout, map_section
+from darkrank_jax.evaluation.report.markup import tag
+from darkrank_jax.evaluation.report.measured import neighbors_of
+from darkrank_jax.evaluation.report.neighbors import neighbors_section
+from darkrank_jax.evaluation.report.recall import recall_section
 from darkrank_jax.evaluation.report.table import results_section
+from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
 
 ATTACK = "<script>alert(1)</script>"
 IMAGES, CLASSES = 60, 12
@@ -37,7 +50,10 @@ def network(recall, **changes):
         "images_per_second": 5200.0,
         "training_seconds": 123.4,
         "steps": 600,
-        "metrics": {"recall_at_1": recall, "recall_at_2": 0.9, "map_at_r": 0.25, "nmi": 0.75},
+        "metrics": {"recall_at_1": recall, "recall_at_2": 0.9, "map_at_r": 0.25, "nmi": 0.75}
+        | {"mean_average_precision": 0.375},
+        "intervals": {"recall_at_1": [recall - 0.06, recall + 0.05], "map_at_r": [0.2, 0.31]},
+        "recall_curve": [[1, recall], [2, 0.9], [10, 0.95], [40, 1.0]],
     }
     return fields | changes
 
@@ -53,12 +69,19 @@ def run_results(teacher=0.8, baseline=0.5, student=0.629):
         networks["baseline"] = network(baseline)
     if student is not None:
         networks["student"] = network(student)
+        if baseline is not None:
+            found = {"difference": student - baseline, "low": 0.025, "high": 0.2, "p_value": 0.034}
+            networks["student"]["difference"] = {"recall_at_1": found}
+        if teacher is not None:
+            agreement = {"overlap_at_1": 0.25, "overlap_at_10": 0.5, "kendall_tau_at_10": -0.125}
+            networks["student"]["agreement"] = agreement
+            networks["student"]["teacher_gallery"] = {"recall_at_1": 0.375}
         if teacher is not None and baseline is not None:
             gap = (student - baseline) / (teacher - baseline) if teacher > baseline else None
             networks["student"]["gap_recovered"] = {"recall_at_1": gap, "map_at_r": -0.125}
     dataset = {"source": "glyphs", "split": "test", "images": IMAGES, "classes": CLASSES}
     return {
-        "schema": 1,
+        "schema": 2,
         "name": "demo",
         "seed": 3,
         "dataset": dataset,
@@ -67,23 +90,49 @@ def run_results(teacher=0.8, baseline=0.5, student=0.629):
     }
 
 
-def report_arguments(names, channels=1):
-    """Everything but the results: images, embeddings of the networks named, and their curves."""
+def values_of(embeddings, labels):
+    """Recall@1 and MAP@R of every query by a slow loop."""
+    recall, map_at_r = [], []
+    for query, found in enumerate(slow_neighbors(embeddings, range(len(labels)), len(labels) - 1)):
+        hits = labels[found] == labels[query]
+        count = hits.sum()
+        places = np.arange(1, count + 1)
+        precision = np.cumsum(hits[:count]) / places * hits[:count]
+        recall.append(float(hits[0]))
+        map_at_r.append(precision.sum() / count if count else np.nan)
+    return {"recall_at_1": np.array(recall), "map_at_r": np.array(map_at_r)}
+
+
+def slow_neighbors(embeddings, queries, k):
+    """Sorts all others by distance in float64, one query after the other."""
+    lists = []
+    for query in queries:
+        others = [i for i in range(len(embeddings)) if i != query]
+        distances = ((embeddings.astype(np.float64) - embeddings[query]) ** 2).sum(axis=1)
+        lists.append(sorted(others, key=distances.__getitem__)[:k])
+    return np.array(lists)
+
+
+def measured_set(names, channels=1, **changes):
+    """Images with embeddings by the networks named, in clusters, each a little differently."""
     generator = np.random.default_rng(7)
     labels = np.arange(IMAGES, dtype=np.int32) % CLASSES
     centres = generator.normal(size=(CLASSES, 5))
-    rows = [{"step": 10, "loss": 3.0, "losses/triplet": 3.0}, {"step": 20, "loss": 1.5}]
-    rows += [{"step": 20, "validation/recall_at_1": 0.125}]
-    return {
-        "images": generator.integers(0, 256, (IMAGES, 9, 7, channels), dtype=np.uint8),
-        "labels": labels,
-        "class_names": tuple(f"class {i}" for i in range(CLASSES)),
-        "embeddings": {
-            name: (centres[labels] + generator.normal(size=(IMAGES, 5))).astype(np.float32)
-            for name in names
-        },
-        "curves": dict.fromkeys(names, rows),
+    images = generator.integers(0, 256, (IMAGES, 9, 7, channels), dtype=np.uint8)
+    embeddings = {
+        name: (centres[labels] + generator.normal(size=(IMAGES, 5))).astype(np.float32)
+        for name in names
     }
+    values = {name: values_of(array, labels) for name, array in embeddings.items()}
+    class_names = tuple(f"class {i}" for i in range(CLASSES))
+    return Measured(labels, class_names, embeddings, values, images)._replace(**changes)
+
+
+def curves_of(names):
+    """Learning curves of the networks named."""
+    rows = [{"step": 10, "loss": 3.0, "losses/triplet": 3.0}, {"step": 20, "loss": 1.5}]
+    rows.append({"step": 20, "validation/recall_at_1": 0.125})
+    return dict.fromkeys(names, rows)
 
 
 class Page(HTMLParser):
@@ -99,7 +148,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)
         self.attributes.append((tag, dict(attrs)))
-        if tag not in {"img", "meta", "link"}:
+        if tag not in {"img", "meta", "link", "wbr"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -113,9 +162,13 @@ class Page(HTMLParser):
         return [attributes for tag, attributes in self.attributes if tag == name]
 
 
-def written(folder, results, **changes):
+def written(folder, results, measured=None, curves=None):
     path = folder / "report.html"
-    write_report(path, results, **(report_arguments(results["networks"]) | changes))
+    names = list(results["networks"])
+    shown = {"test": measured_set(names)} if measured is None else measured
+    write_report(
+        path, results, measured=shown, curves=curves_of(names) if curves is None else curves
+    )
     return path.read_text(encoding="utf-8")
 
 
@@ -193,56 +246,86 @@ def test_the_headline_calls_training_classes_seen():
 # --- the page ---
 
 
+STRIPS = 12 * (1 + 3 * 5)  # one picture of each query and five neighbors under three networks
+CHARTS = [
+    *["Recall@1 in percent with its 95 % interval", "MAP@R in percent with its 95 % interval"],
+    *["Recall@1 by images a second", "Recall@1 by parameters", "Recall at K in percent"],
+    *["Overlap of the first K with the teacher’s", "Kendall’s tau within the teacher’s first K"],
+    *["Distances by teacher", "Distances by baseline", "Distances by student"],
+    *["Validation Recall@1", "Training loss", "Training loss", "Training loss"],
+]
+SECTIONS = [
+    *["Results", "Speed against quality", "Recall by number of images", "Rank agreement"],
+    *["Nearest images", "Map of embeddings", "Distances", "Worst classes", "Learning curves"],
+    "Settings",
+]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_page_is_whole_and_needs_nothing_else(tmp_path, channels):
     results = run_results()
-    text = written(tmp_path, results, **report_arguments(results["networks"], channels))
+    measured = measured_set(results["networks"], channels)
+    text = written(tmp_path, results, {"test": measured})
     page = Page(text)
-    assert [name for name in page.names if name in {"h1", "h2"}] == ["h1"] + ["h2"] * 4
+    assert re.findall(r'<h2 id="[a-z-]+">(.*?)</h2>', text) == SECTIONS
+    assert re.findall(r'<a href="#[a-z-]+">(.*?)</a>', text) == SECTIONS
+    assert page.names.count("h1") == 1
     assert headline(results) in page.text
-    assert not re.search(r"https?://|<script|@import|url\(", text)
+    assert not re.search(r"https?://|@import|url\(|<script[^>]", text)
     assert "default-src 'none'" in text
     assert text.isascii() or 'charset="utf-8"' in text
     assert len(text) < 3e6
-    # One picture of each query and five neighbors under each of three networks.
+    # The strips, the two columns of the worst classes and the sheet of the map.
+    mistaken = text.count('<td class="words"><span')
     pictures = page.all("img")
-    assert len(pictures) == 12 * (1 + 3 * 5)
-    assert all(picture["alt"] for picture in pictures)
-    assert page.names.count("caption") == page.names.count("table") == 1 + 12
-    # Validation of all networks, and the loss of each.
-    charts = [svg for svg in page.all("svg") if svg.get("role") == "img"]
-    assert [chart["aria-label"].split(",")[0] for chart in charts] == [
-        "Validation Recall@1",
-        *["Training loss"] * 3,
-    ]
-    assert "student: from 3 at step 10 to 1.5 at step 20." in charts[-1]["aria-label"]
+    assert len(pictures) == STRIPS + CLASSES + mistaken + 1
+    assert all("alt" in picture for picture in pictures)
+    assert sum(bool(picture["alt"]) for picture in pictures) == STRIPS
+    assert page.names.count("caption") == page.names.count("table") == 1 + 12 + 1
+    charts = [svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"]
+    assert [re.split("[,:.]", chart)[0] for chart in charts] == CHARTS
+    assert "student: from 3 at step 10 to 1.5 at step 20." in charts[-1]
+
+
+def test_only_the_pages_own_script_may_run(tmp_path):
+    text = written(tmp_path, run_results())
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
 
 
 def test_pictures_are_the_images_pixel_for_pixel(tmp_path):
     results = run_results()
-    arguments = report_arguments(results["networks"], channels=3)
-    pictures = Page(written(tmp_path, results, **arguments)).all("img")
+    measured = measured_set(results["networks"], channels=3)
+    pictures = Page(written(tmp_path, results, {"test": measured})).all("img")
     originals = {
         image.tobytes(): label
-        for image, label in zip(arguments["images"], arguments["labels"], strict=True)
+        for image, label in zip(measured.images, measured.labels, strict=True)
     }
-    query = None
+    query, told = None, 0
     for picture in pictures:
+        if not picture["alt"]:
+            continue
         data = base64.b64decode(picture["src"].removeprefix("data:image/png;base64,"))
         label = originals[np.asarray(Image.open(io.BytesIO(data))).tobytes()]
+        told += 1
         if picture["alt"].startswith("Query"):
             query = label
             assert picture["alt"] == f"Query: class {label}"
         else:
             verdict = "right" if label == query else "wrong"
             assert re.fullmatch(rf"[1-5]\. class {label}, {verdict}", picture["alt"])
+    assert told == STRIPS
 
 
 def test_large_photographs_are_reduced_and_keep_their_form(tmp_path):
     results = run_results(teacher=None, baseline=None)
     images = np.full((IMAGES, 256, 128, 3), 90, np.uint8)
-    pictures = Page(written(tmp_path, results, images=images)).all("img")
-    assert {(p["width"], p["height"]) for p in pictures} == {("32", "64")}
+    measured = measured_set(["student"], images=images)
+    pictures = Page(written(tmp_path, results, {"test": measured})).all("img")
+    sizes = {(p["width"], p["height"]) for p in pictures if p["alt"]}
+    assert sizes == {("32", "64")}
+    assert {p["src"][:15] for p in pictures} == {"data:image/jpeg"}
 
 
 def test_every_text_from_data_is_escaped(tmp_path):
@@ -253,13 +336,14 @@ def test_every_text_from_data_is_escaped(tmp_path):
     student["losses"] = {ATTACK: {ATTACK: ATTACK}}
     student["model"] = {"name": ATTACK, ATTACK: ATTACK}
     student["metrics"][ATTACK] = 0.5
-    student["gap_recovered"][ATTACK] = 0.5
     results["networks"][ATTACK] = student
-    page = Page(written(tmp_path, results, class_names=(ATTACK + '" onerror="x',) * CLASSES))
-    assert "script" not in page.names
+    names = (ATTACK + '" onerror="x',) * CLASSES
+    measured = measured_set(results["networks"], class_names=names)
+    page = Page(written(tmp_path, results, {"test": measured}))
+    assert page.names.count("script") == 1
     assert not any("onerror" in attributes for _, attributes in page.attributes)
-    assert page.text.count(ATTACK) > 30
-    assert all(ATTACK in picture["alt"] for picture in page.all("img"))
+    assert page.text.count(ATTACK) > 60
+    assert all(ATTACK in picture["alt"] for picture in page.all("img") if picture["alt"])
 
 
 @settings(deadline=None, max_examples=50)
@@ -272,19 +356,65 @@ def test_text_and_attributes_survive_the_round_trip(text):
 
 
 def test_class_names_that_are_no_unicode_do_not_stop_the_page(tmp_path):
-    names = ("\udcff",) * CLASSES
-    assert "Query: <bdi>?</bdi>" in written(tmp_path, run_results(), class_names=names)
+    measured = measured_set(run_results()["networks"], class_names=("\udcff",) * CLASSES)
+    assert "Query: <bdi>?</bdi>" in written(tmp_path, run_results(), {"test": measured})
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     assert written(tmp_path, run_results()) == written(tmp_path, run_results())
 
 
-@pytest.mark.parametrize("absent", ["embeddings", "curves"])
-def test_a_section_without_data_is_left_out(tmp_path, absent):
-    heading = {"embeddings": "Nearest images", "curves": "Learning curves"}[absent]
-    assert heading in Page(written(tmp_path, run_results())).text
-    assert heading not in Page(written(tmp_path, run_results(), **{absent: {}})).text
+def test_a_section_without_data_is_left_out(tmp_path):
+    bare = measured_set([])
+    text = Page(written(tmp_path, run_results(), {"test": bare}, curves={})).text
+    for heading in ("Nearest images", "Map of embeddings", "Distances", "Worst classes"):
+        assert heading not in text
+    assert "Learning curves" not in text
+    assert "Rank agreement" in text
+
+
+def test_embeddings_without_images_are_named_instead_of_shown(tmp_path):
+    results = run_results()
+    measured = measured_set(results["networks"], images=None)
+    page = Page(written(tmp_path, results, {"test": measured}))
+    assert page.all("img") == []
+    named = [span for span in page.all("span") if span.get("class") == "named"]
+    assert len(named) == 12 * 3 * 5
+    assert all(re.fullmatch(r"[1-5]\. class \d+, (right|wrong)", x["aria-label"]) for x in named)
+
+
+def test_stored_embeddings_have_no_cost(tmp_path):
+    results = run_results()
+    for row in results["networks"].values():
+        for field in ("model", "losses", "parameters", "images_per_second", "steps"):
+            del row[field]
+        del row["training_seconds"]
+    results["dataset"] |= {"source": "stored embeddings", "split": ""}
+    text = Page(written(tmp_path, results)).text
+    assert "The student recovers 43\xa0% of the gap in Recall@1 between the baseline" in text
+    assert "on 12 classes." in text
+    assert "stored embeddings \N{MIDDLE DOT}" in text
+    assert "Speed against quality" not in text
+    assert "Settings" not in text
+
+
+def test_several_datasets_share_the_page(tmp_path):
+    results = run_results()
+    rows = {name: {"metrics": network(0.25)["metrics"]} for name in results["networks"]}
+    dataset = {"source": "omniglot", "split": "train", "images": IMAGES, "classes": CLASSES}
+    results["further_datasets"] = {"new": {"dataset": dataset, "networks": rows}}
+    measured = measured_set(results["networks"])
+    text = written(tmp_path, results, {"first": measured, "new": measured})
+    headings = re.findall(r'<h2 id="([a-z-]+)">(.*?)</h2>', text)
+    assert ("results-on-first", "Results on first") in headings
+    assert ("nearest-images-on-new", "Nearest images on new") in headings
+    assert len(dict(headings)) == len(headings)
+    # Two datasets have six queries each.
+    assert text.count("Query: <bdi>") == 12
+    second = text[text.index('id="results-on-new"') : text.index('id="nearest-images-on-new"')]
+    assert ">25.0</td>" in second
+    assert ">80.0" not in second
+    assert ">8,100</td>" in second
 
 
 def test_the_settings_stand_as_calls(tmp_path):
@@ -315,7 +445,9 @@ def test_a_page_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_a_browser_shows_every_picture_and_has_no_complaint(tmp_path):
-    written(tmp_path, run_results(), class_names=(ATTACK,) * CLASSES)
+    names = list(run_results()["networks"])
+    measured = measured_set(names, class_names=(ATTACK,) * CLASSES)
+    expected = Page(written(tmp_path, run_results(), {"test": measured}))
     page = tmp_path / "report.html"
     flags = (
         "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
@@ -324,7 +456,13 @@ def test_a_browser_shows_every_picture_and_has_no_complaint(tmp_path):
     command = ["chromium", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "CONSOLE" not in done.stderr
-    assert Page(done.stdout).names.count("img") == 12 * 16
+    shown = Page(done.stdout)
+    assert shown.names.count("img") == expected.names.count("img") > STRIPS
+    assert shown.names.count("script") == 1
+    assert ATTACK in shown.text
+    # The script has run: what only it can serve is no longer hidden.
+    (chooser,) = (p for p in shown.all("p") if p.get("class") == "chooser")
+    assert "hidden" not in chooser
 
 
 # --- table ---
@@ -335,6 +473,7 @@ def cells(results):
     rows, group = {}, ""
     for row in re.findall(r"<tr.*?</tr>", results_section(results)):
         first, *values = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)
+        values = [re.sub(r"<small>(.*?)</small>", r" | \1", value) for value in values]
         group = first if 'class="group"' in row else group
         rows[group, first] = values
     return rows
@@ -342,8 +481,14 @@ def cells(results):
 
 def test_the_table_holds_every_number():
     rows = cells(run_results())
-    assert rows["Quality, in %", "Recall@1"] == ["80.0", "50.0", "62.9"]
+    assert rows["Quality, in %", "Recall@1"] == [
+        "80.0 | 74.0–85.0",
+        "50.0 | 44.0–55.0",
+        "62.9 | 56.9–67.9",
+    ]
     assert rows["Quality, in %", "NMI"] == ["75.0"] * 3
+    lead = ["", "", "+12.9 | +2.5 to +20.0 | p = .034"]
+    assert rows["Lead over the baseline, in points", "Recall@1"] == lead
     assert rows["Gap recovered", "Recall@1"] == ["", "", "43\xa0%"]
     assert rows["Gap recovered", "MAP@R"] == ["", "", "−12\xa0%"]
     assert rows["Cost", "Parameters"] == ["8,100", "1,000", "1,000"]
@@ -355,11 +500,6 @@ def test_the_table_holds_every_number():
 def test_the_table_has_a_dash_where_there_was_no_gap_and_no_group_without_gaps():
     assert cells(run_results(teacher=0.4))["Gap recovered", "Recall@1"] == ["", "", "–"]
     assert "Gap recovered" not in results_section(run_results(baseline=None))
-
-
-def test_the_note_states_the_standard_error():
-    # 100 sqrt(.629 * .371 / 60) = 6.24
-    assert "about 6.2 points" in results_section(run_results())
 
 
 # --- curves ---
@@ -404,35 +544,165 @@ def test_a_curve_of_one_point_or_of_zeros_is_drawn():
         assert np.isfinite(line).all()
 
 
+# --- charts ---
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.3, 7.0), (1, 100), (46714, 708144), (5, 5), (1, 1e7)])
+def test_a_log_axis_encloses_its_values_and_puts_equal_ratios_equally_far(low, high):
+    axis = log_axis(low, high, (0, 400))
+    assert axis.ticks[0] <= low <= high <= axis.ticks[-1]
+    assert 2 <= len(axis.ticks) <= 12
+    middle = np.sqrt(axis.ticks[0] * axis.ticks[-1])
+    assert axis.place(middle) == pytest.approx(200, abs=0.1)
+    assert (axis.place(axis.ticks[0]), axis.place(axis.ticks[-1])) == (0, 400)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.3, 7.0), (-2, 1), (0, 0), (5, 5)])
+def test_a_linear_axis_encloses_its_values(low, high):
+    axis = linear_axis(low, high, (240, 0))
+    assert axis.ticks[0] <= low <= high <= axis.ticks[-1]
+    assert (axis.place(axis.ticks[0]), axis.place(axis.ticks[-1])) == (240, 0)
+
+
+def test_the_recall_curve_and_its_whiskers_are_drawn_to_scale():
+    row = network(0.5) | {"recall_curve": [[1, 0.5], [10, 0.75], [100, 1.0]]}
+    row["intervals"] = {"recall_at_1": [0.4, 0.6], "map_at_r": [0, 1]}
+    section = recall_section({"student": row})
+    ((x0, y0), (x1, y1), (x2, y2)), *_ = points_of(section)
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
+    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.2)
+    ((low, high),) = re.findall(r'y1="([\d.]+)" y2="([\d.]+)" class="whisker', section)
+    # The whisker is 20 points long and the curve rises by 50.
+    assert (float(low) - float(high)) / (y0 - y2) == pytest.approx(0.4, rel=0.01)
+    assert "student: from 50.0 at 1 to 100.0 at 100." in section
+    assert recall_section({"student": row | {"recall_curve": []}}) == ""
+
+
+def test_speed_against_quality_needs_two_networks_with_a_cost():
+    networks = run_results()["networks"]
+    section = tradeoff_section(networks)
+    assert "teacher 80.0\xa0% at 1,000; baseline 50.0\xa0% at 5,200" in section
+    assert section.count('class="mark-point') == 2 * (3 + 3)  # the key has them too
+    assert tradeoff_section({"student": networks["student"]}) == ""
+
+
+def test_agreement_is_drawn_by_length_of_list():
+    results = run_results()
+    section = agreement_section(results, cast_of(results["networks"]))
+    assert "student: 25 at 1, 50 at 10." in section
+    assert "student: -0.125 at 10." in section
+    assert "K of 59" in section
+    assert "student reaches a Recall@1 of 37.5\xa0%" in section
+    alone = run_results(teacher=None)
+    assert agreement_section(alone, cast_of(alone["networks"])) == ""
+
+
+# --- distances ---
+
+
+def slow_equal_error(same, other):
+    """Tries every threshold."""
+    rates = []
+    for threshold in sorted({*same, *other}):
+        missed = Fraction(sum(d > threshold for d in same), len(same))
+        taken = Fraction(sum(d <= threshold for d in other), len(other))
+        rates.append((abs(missed - taken), threshold, (missed + taken) / 2))
+    _, threshold, rate = min(rates)
+    return threshold, float(rate)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    same=st.lists(st.integers(0, 9).map(float), min_size=1, max_size=9),
+    other=st.lists(st.integers(3, 14).map(float), min_size=1, max_size=9),
+)
+def test_the_equal_error_rate_equals_a_slow_loop(same, other):
+    threshold, rate = equal_error(np.array(same), np.array(other))
+    expected = slow_equal_error(same, other)
+    assert (threshold, rate) == pytest.approx(expected)
+
+
+def test_distances_are_of_pairs_of_the_same_and_of_different_classes():
+    """Two classes: pairs of one class are 1 apart, pairs of two classes 10 or more."""
+    labels = np.array([0, 1, 0, 1, 2])
+    embeddings = np.array([[0.0], [10.0], [1.0], [11.0], [30.0]])
+    measured = Measured(labels, ("a", "b", "c"), {"student": embeddings}, {})
+    section = distances_section(measured, ["student"], seed=0)
+    assert "The median of same class is 1." in section
+    assert "equal error rate 0.0\xa0% at 1" in section
+    alone = measured._replace(labels=np.arange(5), class_names=tuple("abcde"))
+    assert distances_section(alone, ["student"], seed=0) == ""
+
+
+# --- the map ---
+
+
+def test_the_map_takes_whole_classes_but_no_single_image():
+    labels = np.array([0, 1, 1, 2, 2, 2, 3, 3])
+    chosen = choose(labels, points=100, seed=3)
+    assert sorted(chosen.tolist()) == [1, 2, 3, 4, 5, 6, 7]
+    few = choose(labels, points=1, seed=3)
+    assert len(set(labels[few])) == 1
+    assert len(choose(np.zeros(50, int), points=100, seed=0)) == 20
+
+
+def test_the_map_keeps_neighbours_together_and_fills_the_square():
+    labels = np.repeat(np.arange(4), 20)
+    embeddings = 50 * np.eye(4)[labels] + np.random.default_rng(0).normal(size=(80, 4))
+    places = layout(embeddings, seed=0)
+    assert places.min(axis=0).tolist() == [0, 0]
+    assert places.max(axis=0).tolist() == [1, 1]
+    assert values_of(places, labels)["recall_at_1"].mean() == 1
+    np.testing.assert_array_equal(layout(np.ones((9, 3)), seed=0), 0.5)
+
+
+def test_a_point_of_the_map_tells_its_image():
+    measured = measured_set(["teacher", "student"])
+    section = map_section(measured, ["teacher", "student"], seed=1)
+    chosen = choose(measured.labels, 480, seed=1)
+    points = re.findall(
+        r'aria-label="(class \d+), nearest image (right|wrong)" data-image', section
+    )
+    assert len(points) == 2 * IMAGES
+    for network, half in (("teacher", points[:IMAGES]), ("student", points[IMAGES:])):
+        verdicts = measured.right(network)[chosen]
+        assert [verdict == "right" for _, verdict in half] == verdicts.tolist()
+        assert [name for name, _ in half] == [measured.class_name(i) for i in chosen.tolist()]
+    # The keyboard enters each map once.
+    assert section.count('tabindex="0"') == 2
+    assert map_section(measured._replace(labels=np.arange(IMAGES)), ["student"], seed=1) == ""
+
+
+# --- worst classes ---
+
+
+def test_the_worst_class_comes_first_with_what_it_is_taken_for():
+    labels = np.array([0, 0, 1, 1, 2, 2, 3])
+    places = np.array([0.0, 1.0, 50.0, 90.0, 52.0, 53.0, 49.0])
+    embeddings = {"student": places[:, None]}
+    values = {"student": values_of(embeddings["student"], labels)}
+    images = np.zeros((7, 4, 4, 1), np.uint8)
+    measured = Measured(labels, tuple("abcd"), embeddings, values, images)
+    section = classes_section(measured, Cast("student"))
+    rows = [re.sub("<[^>]*>", " ", row).split() for row in re.findall("<tr>.*?</tr>", section)]
+    # b: its image at 50 is nearest to 49 of class d, that at 90 to 53 of class c.
+    assert rows[1][:4] == ["b", "2", "0.0", "0.0"]
+    assert rows[1][4:] in (["c", "1", "of", "2"], ["d", "1", "of", "2"])
+    assert rows[2:] == [["a", "2", "100.0", "100.0", "–"], ["c", "2", "100.0", "100.0", "–"]]
+
+
 # --- neighbors ---
-
-
-def slow_neighbors(embeddings, queries, k):
-    """Sorts all others by distance in float64, one query after the other."""
-    lists = []
-    for query in queries:
-        others = [i for i in range(len(embeddings)) if i != query]
-        distances = ((embeddings.astype(np.float64) - embeddings[query]) ** 2).sum(axis=1)
-        lists.append(sorted(others, key=distances.__getitem__)[:k])
-    return np.array(lists)
 
 
 @settings(deadline=None, max_examples=30)
 @given(
-    embeddings=hnp.arrays(
-        np.float32,
-        st.tuples(st.integers(2, 14), st.just(3)),
-        elements=st.integers(-9, 9).map(float),
-    ),
-    k=st.integers(1, 6),
+    embeddings=hnp.arrays(np.float32, st.just((14, 3)), elements=st.integers(-9, 9).map(float)),
+    k=st.sampled_from([1, 6, 20]),
 )
 def test_neighbors_equal_a_slow_loop(embeddings, k):
     """Whole numbers make both exact, so ties and duplicates count; which of a tie is left open."""
     queries = np.arange(len(embeddings))[::-1]
-    found, expected = (
-        nearest_neighbors(embeddings, queries, k),
-        slow_neighbors(embeddings, queries, k),
-    )
+    found, expected = neighbors_of(embeddings, queries, k), slow_neighbors(embeddings, queries, k)
     assert found.shape == expected.shape
     for query, ours, theirs in zip(queries, found, expected, strict=True):
         assert query not in ours
@@ -441,55 +711,60 @@ def test_neighbors_equal_a_slow_loop(embeddings, k):
         np.testing.assert_array_equal(distances[ours], distances[theirs])
 
 
-def test_neighbors_of_more_queries_than_a_block():
-    embeddings = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
-    queries = np.arange(299, -1, -1)
-    expected = slow_neighbors(embeddings, queries, 3)
-    np.testing.assert_array_equal(nearest_neighbors(embeddings, queries, 3), expected)
+def paired(classes):
+    """Places six classes of two far apart, the pairs of some together and those of others apart."""
+    labels = np.repeat(np.arange(6), 2)
+    places = 100.0 * labels
+    split = [i for i in range(12) if labels[i] not in classes]
+    places[split[1::2]] = [places[i] + 1000 * (i + 1) for i in split[1::2]]
+    return np.stack([places, np.zeros(12)], axis=1).astype(np.float32)
+
+
+def titles_and_queries(measured, cast, queries=12):
+    """The headings of the section's groups, and the classes of the queries that each shows."""
+    section = neighbors_section(measured, cast, queries)
+    titles = re.findall(r"<h3><bdi>(.*?)</bdi> <span class=\"note\">(.*?)</span>", section)
+    parts = section.split("<h3>")[1:]
+    return titles, [re.findall(r"Query: <bdi>(.*?)</bdi>", part) for part in parts]
 
 
 def test_queries_are_sorted_into_groups_by_who_is_right():
-    """Six classes of two images; each network sees the pairs of some classes together."""
-    labels = np.repeat(np.arange(6), 2)
-    images = np.zeros((12, 4, 4, 1), np.uint8)
-    gallery = Gallery(images, labels, tuple("abcdef"))
-
-    def paired(classes):
-        """Places the classes far apart, and splits the pairs of the others."""
-        places = np.array([100.0 * label for label in range(6)]).repeat(2)
-        split = [i for i in range(12) if labels[i] not in classes]
-        places[split[1::2]] = [places[i] + 1000 * (i + 1) for i in split[1::2]]
-        return np.stack([places, np.zeros(12)], axis=1).astype(np.float32)
-
     embeddings = {
         "teacher": paired([0, 1, 2, 5]),
         "baseline": paired([0, 3]),
         "student": paired([0, 1, 4]),
     }
-    section = neighbors_section(run_results(), gallery, embeddings)
-    titles = re.findall(r"<h3><bdi>(.*?)</bdi> <span class=\"note\">(.*?)</span>", section)
+    labels = np.repeat(np.arange(6), 2)
+    values = {name: values_of(array, labels) for name, array in embeddings.items()}
+    images = np.zeros((12, 4, 4, 1), np.uint8)
+    measured = Measured(labels, tuple("abcdef"), embeddings, values, images)
+    titles, groups = titles_and_queries(measured, Cast("student", "teacher", "baseline"))
     assert titles == [
-        ("student right, baseline wrong", "4 of 12 queries"),
-        ("student wrong, baseline right", "2 of 12 queries"),
-        ("student and baseline wrong, teacher right", "4 of 12 queries"),
+        ("teacher right, student wrong", "4 of 12 queries"),
+        ("student right, teacher wrong", "2 of 12 queries"),
+        ("student and teacher right, baseline wrong", "2 of 12 queries"),
     ]
-    groups = [set(re.findall(r"Query: <bdi>(.)</bdi>", part)) for part in section.split("<h3>")[1:]]
-    assert groups == [{"b", "e"}, {"d"}, {"c", "f"}]
+    assert [set(group) for group in groups] == [{"c", "f"}, {"e"}, {"b"}]
 
 
-def shown(results, labels, embeddings):
-    """The class names of the queries that the section shows, group by group."""
-    names = tuple(f"c{i}" for i in range(labels.max() + 1))
-    gallery = Gallery(np.zeros((len(labels), 2, 2, 1), np.uint8), labels, names)
-    section = neighbors_section(results, gallery, embeddings)
-    return [re.findall(r"Query: <bdi>(.*?)</bdi>", part) for part in section.split("<h3>")[1:]]
+def test_the_queries_that_differ_most_come_first():
+    measured = measured_set(["teacher", "student"])
+    labels = measured.labels
+    scores = {name: measured.values[name]["map_at_r"] for name in ("teacher", "student")}
+    right = {name: measured.values[name]["recall_at_1"] > 0 for name in scores}
+    lost = np.flatnonzero(right["teacher"] & ~right["student"])
+    gaps = scores["teacher"] - scores["student"]
+    order = sorted(lost, key=lambda i: (-gaps[i], i))
+    # One query of each class, before any second.
+    first = list(dict.fromkeys(f"class {labels[i]}" for i in order))
+    _, (shown, _) = titles_and_queries(measured, Cast("student", "teacher"))
+    assert len(shown) == 6
+    assert shown[: len(first)] == first[:6]
 
 
 def test_a_run_alone_shows_both_its_faults_and_its_hits():
-    embeddings = report_arguments(["student"])["embeddings"]
-    results = run_results(teacher=None, baseline=None)
-    wrong, right = shown(results, np.arange(IMAGES) % CLASSES, embeddings)
-    assert (len(wrong), len(right)) == (6, 6)
+    titles, (wrong, right) = titles_and_queries(measured_set(["student"]), Cast("student"))
+    assert [title for title, _ in titles] == ["student wrong", "student right"]
     # Enough classes for all: none is shown twice.
     assert len(set(wrong)) == len(set(right)) == 6
 
@@ -497,38 +772,100 @@ def test_a_run_alone_shows_both_its_faults_and_its_hits():
 def test_a_group_that_is_short_leaves_its_places_to_the_others():
     labels = np.arange(40) % 2
     embeddings = np.stack([labels, labels], axis=1).astype(np.float32)
-    results = run_results(teacher=None, baseline=None)
-    wrong, right = shown(results, labels, {"student": embeddings})
+    values = {"student": {"recall_at_1": np.ones(40), "map_at_r": np.ones(40)}}
+    measured = Measured(labels, ("c0", "c1"), {"student": embeddings}, values)
+    _, (wrong, right) = titles_and_queries(measured, Cast("student"))
     assert wrong == []
     assert len(right) == 12
     assert set(right[:2]) == {"c0", "c1"}
-
-
-def test_networks_without_a_difference_show_no_query():
-    labels = np.arange(40) % 2
-    same = np.stack([labels, labels], axis=1).astype(np.float32)
-    assert shown(
-        run_results(), labels, dict.fromkeys(("teacher", "baseline", "student"), same)
-    ) == [
-        [],
-        [],
-        [],
-    ]
+    _, groups = titles_and_queries(
+        measured._replace(
+            embeddings={"teacher": embeddings, "student": embeddings},
+            values={"teacher": values["student"], "student": values["student"]},
+        ),
+        Cast("student", "teacher"),
+    )
+    assert groups == [[], []]
 
 
 def test_an_image_alone_in_its_class_is_no_query():
     labels = np.array([0, 0, 1, 1, 2])
     embeddings = np.eye(5, dtype=np.float32)
-    results = run_results(teacher=None, baseline=None)
-    wrong, right = shown(results, labels, {"student": embeddings})
+    values = {"student": values_of(embeddings, labels)}
+    measured = Measured(labels, ("c0", "c1", "c2"), {"student": embeddings}, values)
+    _, (wrong, right) = titles_and_queries(measured, Cast("student"))
     assert sorted(wrong + right) == ["c0", "c0", "c1", "c1"]
 
 
 def test_pictures_show_only_networks_with_embeddings():
-    results = run_results()
-    results["networks"]["better"] = network(0.99, gap_recovered={"recall_at_1": 1.6})
-    arguments = report_arguments(["teacher", "student"])
-    gallery = Gallery(arguments["images"], arguments["labels"], arguments["class_names"])
-    section = neighbors_section(results, gallery, arguments["embeddings"])
+    measured = measured_set(["teacher", "student"])
+    section = neighbors_section(measured, Cast("student", "teacher", "baseline"))
     rows = re.findall(r'<th scope="row"><bdi>(.*?)</bdi>', section)
     assert set(rows) == {"teacher", "student"}
+    assert neighbors_section(measured, Cast("better", "teacher")) == ""
+
+
+# --- comparison ---
+
+
+def three_runs():
+    """Runs of one teacher: two seeds of one student, and another student that is better."""
+    runs = {}
+    for name, seed, student, loss in [
+        ("a", 0, 0.5, "triplet"),
+        ("b", 1, 0.54, "triplet"),
+        ("c", 0, 0.7, "darkrank_soft"),
+    ]:
+        runs[name] = run_results(baseline=0.4 + seed / 100, student=student)
+        runs[name] |= {"name": name, "seed": seed}
+        runs[name]["networks"]["student"]["losses"] = {loss: {"weight": 1.0}}
+    return runs
+
+
+def test_a_comparison_names_the_best_and_lists_a_shared_network_once():
+    combined = combine(three_runs())
+    names = ["a/teacher", "a/baseline", "a/student", "b/baseline", "b/student", "c/student"]
+    assert list(combined["networks"]) == names
+    assert combined["subjects"] == ["a/student", "b/student", "c/student"]
+    sentence = comparison_headline(combined)
+    assert sentence == (
+        "Of 3 runs’ networks, c/student is best, with a Recall@1 of 70.0\xa0% on 12 characters "
+        "that no network trained on: +20.0 points against a/student."
+    )
+    found = {"difference": 0.2, "low": 0.125, "high": 0.25, "p_value": 0.01}
+    combined["networks"]["c/student"]["difference"] = {"recall_at_1": found}
+    assert "+20.0 points (+12.5 to +25.0) against a/student" in comparison_headline(combined)
+    runs = three_runs()
+    del runs["c"]
+    runs["b"]["networks"]["student"]["metrics"]["recall_at_1"] = 0.25
+    assert comparison_headline(combine(runs)).startswith("None is better than a/student, with a ")
+
+
+def test_seeds_of_one_config_are_put_together():
+    section = seeds_section(combine(three_runs())["networks"])
+    rows = [re.sub("<[^>]*>", " ", row).split() for row in re.findall("<tr>.*?</tr>", section)]
+    (row,) = (row for row in rows if row[0] == "student")
+    # .50 and .54: mean 52, standard deviation 2.8; leads of .10 and .13 over the baselines.
+    assert row[:9] == ["student", "a,", "b", "2", "0,", "1", "52.0", "±", "2.8"]
+    assert row[-6:-3] == ["+11.5", "±", "2.1"]
+    runs = three_runs()
+    del runs["b"]
+    assert seeds_section(combine(runs)["networks"]) == ""
+
+
+def test_the_page_of_a_comparison_is_whole(tmp_path):
+    combined = combine(three_runs())
+    names = list(combined["networks"])
+    path = tmp_path / "report.html"
+    measured = {"test": measured_set(names, class_names=(ATTACK,) * CLASSES)}
+    write_comparison(path, ATTACK, {"test": combined}, measured=measured, curves=curves_of(names))
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert re.findall(r"<h2 [^>]*>(.*?)</h2>", text) == ["Results", "Over seeds", *SECTIONS[1:]]
+    assert page.names.count("script") == 1
+    titles = re.findall(r"<h3><bdi>(.*?)</bdi>", text)
+    assert titles[0] == "a/teacher right, c/student wrong"
+    assert titles[2] == "c/student and a/teacher right, a/student wrong"
+    write_comparison(path, "x", {"test": combined}, measured={}, curves={})
+    bare = path.read_text(encoding="utf-8")
+    assert "Nearest images" not in bare

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import zipfile
 
@@ -158,10 +159,28 @@ def test_search_writes_a_page_that_escapes_names(workdir, tmp_path):
         search(workdir, **asked, nearest=1, output=str(tmp_path / "page.html"))
 
 
-def test_a_gallery_of_a_compatible_network_is_searched(gallery, workdir, other_workdir, tmp_path):
-    known = read_gallery(gallery)
+def test_a_students_queries_search_the_gallery_that_it_was_trained_for(
+    gallery, workdir, other_workdir, pictures, tmp_path, capsys
+):
+    query = str(sorted(pictures.rglob("*.png"))[0])
     with pytest.raises(UserError, match=r"was embedded by run \(.*another network"):
-        search(other_workdir, query="none.png", gallery=str(gallery))
+        search(other_workdir, query=query, gallery=str(gallery))
+    student = shutil.copytree(other_workdir, tmp_path / "student")
+    facts = json.loads((student / "run.json").read_text())
+    facts["run"]["losses"]["compatible_ranking"] = {"weight": 1.0}
+    facts["run"]["teacher"] = {"checkpoint": str(workdir)}
+    (student / "run.json").write_text(json.dumps(facts))
+    search(student, query=query, gallery=str(gallery), nearest=2)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    shutil.move(shutil.copytree(workdir, tmp_path / "teacher"), student / "teacher")
+    facts["run"]["teacher"]["checkpoint"] = ""
+    (student / "run.json").write_text(json.dumps(facts))
+    own = darkrank_jax.load_run(student).facts
+    assert own["compatible_with"] == [read_gallery(gallery).facts["fingerprint"]]
+
+
+def test_a_gallery_of_a_later_version_is_refused(gallery, workdir, tmp_path):
+    known = read_gallery(gallery)
     write_gallery(known._replace(facts=known.facts | {"schema": 2}), tmp_path / "later.npz")
     with pytest.raises(UserError, match="is of layout 2, and this version reads 1; update"):
         search(workdir, query="none.png", gallery=str(tmp_path / "later.npz"))

@@ -1,12 +1,15 @@
 """Losses without golden values against loops, and cross-batch memory."""
 
+import inspect
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from darkrank_jax import losses
-from darkrank_jax.losses import memory, miners
+from darkrank_jax.losses import masks, memory, miners, pairwise
 from tests.references import losses as reference
 
 RNG = np.random.default_rng(7)
@@ -69,6 +72,40 @@ def test_value_is_that_of_the_loops(x64, monkeypatch, case):
     np.testing.assert_allclose(value, expected(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("reduce_fn", [losses.mean, losses.mean_nonzero, losses.total])
+@pytest.mark.parametrize("num_anchors", [None, 6])
+def test_all_triplets_by_sorting_are_all_triplets(x64, reduce_fn, num_anchors):
+    labels, where = jnp.asarray(LABELS), jnp.arange(10) != 4
+    # Equal distances, and some that a margin meets.
+    x = jnp.asarray(X).at[7].set(X[2])
+
+    def one_by_one(x):
+        pairs = masks.label_masks(labels, where, num_anchors)
+        lengths = pairwise.distances(x[:num_anchors], x)
+        gaps = lengths[:, :, None] - lengths[:, None, :]
+        return reduce_fn(jax.nn.relu(gaps + 0.6), where=masks.triplet_mask(*pairs))
+
+    def sorted_(x):
+        return losses.triplet_loss(
+            x, labels, margin=0.6, normalize_embeddings=False, num_anchors=num_anchors,
+            where=where, reduce_fn=reduce_fn,
+        )  # fmt: skip
+
+    expected, slopes = jax.jit(jax.value_and_grad(one_by_one))(x)
+    found, found_slopes = jax.jit(jax.value_and_grad(sorted_))(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(found_slopes, slopes, rtol=1e-9, atol=1e-12 * np.abs(slopes).max())
+
+
+def test_hinges_far_from_zero_keep_their_differences():
+    # Squared distances near 1e6 that differ by a few units: a margin of 1 decides.
+    x = jnp.array([[0.0], [1000.0], [1000.5], [1001.0], [999.75]])
+    labels = jnp.array([0, 0, 1, 1, 1])
+    value = losses.lmnn_loss(x, labels, push_weight=1.0, num_anchors=1)
+    gaps = 1e6 - np.array([1000.5, 1001.0, 999.75]) ** 2 + 1
+    np.testing.assert_allclose(value, np.maximum(gaps, 0).mean(), rtol=1e-3)
+
+
 def test_distance_weighted_negatives_follow_the_inverse_density():
     lengths = jnp.array([[0.0, 0.3, 0.7, 1.0, 1.3, 1.9]])
     positives = jnp.array([[False, True, False, False, False, False]])
@@ -86,20 +123,34 @@ def test_distance_weighted_negatives_follow_the_inverse_density():
     np.testing.assert_allclose(counts / len(keys), expected / expected.sum(), atol=0.03)
 
 
-def test_the_memory_stands_in_for_a_larger_batch(x64):
-    x, labels, teacher = jnp.asarray(X), jnp.asarray(LABELS), jnp.asarray(TEACHER)
-    rows = {"embeddings": x, "labels": labels, "teacher_embeddings": teacher}
-    old, new = ({name: a[part] for name, a in rows.items()} for part in (slice(4, 10), slice(4)))
+WITH_MEMORY = {
+    name: option
+    for name, loss in losses.LOSSES.items()
+    for option in ("num_anchors", "num_queries")
+    if option in inspect.signature(loss.function).parameters
+}
+
+
+@pytest.mark.parametrize("name", WITH_MEMORY)
+def test_the_memory_stands_in_for_a_larger_batch(x64, name):
+    rows = {
+        "embeddings": jnp.asarray(X),
+        "labels": jnp.asarray(LABELS),
+        "teacher_embeddings": jnp.asarray(TEACHER),
+    }
+    old, new = ({key: a[part] for key, a in rows.items()} for part in (slice(4, 10), slice(4)))
     state = memory.push(memory.create(new, size=8), old)
     joined, where = memory.join(state, new)
-    options = {"where": where, "num_anchors": 4}
-    expected = losses.supcon_loss(x, labels, num_anchors=4)
-    found = losses.supcon_loss(joined["embeddings"], joined["labels"], **options)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    found = losses.darkrank_soft_loss(
-        joined["embeddings"], joined["teacher_embeddings"], where=where, num_queries=4
-    )
-    np.testing.assert_allclose(found, losses.darkrank_soft_loss(x, teacher, num_queries=4))
+    function, inputs = losses.LOSSES[name]
+    loss = jax.jit(partial(function, **{WITH_MEMORY[name]: 4}))
+    found = loss(*[joined[key] for key in inputs], where=where)
+    np.testing.assert_allclose(found, loss(*[rows[key] for key in inputs]), rtol=1e-9)
+    assert found > 0
+
+
+def test_every_loss_on_labels_and_the_ranking_take_a_memory():
+    labelled = {n for n, loss in losses.LOSSES.items() if loss.inputs == ("embeddings", "labels")}
+    assert set(WITH_MEMORY) == labelled | {"darkrank_hard", "darkrank_soft"}
 
 
 def test_the_memory_passes_no_gradient_and_forgets_the_oldest():
@@ -147,3 +198,21 @@ def test_combine_weights_by_number_and_by_schedule():
 def test_combine_refuses_what_it_does_not_know(config, line):
     with pytest.raises(ValueError, match=line):
         losses.combine(config)
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.5])
+def test_compatible_ranking_is_the_exact_law_of_the_scores_in_the_teachers_gallery(beta):
+    rng = np.random.default_rng(11)
+    student, teacher = rng.normal(size=(2, 7, 3)).astype(np.float32)
+    total = 0.0
+    for query in range(7):
+        own = np.linalg.norm(teacher[query] - teacher, axis=1)
+        nearest = [row for row in np.argsort(own) if row != query][:3]
+        across = np.linalg.norm(student[query] - teacher[nearest], axis=1)
+        total += losses.permutation_kl_loss(
+            jnp.asarray(-0.7 * across[None] ** beta), jnp.asarray(-0.7 * own[nearest][None] ** beta)
+        )
+    found = losses.compatible_ranking_loss(
+        jnp.asarray(student), jnp.asarray(teacher), alpha=0.7, beta=beta, list_size=3
+    )
+    np.testing.assert_allclose(found, total / 7, rtol=1e-5)

@@ -149,6 +149,45 @@ def test_the_tail_of_the_teacher_is_not_lost(x64):
     np.testing.assert_allclose(value, np.exp(-80.0) * 620, rtol=2e-3)
 
 
+@pytest.mark.parametrize("beta", [1, 3])
+@pytest.mark.parametrize("length", [1.0, 30.0, 1e3])
+@pytest.mark.parametrize("alpha", [0.1, 3.0, 50.0])
+def test_scores_of_any_size_give_what_logarithms_of_every_permutation_give(alpha, length, beta):
+    rng = np.random.default_rng(17)
+    # Near duplicates as well: differences of very unlike size in one list.
+    distances = rng.uniform(0.2, 1, size=(2, 5)) * length
+    distances[:, 3] = distances[:, 1] + 1e-3 * rng.uniform(size=2)
+    student, teacher = np.float32(-alpha * distances**beta)
+    value, gradient = EXACT(jnp.asarray(student), jnp.asarray(teacher))
+    expected, expected_gradient = reference.permutation_kl_and_gradient(student, teacher)
+    np.testing.assert_allclose(value, expected, rtol=2e-5, atol=3e-7)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_darkrank_cut_and_weighted(x64, soft):
+    student, teacher = embeddings_of()
+    options = {"alpha": 0.5, "beta": 1.5, "list_size": 4}
+    weights = np.array([1.0, 0.4, 2.5, 9.0])
+    lists = reference.ranked_lists(
+        np.asarray(student), np.asarray(teacher), alpha=0.5, beta=1.5, ranks=range(4),
+        mean_scaled=False,
+    )  # fmt: skip
+    counted = np.where(np.arange(4) < 3, weights, 0)
+    if soft:
+        expected = np.mean([reference.weighted_permutation_kl(*pair, counted) for pair in lists])
+    else:
+        expected = np.mean(
+            [
+                sum(counted[k] * (np.logaddexp.reduce(s[k:]) - s[k]) for k in range(4))
+                for s, _ in lists
+            ]
+        )
+    loss = losses.darkrank_soft_loss if soft else losses.darkrank_hard_loss
+    options |= {"top_k": 3, "position_weights": jnp.asarray(weights)}
+    np.testing.assert_allclose(loss(student, teacher, **options), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("calibration", ["none", "mean"])
 @pytest.mark.parametrize(
     ("selection", "ranks"), [("nearest", [0, 1, 2]), ("stratified", [1, 4, 6])]

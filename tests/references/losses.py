@@ -19,6 +19,23 @@ def permutation_kl(student, teacher):
     return sum(np.exp(a) * (a - b) for a, b in zip(p, q, strict=True))
 
 
+def permutation_kl_and_gradient(student, teacher):
+    """The same and its slope in the student's scores, of whatever size: logarithms throughout."""
+    scores = [np.asarray(s, np.longdouble) for s in (student, teacher)]
+    value, gradient = np.longdouble(0), np.zeros(len(student), np.longdouble)
+    for order in itertools.permutations(range(len(student))):
+        # Every choice by the scores over the best that remains: nothing is lost beside it.
+        gaps = [[s[list(order[k:])] for k in range(len(order))] for s in scores]
+        logs = [[-np.log(np.exp(g - g.max()).sum()) + g[0] - g.max() for g in own] for own in gaps]
+        probability = np.exp(sum(logs[1]))
+        value += probability * sum(t - s for s, t in zip(*logs, strict=True))
+        for k, rest in enumerate(gaps[0]):
+            share = np.exp(rest - rest.max())
+            gradient[list(order[k:])] += probability * share / share.sum()
+            gradient[order[k]] -= probability
+    return value, gradient
+
+
 def weighted_permutation_kl(student, teacher, weights):
     """The same, each position's choice with a weight of its own."""
     total = 0.0

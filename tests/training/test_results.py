@@ -1,8 +1,17 @@
 import json
 
+import numpy as np
 import pytest
 
-from darkrank_jax.training.results import METRICS, gap_recovered, table, write_results
+from darkrank_jax.errors import UserError
+from darkrank_jax.training.results import (
+    METRICS,
+    OF_QUERIES,
+    gap_recovered,
+    measure,
+    table,
+    write_results,
+)
 
 NETWORKS = {
     name: {
@@ -46,3 +55,72 @@ def test_results_are_replaced_whole(tmp_path):
     write_results(path, {"schema": 1})
     assert json.loads(path.read_text()) == {"schema": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_stored_embeddings_have_no_cost_in_the_table():
+    stored = {"student": {"metrics": dict.fromkeys(METRICS, 0.5)}}
+    (_, line) = table(stored).split("\n")
+    assert line.split() == ["student", *["0.500"] * 6]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Rows and values of three networks that differ, and what they were made of."""
+    generator = np.random.default_rng(5)
+    labels = np.repeat(np.arange(8), 5)
+    centres = generator.normal(size=(8, 6))
+    embeddings = {
+        name: (centres[labels] + noise * generator.normal(size=(40, 6))).astype(np.float32)
+        for name, noise in [("teacher", 0.5), ("baseline", 2.0), ("student", 1.0)]
+    }
+    cameras = np.arange(40) % 3
+    return *measure(embeddings, labels, seed=3, cameras=cameras), embeddings, labels
+
+
+def test_metrics_are_the_means_of_the_values_and_lie_in_their_intervals(measured):
+    rows, values, _, _ = measured
+    for name, row in rows.items():
+        assert tuple(row["metrics"]) == METRICS
+        assert set(row["intervals"]) == set(OF_QUERIES)
+        for metric, (low, high) in row["intervals"].items():
+            assert row["metrics"][metric] == values[name][metric].mean()
+            assert low <= row["metrics"][metric] <= high
+        curve = dict(row["recall_curve"])
+        assert curve[4] == row["metrics"]["recall_at_4"]
+        assert max(curve) < 40
+        assert list(curve.values()) == sorted(curve.values())
+
+
+def test_students_are_compared_with_baseline_and_teacher(measured):
+    rows, values, _, _ = measured
+    assert "difference" not in rows["teacher"] | rows["baseline"]
+    found = rows["student"]["difference"]["map_at_r"]
+    gap = values["student"]["map_at_r"].mean() - values["baseline"]["map_at_r"].mean()
+    assert found["difference"] == pytest.approx(gap)
+    assert found["low"] < gap < found["high"]
+    assert set(rows["student"]["gap_recovered"]) == set(METRICS)
+    assert "agreement" not in rows["teacher"]
+    overlap = {name: rows[name]["agreement"]["overlap_at_5"] for name in ("baseline", "student")}
+    assert overlap["baseline"] < overlap["student"] < 1
+    # Lists of 50 cannot be had of 40 images.
+    assert "overlap_at_50" not in rows["student"]["agreement"]
+    assert set(rows["student"]["teacher_gallery"]) >= {"recall_at_1", "recall_at_8"}
+
+
+def test_with_cameras_an_image_is_sought_by_the_others_only(measured):
+    rows, _, embeddings, labels = measured
+    cameras, points = np.arange(40) % 3, embeddings["student"].astype(np.float64)
+    hits = []
+    for query in range(40):
+        junk = (labels == labels[query]) & (cameras == cameras[query])
+        if (labels[~junk] == labels[query]).any():
+            distances = np.linalg.norm(points - points[query], axis=1)
+            distances[junk] = np.inf
+            hits.append(labels[distances.argmin()] == labels[query])
+    assert rows["student"]["reid"]["cmc_at_1"] == pytest.approx(np.mean(hits))
+
+
+def test_an_error_names_the_network():
+    embeddings = {"student": np.full((4, 2), np.nan)}
+    with pytest.raises(UserError, match=r"^student: embeddings: 4 of 4 rows hold NaN"):
+        measure(embeddings, np.array([0, 0, 1, 1]), seed=0)

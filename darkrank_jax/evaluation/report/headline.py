@@ -2,9 +2,16 @@
 
 from typing import Any
 
-from darkrank_jax.evaluation.report.words import percent, students, subject
+from darkrank_jax.evaluation.report.cast import cast_of, students
+from darkrank_jax.evaluation.report.words import percent
 
 _CLASS_NOUNS = {"glyphs": "characters", "omniglot": "characters"}
+# Of what is not a split of a source, nobody here knows what it was trained on.
+_SEEN = {
+    "train": " of the training set",
+    "validation": " by which the checkpoints were chosen",
+    "test": " that no network trained on",
+}
 
 
 def headline(results: dict[str, Any]) -> str:
@@ -24,13 +31,13 @@ def headline(results: dict[str, Any]) -> str:
       'The student reaches a Recall@1 of 50.0\xa0% on 9 characters that no network trained on.'
     """
     networks = results["networks"]
-    name = subject(networks)
+    name = cast_of(networks).subject
     clauses = []
-    if "teacher" in networks and name != "teacher":
+    if "teacher" in networks and name != "teacher" and _costed(networks, name, "teacher"):
         clauses = _costs(networks[name], networks["teacher"])
     conjunction, quality = _quality(networks, name)
     sentence = ", ".join([*clauses, f"{conjunction} {quality}" if clauses else quality])
-    return f"{_introduction(networks, name)} {sentence} {_where(results['dataset'])}."
+    return f"{_introduction(networks, name)} {sentence} {where_measured(results['dataset'])}."
 
 
 def _introduction(networks: dict[str, Any], name: str) -> str:
@@ -39,6 +46,11 @@ def _introduction(networks: dict[str, Any], name: str) -> str:
     if len(distilled) > 1:
         return f"The best of {len(distilled)} students, {name},"
     return f"The student {name}" if distilled and name != "student" else f"The {name}"
+
+
+def _costed(networks: dict[str, Any], *names: str) -> bool:
+    """Whether the costs are known; stored embeddings have none."""
+    return all("images_per_second" in networks[name] for name in names)
 
 
 def _costs(student: dict[str, Any], teacher: dict[str, Any]) -> list[str]:
@@ -67,7 +79,7 @@ def _against_baseline(
     networks: dict[str, Any], name: str, recall: dict[str, float]
 ) -> tuple[str, str]:
     """The clause on Recall@1 where a baseline was trained."""
-    same = networks[name]["model"] == networks["baseline"]["model"]
+    same = networks[name].get("model") == networks["baseline"].get("model") is not None
     alone = "the same network trained alone" if same else "the baseline"
     student, baseline, teacher = recall[name], recall["baseline"], recall.get("teacher")
     compared = f"Recall@1 of {percent(student)} against {percent(baseline)}"
@@ -88,8 +100,7 @@ def _against_baseline(
     return "and", f"recovers {recovered} of the gap in Recall@1 {between}"
 
 
-def _where(dataset: dict[str, Any]) -> str:
+def where_measured(dataset: dict[str, Any]) -> str:
     """On what it was measured; classes are disjoint between splits."""
     classes = f"{dataset['classes']:,} {_CLASS_NOUNS.get(dataset['source'], 'classes')}"
-    seen = "of the training set" if dataset["split"] == "train" else "that no network trained on"
-    return f"on {classes} {seen}"
+    return f"on {classes}{_SEEN.get(dataset['split'], '')}"

@@ -2,7 +2,7 @@
 
 from html import escape
 
-_VOID = {"img"}
+_VOID = {"img", "wbr"}
 
 
 class Html(str):
@@ -41,3 +41,14 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
     )
     opening = f"<{name}{written}>"
     return Html(opening if name in _VOID else f"{opening}{join(children)}</{name}>")
+
+
+def named(name: str) -> Html:
+    """The name of a network, whatever its script, which may break behind a slash.
+
+    Example:
+      >>> named("run/student")
+      '<bdi>run/<wbr>student</bdi>'
+    """
+    first, *others = name.split("/")
+    return tag("bdi", first, *(part for other in others for part in ("/", tag("wbr"), other)))

@@ -1,148 +1,119 @@
-"""The section of pictures: the nearest images of a dozen queries on which the networks differ."""
+"""The section of pictures: what the networks find for the queries on which they differ most."""
 
-import base64
-import io
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt8
-from PIL import Image
+from jaxtyping import Bool, Integer
 
-from darkrank_jax.evaluation.report.markup import Html, join, tag
-from darkrank_jax.evaluation.report.words import subject
+from darkrank_jax.evaluation.report.cast import Cast
+from darkrank_jax.evaluation.report.markup import Html, join, named, tag
+from darkrank_jax.evaluation.report.measured import Measured, neighbors_of
+from darkrank_jax.evaluation.report.pictures import picture
 
 _QUERIES = 12
 _NEIGHBORS = 5
-# Networks are compared on so many queries, which bounds the time on large splits.
-_CANDIDATES = 1000
-# Rows of the distance matrix held at once, which bounds the memory.
-_BLOCK = 128
-# Larger pictures are reduced to this many pixels, to bound the size of the page.
-_LONGEST_SIDE = 64
-
-
-class Gallery(NamedTuple):
-    """The images that the networks searched, in the order of the embeddings."""
-
-    images: UInt8[np.ndarray, "images height width channels"]
-    labels: Integer[np.ndarray, " images"]
-    class_names: tuple[str, ...]
 
 
 class Group(NamedTuple):
-    """Queries that tell the networks apart in one way: what it is, how many, which are shown."""
+    """Queries that tell two networks apart in one way.
+
+    Attributes:
+      title: the way in words.
+      size: how many queries there are.
+      shown: those of them that are shown.
+    """
 
     title: str
     size: int
     shown: Integer[np.ndarray, " shown"]
 
 
-def nearest_neighbors(
-    embeddings: Float[np.ndarray, "images dim"], queries: Integer[np.ndarray, " queries"], k: int
-) -> Integer[np.ndarray, "queries neighbors"]:
-    """Finds the nearest images of some queries by Euclidean distance.
-
-    Args:
-      embeddings: of every image.
-      queries: indices of the images that search; each is left out of its own list by index, so
-        that a duplicate of it can be found.
-      k: how many neighbors, at most one less than there are images.
-
-    Returns:
-      Indices of the min(k, images - 1) nearest, nearest first.
-
-    Example:
-      >>> nearest_neighbors(np.array([[0.0], [5.0], [3.0], [0.0]]), np.array([0, 1]), k=2)
-      array([[3, 2],
-             [2, 0]])
-    """
-    embeddings = embeddings.astype(np.float32)
-    squares = (embeddings**2).sum(axis=1)
-    k = min(k, len(embeddings) - 1)
-    found = [np.empty((0, k), int)]
-    for block in np.split(queries, range(_BLOCK, len(queries), _BLOCK)):
-        # The squared distance but for |query|^2, which is the same for the whole row.
-        distances = squares - 2 * embeddings[block] @ embeddings.T
-        np.put_along_axis(distances, block[:, None], np.inf, axis=1)
-        nearest = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
-        order = np.take_along_axis(distances, nearest, axis=1).argsort(axis=1, kind="stable")
-        found.append(np.take_along_axis(nearest, order, axis=1))
-    return np.concatenate(found)
-
-
-def neighbors_section(
-    results: dict[str, Any],
-    gallery: Gallery,
-    embeddings: dict[str, Float[np.ndarray, "images _"]],
-) -> Html:
+def neighbors_section(measured: Measured, cast: Cast, queries: int = _QUERIES) -> Html:
     """Shows what each network finds for queries that are chosen by a rule, which is stated.
 
     Args:
-      results: what `results.json` holds.
-      gallery: the images of the split.
-      embeddings: network -> its embeddings of these images. Of several students the one with the
-        best Recall@1 is shown.
+      measured: the images and what the networks made of them.
+      cast: the networks that are compared.
+      queries: how many are shown.
 
     Returns:
-      A section of tables of pictures, or nothing where there are no embeddings.
+      Tables of pictures, or nothing where the subject has no embeddings.
     """
-    searched = {n: network for n, network in results["networks"].items() if n in embeddings}
-    if not searched:
+    if cast.subject not in measured.embeddings:
         return Html("")
-    student = subject(searched)
-    shown = {n: embeddings[n] for n in ("teacher", "baseline", student) if n in searched}
-    candidates = _candidates(gallery.labels, results["seed"])
-    groups = _choose(gallery.labels, shown, student, candidates)
+    names = cast.among(measured.embeddings)
+    known = Cast(cast.subject, *(each if each in names else None for each in cast[1:]))
+    groups = choose(measured, known, queries)
+    most = int(measured.matched().sum())
     rule = (
         "A query is right when its nearest image shows the same class. "
-        f"{len(candidates):,} of the {len(gallery.labels):,} images were drawn at random (seed "
-        f"{results['seed']}) as queries and sorted into the groups below; of each group the first "
-        "drawn are shown, a second one of a class only when there is no other class."
+        f"Of each group of the {most:,} queries, those are shown on which the two networks differ "
+        "most in MAP@R, a second one of a class only when there is no other class."
     )
     key = tag("p", _mark(True), " same class as the query ", _mark(False), " another class")
-    parts = [_group(group, len(candidates), gallery, shown) for group in groups]
-    return tag("section", tag("h2", "Nearest images"), tag("p", rule), key, *parts)
+    parts = [_group(group, most, measured, names) for group in groups]
+    return join([tag("p", rule), key, *parts])
 
 
-def _candidates(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Queries in random order; an image alone in its class cannot be right and is left out."""
-    _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    return order[sizes[classes[order]] > 1][:_CANDIDATES]
+def choose(measured: Measured, cast: Cast, total: int) -> list[Group]:
+    """Sorts the queries into groups by who is right, and shares the places out among them.
 
+    Args:
+      measured: the images and what the networks made of them.
+      cast: the networks that are compared.
+      total: how many queries are shown.
 
-def _choose(
-    labels: np.ndarray, embeddings: dict[str, np.ndarray], student: str, candidates: np.ndarray
-) -> list[Group]:
-    """Sorts the candidates into groups and shares the dozen out among them."""
-    right = {
-        name: labels[nearest_neighbors(array, candidates, k=1)[:, 0]] == labels[candidates]
-        for name, array in embeddings.items()
+    Returns:
+      Groups that share no query; in each, the queries that differ most come first.
+    """
+    candidates = np.flatnonzero(measured.matched())
+    groups = {
+        title: _most_different(candidates[inside[candidates]], gaps, measured.labels)
+        for title, (inside, gaps) in _outcomes(measured, cast).items()
     }
-    groups = {title: candidates[inside] for title, inside in _outcomes(right, student).items()}
-    shares = _shares([len(members) for members in groups.values()], _QUERIES)
+    shares = _shares([len(members) for members in groups.values()], total)
     return [
-        Group(title, len(members), _new_classes_first(members, labels)[:share])
+        Group(title, len(members), members[:share])
         for (title, members), share in zip(groups.items(), shares, strict=True)
     ]
 
 
 def _outcomes(
-    right: dict[str, Bool[np.ndarray, " queries"]], student: str
-) -> dict[str, Bool[np.ndarray, " queries"]]:
-    """The ways in which the networks differ, by a title in words; no query is in two."""
-    rivals = [name for name in ("baseline", "teacher") if name in right and name != student]
+    measured: Measured, cast: Cast
+) -> dict[str, tuple[Bool[np.ndarray, " images"], np.ndarray]]:
+    """The ways in which networks differ: a title, which queries, and by how much each."""
+    scores = {name: measured.values[name]["map_at_r"] for name in measured.values}
+    right = {name: measured.right(name) for name in measured.values}
+    subject, rivals = cast.subject, cast.rivals()
     if not rivals:
-        return {f"{student} wrong": ~right[student], f"{student} right": right[student]}
+        own = scores[subject]
+        return {
+            f"{subject} wrong": (~right[subject], 1 - own),
+            f"{subject} right": (right[subject], own),
+        }
     rival = rivals[0]
+    gaps = scores[subject] - scores[rival]
     outcomes = {
-        f"{student} right, {rival} wrong": right[student] & ~right[rival],
-        f"{student} wrong, {rival} right": ~right[student] & right[rival],
+        f"{rival} right, {subject} wrong": (right[rival] & ~right[subject], -gaps),
+        f"{subject} right, {rival} wrong": (right[subject] & ~right[rival], gaps),
     }
     if len(rivals) == 2:
-        lost = right["teacher"] & ~right["baseline"] & ~right[student]
-        outcomes[f"{student} and baseline wrong, teacher right"] = lost
+        last = rivals[1]
+        both = right[subject] & right[rival] & ~right[last]
+        outcomes[f"{subject} and {rival} right, {last} wrong"] = (
+            both,
+            scores[subject] - scores[last],
+        )
     return outcomes
+
+
+def _most_different(members: np.ndarray, gaps: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The same queries by falling difference, those that repeat a class moved to the end."""
+    members = members[np.argsort(-gaps[members], kind="stable")]
+    _, first = np.unique(labels[members], return_index=True)
+    repeats = np.ones(len(members), bool)
+    repeats[first] = False
+    return members[np.argsort(repeats, kind="stable")]
 
 
 def _shares(sizes: list[int], total: int) -> list[int]:
@@ -154,70 +125,55 @@ def _shares(sizes: list[int], total: int) -> list[int]:
     return shares
 
 
-def _new_classes_first(members: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The same queries, those that repeat a class moved to the end."""
-    _, first = np.unique(labels[members], return_index=True)
-    repeats = np.ones(len(members), bool)
-    repeats[first] = False
-    return members[np.argsort(repeats, kind="stable")]
-
-
-def _group(
-    group: Group, candidates: int, gallery: Gallery, embeddings: dict[str, np.ndarray]
-) -> Html:
+def _group(group: Group, most: int, measured: Measured, names: list[str]) -> Html:
     """The queries of one group, and how many they were chosen from."""
-    share = f"{group.size:,} of {candidates:,} queries"
+    share = f"{group.size:,} of {most:,} queries"
     heading = tag("h3", tag("bdi", group.title), " ", tag("span", share, class_="note"))
-    found = {n: nearest_neighbors(e, group.shown, _NEIGHBORS) for n, e in embeddings.items()}
+    found = {
+        name: neighbors_of(measured.embeddings[name], group.shown, _NEIGHBORS) for name in names
+    }
     strips = [
-        _strip(query, {name: rows[i] for name, rows in found.items()}, gallery)
+        _strip(query, {name: rows[i] for name, rows in found.items()}, measured)
         for i, query in enumerate(group.shown.tolist())
     ]
     return join([heading, tag("div", *strips, class_="strips")])
 
 
-def _strip(query: int, found: dict[str, np.ndarray], gallery: Gallery) -> Html:
+def _strip(query: int, found: dict[str, np.ndarray], measured: Measured) -> Html:
     """One query and a row of neighbors for each network."""
-    name = _class_name(query, gallery)
-    picture = _picture(gallery.images[query], f"Query: {name}")
-    query_line = tag("div", picture, tag("span", "Query: ", tag("bdi", name)))
+    name = measured.class_name(query)
+    text = tag("span", "Query: ", tag("bdi", name))
+    query_line = tag("div", *_shown(query, f"Query: {name}", measured), text)
     rows = [
-        tag("tr", tag("th", tag("bdi", network), scope="row"), *_cells(query, neighbors, gallery))
+        tag("tr", tag("th", named(network), scope="row"), *_cells(query, neighbors, measured))
         for network, neighbors in found.items()
     ]
     return tag("table", tag("caption", query_line), tag("tbody", *rows), class_="strip")
 
 
-def _cells(query: int, neighbors: np.ndarray, gallery: Gallery) -> list[Html]:
+def _cells(query: int, neighbors: np.ndarray, measured: Measured) -> list[Html]:
     """Neighbors, nearest first, each marked right or wrong by border, sign and alternative text."""
     cells = []
     for rank, index in enumerate(neighbors.tolist(), start=1):
-        right = bool(gallery.labels[index] == gallery.labels[query])
-        name = _class_name(index, gallery)
+        right = bool(measured.labels[index] == measured.labels[query])
+        name = measured.class_name(index)
         alt = f"{rank}. {name}, {'right' if right else 'wrong'}"
-        picture = _picture(gallery.images[index], alt, title=name)
-        cells.append(tag("td", picture, _mark(right), class_="right" if right else "wrong"))
+        content = _shown(index, alt, measured, title=name) or [_in_words(alt, name)]
+        cells.append(tag("td", *content, _mark(right), class_="right" if right else "wrong"))
     return cells
+
+
+def _shown(index: int, alt: str, measured: Measured, title: str | None = None) -> list[Html]:
+    """The picture of an image, or nothing where only embeddings are at hand."""
+    return [] if measured.images is None else [picture(measured.images[index], alt, title)]
+
+
+def _in_words(alt: str, name: str) -> Html:
+    """What stands for a picture that is not at hand."""
+    return tag("span", tag("bdi", name), class_="named", title=name, role="img", aria_label=alt)
 
 
 def _mark(right: bool) -> Html:
     """The sign on a picture; the alternative text says it as well."""
     sign, kind = ("\N{CHECK MARK}", "right") if right else ("\N{BALLOT X}", "wrong")
     return tag("span", sign, class_=f"mark {kind}", aria_hidden="true")
-
-
-def _class_name(index: int, gallery: Gallery) -> str:
-    """The class of an image in words."""
-    return gallery.class_names[gallery.labels[index]]
-
-
-def _picture(image: UInt8[np.ndarray, "h w c"], alt: str, title: str | None = None) -> Html:
-    """An image inside the page; one that is shown larger than it is keeps its pixels sharp."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    kind = "pixels" if max(picture.size) <= _LONGEST_SIDE else None
-    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-    size = {"width": picture.width, "height": picture.height}
-    return tag("img", src=source, alt=alt, title=title, class_=kind, **size)

@@ -1,46 +1,60 @@
 """The page as a whole: its sections in order, put into the template and written in one piece."""
 
+import base64
+import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Any
-
-import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from typing import Any, NamedTuple
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.report.agreement import agreement_section
+from darkrank_jax.evaluation.report.cast import Cast, cast_of
+from darkrank_jax.evaluation.report.classes import classes_section
 from darkrank_jax.evaluation.report.curves import curves_section
+from darkrank_jax.evaluation.report.distances import distances_section
+from darkrank_jax.evaluation.report.embedding_map import map_section
 from darkrank_jax.evaluation.report.headline import headline
 from darkrank_jax.evaluation.report.markup import Html, join, tag
-from darkrank_jax.evaluation.report.neighbors import Gallery, neighbors_section
+from darkrank_jax.evaluation.report.measured import Measured, view
+from darkrank_jax.evaluation.report.neighbors import neighbors_section
+from darkrank_jax.evaluation.report.recall import recall_section
 from darkrank_jax.evaluation.report.table import results_section
+from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
 
 _PACKAGE = "darkrank_jax.evaluation.report"
+# Of the pictures on a page; several datasets share them, which bounds its size.
+_QUERIES, _POINTS = 12, 480
+
+Curves = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class Section(NamedTuple):
+    """A part of the page with a heading; one without a body is left out."""
+
+    title: str
+    body: Html
 
 
 def write_report(
     path: str | os.PathLike[str],
     results: dict[str, Any],
     *,
-    images: UInt8[np.ndarray, "images height width channels"],
-    labels: Integer[np.ndarray, " images"],
-    class_names: tuple[str, ...],
-    embeddings: dict[str, Float[np.ndarray, "images _"]],
-    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    measured: Mapping[str, Measured],
+    curves: Curves,
 ) -> None:
-    """Writes one self-contained page: no script, no network, every text from data escaped.
+    """Writes one self-contained page: no network, every text from data escaped.
 
     The file appears whole or not at all, and the same input gives the same bytes.
 
     Args:
       path: of the file, in a folder that exists.
       results: what `results.json` holds; "teacher" and "baseline" may be absent.
-      images: the split that was measured, with 1 or 3 channels, 0..255.
-      labels: the class of each image, 0..len(class_names) - 1.
-      class_names: of the labels.
-      embeddings: network -> its embeddings, in the order of `images`; networks may be absent.
+      measured: dataset -> its images and embeddings; first that of `results["dataset"]`, then
+        those of `results["further_datasets"]`, by their names there.
       curves: network -> rows of its `metrics.jsonl`; networks may be absent.
 
     Raises:
@@ -48,58 +62,152 @@ def write_report(
 
     Example:
       >>> import tempfile
+      >>> import numpy as np
       >>> network = {"model": {"name": "resnet18"}, "losses": {"triplet": {"weight": 1.0}},
       ...            "parameters": 8, "images_per_second": 1.0, "steps": 5,
       ...            "training_seconds": 2.0, "metrics": {"recall_at_1": 0.5}}
       >>> results = {"name": "demo", "seed": 0, "devices": "1 x cpu",
       ...            "dataset": {"source": "glyphs", "split": "test", "images": 4, "classes": 2},
       ...            "networks": {"student": network}}
+      >>> values = {"recall_at_1": np.array([1.0, 0, 0, 1]), "map_at_r": np.array([1.0, 0, 0, 1])}
+      >>> images = Measured(np.array([0, 0, 1, 1]), ("a", "b"), {"student": np.eye(4)},
+      ...                   {"student": values}, np.zeros((4, 8, 8, 1), np.uint8))
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     write_report(f"{folder}/report.html", results,
-      ...                  images=np.zeros((4, 8, 8, 1), np.uint8), labels=np.array([0, 0, 1, 1]),
-      ...                  class_names=("a", "b"), embeddings={"student": np.eye(4)}, curves={})
+      ...     write_report(f"{folder}/report.html", results, measured={"test": images}, curves={})
       ...     Path(folder, "report.html").read_text(encoding="utf-8")[:15]
       '<!doctype html>'
     """
-    gallery = Gallery(images, labels, class_names)
-    sections = [
-        _header(results),
-        results_section(results),
-        curves_section(curves),
-        neighbors_section(results, gallery, embeddings),
-        _settings_section(results["networks"]),
+    sections = []
+    for index, (name, images) in enumerate(measured.items()):
+        shown = view(results, name if index else None)
+        cast = cast_of(shown["networks"])
+        found = [
+            Section("Results", results_section(shown)),
+            Section("Speed against quality", tradeoff_section(shown["networks"])),
+            Section("Recall by number of images", recall_section(shown["networks"])),
+            Section("Rank agreement", agreement_section(shown, cast)),
+            *picture_sections(images, cast, shown["seed"], len(measured)),
+        ]
+        sections += of_dataset(found, name, len(measured))
+    sections.append(Section("Learning curves", curves_section(curves)))
+    sections.append(Section("Settings", settings(results["networks"])))
+    write_page(path, results["name"], _header(results), sections)
+
+
+def picture_sections(measured: Measured, cast: Cast, seed: int, sharing: int) -> list[Section]:
+    """The sections that look at single images.
+
+    Args:
+      measured: the images and their embeddings.
+      cast: the networks that are compared.
+      seed: of what is drawn at random.
+      sharing: how many datasets the page has.
+
+    Returns:
+      Sections; those that need what is not there have no body.
+    """
+    names = cast.among(measured.embeddings)
+    mapped = [name for name in names if name in (cast.teacher or cast.reference, cast.subject)]
+    queries, points = max(3, _QUERIES // sharing), max(120, _POINTS // sharing)
+    return [
+        Section("Nearest images", neighbors_section(measured, cast, queries)),
+        Section("Map of embeddings", map_section(measured, mapped, seed, points)),
+        Section("Distances", distances_section(measured, names, seed)),
+        Section("Worst classes", classes_section(measured, cast)),
     ]
-    template = (resources.files(_PACKAGE) / "template.html").read_text(encoding="utf-8")
-    title = join([results["name"], " \N{MIDDLE DOT} darkrank_jax"])
-    page = Template(template).substitute(title=title, main=join(sections))
-    _write_whole(Path(path), page)
 
 
-def _header(results: dict[str, Any]) -> Html:
-    """The name of the run, what it found, and on what."""
-    dataset = results["dataset"]
-    facts = [
-        f"{dataset['source']}, {dataset['split']} split",
-        f"{dataset['images']:,} images of {dataset['classes']:,} classes",
-        f"seed {results['seed']}",
-        results["devices"],
-    ]
-    return tag(
-        "header",
-        tag("h1", tag("bdi", results["name"])),
-        tag("p", headline(results), class_="headline"),
-        tag("p", " \N{MIDDLE DOT} ".join(facts), class_="note"),
-    )
+def of_dataset(sections: list[Section], name: str, sharing: int) -> list[Section]:
+    """Names the dataset in the headings of a page that has several."""
+    if sharing == 1:
+        return sections
+    return [Section(f"{section.title} on {name}", section.body) for section in sections]
 
 
-def _settings_section(networks: dict[str, Any]) -> Html:
+def settings(networks: dict[str, Any]) -> Html:
     """Model and losses of every network, as they stand in the config."""
     entries = [
         part
         for name, network in networks.items()
+        if "model" in network
         for part in (tag("dt", tag("bdi", name)), *_settings(network))
     ]
-    return tag("section", tag("h2", "Settings"), tag("dl", *entries))
+    return tag("dl", *entries) if entries else Html("")
+
+
+def write_page(
+    path: str | os.PathLike[str], name: str, header: Html, sections: list[Section]
+) -> None:
+    """Puts header and sections into the template and writes the page.
+
+    Args:
+      path: of the file.
+      name: of the run.
+      header: the page's heading.
+      sections: in their order; the empty ones are left out.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    shown = [section for section in sections if section.body]
+    places = _places([section.title for section in shown])
+    links = [
+        tag("li", tag("a", section.title, href=f"#{place}"))
+        for section, place in zip(shown, places, strict=True)
+    ]
+    contents = tag("nav", tag("ul", *links), aria_label="Sections")
+    parts = [
+        tag("section", tag("h2", section.title, id=place), section.body, aria_labelledby=place)
+        for section, place in zip(shown, places, strict=True)
+    ]
+    script = _resource("map.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    page = Template(_resource("template.html")).substitute(
+        title=join([name, " \N{MIDDLE DOT} darkrank_jax"]),
+        script_hash=digest,
+        script=script,
+        main=join([header, contents, *parts]),
+    )
+    _write_whole(Path(path), page)
+
+
+def facts_of(dataset: dict[str, Any]) -> list[str]:
+    """What was measured on, in a few words each."""
+    split = f", {dataset['split']} split" if dataset["split"] else ""
+    return [
+        f"{dataset['source']}{split}",
+        f"{dataset['images']:,} images of {dataset['classes']:,} classes",
+    ]
+
+
+def header_of(name: str, sentence: str, facts: list[str]) -> Html:
+    """The name of the page, what was found, and on what."""
+    return tag(
+        "header",
+        tag("h1", tag("bdi", name)),
+        tag("p", sentence, class_="headline"),
+        tag("p", " \N{MIDDLE DOT} ".join(facts), class_="note"),
+    )
+
+
+def _header(results: dict[str, Any]) -> Html:
+    """The heading of a run's page."""
+    facts = [*facts_of(results["dataset"]), f"seed {results['seed']}", results["devices"]]
+    return header_of(results["name"], headline(results), facts)
+
+
+def _places(titles: list[str]) -> list[str]:
+    """What a link to each section says: its title in plain letters, numbered where it must be."""
+    plain = [re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") for title in titles]
+    return [
+        place if plain.count(place) == 1 else f"{place}-{index}"
+        for index, place in enumerate(plain)
+    ]
+
+
+def _resource(name: str) -> str:
+    """A file of this package."""
+    return (resources.files(_PACKAGE) / name).read_text(encoding="utf-8")
 
 
 def _settings(network: dict[str, Any]) -> list[Html]:

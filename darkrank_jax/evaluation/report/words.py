@@ -1,8 +1,20 @@
 """How numbers and names are written, in the headline and in every section alike."""
 
-from typing import Any
+from collections.abc import Callable
 
-_METRIC_NAMES = {"map_at_r": "MAP@R", "nmi": "NMI"}
+_METRIC_NAMES = {
+    "map_at_r": "MAP@R",
+    "r_precision": "R-precision",
+    "mean_average_precision": "mAP",
+    "mean_reciprocal_rank": "MRR",
+    "ndcg": "NDCG",
+    "nmi": "NMI",
+    "ami": "AMI",
+    "ari": "ARI",
+    "pairwise_f1": "Pairwise F1",
+    "purity": "Purity",
+    "mean_inverse_negative_penalty": "mINP",
+}
 
 
 def metric_name(key: str) -> str:
@@ -12,8 +24,9 @@ def metric_name(key: str) -> str:
       >>> metric_name("recall_at_4"), metric_name("map_at_r"), metric_name("mean_rank")
       ('Recall@4', 'MAP@R', 'mean rank')
     """
-    if key.startswith("recall_at_"):
-        return f"Recall@{key.removeprefix('recall_at_')}"
+    for prefix, name in (("recall_at_", "Recall@"), ("cmc_at_", "CMC@")):
+        if key.startswith(prefix):
+            return f"{name}{key.removeprefix(prefix)}"
     return _METRIC_NAMES.get(key, key.replace("_", " "))
 
 
@@ -25,6 +38,26 @@ def percent(share: int | float, decimals: int = 1) -> str:
       '45.7\xa0%'
     """
     return f"{share:.{decimals}%}".replace("%", "\xa0%").replace("-", "\N{MINUS SIGN}")
+
+
+def points(share: int | float) -> str:
+    """Writes a difference of shares in points of a percentage, with its sign.
+
+    Example:
+      >>> points(0.0312), points(-0.004)
+      ('+3.1', '−0.4')
+    """
+    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(p: float) -> str:
+    """Writes the probability of a test, never as 0.
+
+    Example:
+      >>> p_value(0.0312), p_value(0.000999)
+      ('p = .031', 'p < .001')
+    """
+    return f"p = {p:.3f}".replace("0.", ".") if p >= 0.001 else "p < .001"
 
 
 def count(number: int | float) -> str:
@@ -49,13 +82,13 @@ def duration(seconds: int | float) -> str:
     return f"{seconds / 60:.1f}\xa0min" if seconds < 3600 else f"{seconds / 3600:.1f}\xa0h"
 
 
-def students(networks: dict[str, Any]) -> list[str]:
-    """Names the distilled networks: all but the teacher and the baseline."""
-    return [name for name in networks if name not in ("teacher", "baseline")]
+def span(low: float, high: float, form: Callable[[float], str]) -> str:
+    r"""Writes an interval; "to" stands where a dash would look like a minus sign.
 
-
-def subject(networks: dict[str, Any]) -> str:
-    """Names the network that the page is about: of several students that with the best Recall@1."""
-    if distilled := students(networks):
-        return max(distilled, key=lambda name: networks[name]["metrics"]["recall_at_1"])
-    return "baseline" if "baseline" in networks else "teacher"
+    Example:
+      >>> span(0.25, 0.5, percent), span(-0.01, 0.02, points)
+      ('25.0\xa0%–50.0\xa0%', '−1.0 to +2.0')
+    """
+    first, last = form(low), form(high)
+    signed = first[0] in "+\N{MINUS SIGN}"
+    return f"{first} to {last}" if signed else f"{first}\N{EN DASH}{last}"

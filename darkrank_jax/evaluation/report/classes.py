@@ -1,0 +1,96 @@
+"""The classes on which a network does worst, and what it takes them for."""
+
+import numpy as np
+
+from darkrank_jax.evaluation.report.cast import Cast
+from darkrank_jax.evaluation.report.markup import Html, join, tag
+from darkrank_jax.evaluation.report.measured import Measured, neighbors_of
+from darkrank_jax.evaluation.report.pictures import picture
+from darkrank_jax.evaluation.report.table import cell, percentage, scroll
+
+_SHOWN = 15
+_SIDE = 40
+
+
+def classes_section(measured: Measured, cast: Cast) -> Html:
+    """Lists the classes with the lowest MAP@R.
+
+    Args:
+      measured: the images and what the networks made of them.
+      cast: whose classes are listed, and what they are compared with.
+
+    Returns:
+      A table, or nothing where the subject has no embeddings or no class has two images.
+    """
+    if cast.subject not in measured.embeddings:
+        return Html("")
+    worst = _worst(measured, cast.subject)
+    if not worst:
+        return Html("")
+    names = cast.among(measured.embeddings)
+    shown = [cast.subject, *(name for name in names if name != cast.subject)]
+    heads = ["Class", "Images", *(["Recall@1", "MAP@R"]), *(["MAP@R"] * (len(shown) - 1))]
+    owners = ["", "", cast.subject, cast.subject, *shown[1:]]
+    head = [
+        tag("th", title, *([tag("small", tag("bdi", owner))] if owner else []), scope="col")
+        for title, owner in zip(heads, owners, strict=True)
+    ]
+    head.append(tag("th", "Most often taken for", scope="col", class_="words"))
+    rows = [_row(measured, label, shown) for label in worst]
+    caption = tag("caption", f"The {len(worst)} classes with the lowest MAP@R, in %")
+    table = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", *rows))
+    note = (
+        f"By MAP@R of {cast.subject}. An image is taken for the class of its nearest other image; "
+        "the count is of the images that are taken for that class."
+    )
+    return join([scroll(table, "Worst classes"), tag("p", note, class_="note")])
+
+
+def _worst(measured: Measured, name: str) -> list[int]:
+    """Labels of the classes with at least two images, worst first."""
+    found = class_means(measured, name, "map_at_r")
+    order = sorted(found, key=lambda label: (found[label], label))
+    return order[:_SHOWN]
+
+
+def class_means(measured: Measured, name: str, metric: str) -> dict[int, float]:
+    """The mean of a metric over the images of each class that has two or more."""
+    counts = np.bincount(measured.labels)
+    sums = np.bincount(measured.labels, np.nan_to_num(measured.values[name][metric]))
+    return {int(label): float(sums[label] / counts[label]) for label in np.flatnonzero(counts > 1)}
+
+
+def _row(measured: Measured, label: int, shown: list[str]) -> Html:
+    """One class: its first image, its size, how each network does, and what it is taken for."""
+    members = np.flatnonzero(measured.labels == label)
+    numbers = [percentage(_mean(measured, shown[0], "recall_at_1", members))]
+    numbers += [percentage(_mean(measured, name, "map_at_r", members)) for name in shown]
+    name = tag("th", _shown(measured, int(members[0])), scope="row", class_="class-name")
+    cells = [cell(text) for text in (f"{len(members):,}", *numbers)]
+    return tag("tr", name, *cells, _mistaken(measured, shown[0], members))
+
+
+def _mean(measured: Measured, name: str, metric: str, members: np.ndarray) -> float:
+    """The mean of a metric over some images."""
+    return float(measured.values[name][metric][members].mean())
+
+
+def _mistaken(measured: Measured, name: str, members: np.ndarray) -> Html:
+    """The other class that most of the images are taken for."""
+    nearest = neighbors_of(measured.embeddings[name], members, 1)[:, 0]
+    wrong = nearest[measured.labels[nearest] != measured.labels[members[0]]]
+    if not len(wrong):
+        return tag("td", "\N{EN DASH}", class_="words")
+    _, first, counts = np.unique(measured.labels[wrong], return_index=True, return_counts=True)
+    most = int(counts.argmax())
+    times = f"{counts[most]} of {len(members)}"
+    return tag("td", _shown(measured, int(wrong[first[most]])), tag("small", times), class_="words")
+
+
+def _shown(measured: Measured, index: int) -> Html:
+    """The class of an image, with that image where there are images."""
+    name = measured.class_name(index)
+    text = tag("bdi", name)
+    if measured.images is None:
+        return text
+    return tag("span", picture(measured.images[index], "", side=_SIDE), text, class_="with-picture")

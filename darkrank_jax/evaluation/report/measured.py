@@ -1,0 +1,109 @@
+"""What the page shows of one set of images: its embeddings by each network, and how each did."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+
+from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+
+Rows = Float[np.ndarray, "images _"]
+
+
+class Measured(NamedTuple):
+    """One set of images and what the networks made of it.
+
+    Attributes:
+      labels: the class of each image, 0 to len(class_names) - 1.
+      class_names: of the labels.
+      embeddings: network -> its embeddings, in the order of the labels; networks may be absent.
+      values: network -> the values of `retrieval_values`, of the same networks.
+      images: with 1 or 3 channels, 0 to 255; None where only embeddings are at hand.
+      cameras: which camera saw each image, where that is known.
+    """
+
+    labels: Integer[np.ndarray, " images"]
+    class_names: tuple[str, ...]
+    embeddings: dict[str, Rows]
+    values: dict[str, dict[str, Float[np.ndarray, " images"]]]
+    images: UInt8[np.ndarray, "images height width channels"] | None = None
+    cameras: Integer[np.ndarray, " images"] | None = None
+
+    def class_name(self, index: int) -> str:
+        """The class of an image in words."""
+        return self.class_names[self.labels[index]]
+
+    def right(self, network: str) -> Bool[np.ndarray, " images"]:
+        """Whether the nearest other image of each is of its class."""
+        return self.values[network]["recall_at_1"] > 0
+
+    def matched(self) -> Bool[np.ndarray, " images"]:
+        """Whether there is another image of the class at all."""
+        return np.bincount(self.labels)[self.labels] > 1
+
+
+def neighbors_of(
+    embeddings: Rows, queries: Integer[np.ndarray, " queries"], k: int
+) -> Integer[np.ndarray, "queries neighbors"]:
+    """The nearest images of some of a set, each left out of its own list by index.
+
+    Args:
+      embeddings: of every image.
+      queries: indices of the images that search.
+      k: how many.
+
+    Returns:
+      Indices of the min(k, images - 1) nearest, nearest first.
+
+    Example:
+      >>> neighbors_of(np.array([[0.0], [5.0], [3.0], [0.0]]), np.array([0, 1]), k=2).tolist()
+      [[3, 2], [2, 0]]
+    """
+    k = min(k, len(embeddings) - 1)
+    if not len(queries):
+        return np.empty((0, k), int)
+    _, found = nearest_neighbors(embeddings[queries], embeddings, k=k + 1)
+    others = [row[row != query][:k] for row, query in zip(found, queries, strict=True)]
+    return np.array(others)
+
+
+def view(results: dict[str, Any], dataset: str | None = None) -> dict[str, Any]:
+    """The results as if they were of one dataset alone.
+
+    Args:
+      results: what `results.json` holds.
+      dataset: one of `further_datasets`; None: the first.
+
+    Returns:
+      The same layout, each network with its costs and what it reached on that dataset.
+
+    Example:
+      >>> results = {"dataset": {"split": "test"}, "networks": {"a": {"steps": 5, "metrics": {}}},
+      ...            "further_datasets": {"new": {"dataset": {"split": "train"},
+      ...                                         "networks": {"a": {"metrics": {"nmi": 0.5}}}}}}
+      >>> view(results, "new")
+      {'dataset': {'split': 'train'}, 'networks': {'a': {'steps': 5, 'metrics': {'nmi': 0.5}}}}
+    """
+    own = {key: value for key, value in results.items() if key != "further_datasets"}
+    if dataset is None:
+        return own
+    further = results["further_datasets"][dataset]
+    costs = {
+        name: {key: value for key, value in row.items() if key not in QUALITY}
+        for name, row in results["networks"].items()
+    }
+    networks = {name: costs[name] | row for name, row in further["networks"].items()}
+    return own | {"dataset": further["dataset"], "networks": networks}
+
+
+# The fields of a network that depend on the dataset.
+QUALITY = (
+    "metrics",
+    "reid",
+    "intervals",
+    "recall_curve",
+    "difference",
+    "gap_recovered",
+    "agreement",
+    "teacher_gallery",
+)

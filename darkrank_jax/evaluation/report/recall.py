@@ -1,0 +1,71 @@
+"""The recall curve: how many queries have a match among their first K images."""
+
+from typing import Any
+
+from darkrank_jax.evaluation.report.chart import (
+    drawing,
+    figure,
+    frame,
+    key_entry,
+    line_sample,
+    linear_axis,
+    log_axis,
+    polyline,
+    styles,
+    x_places,
+    y_places,
+)
+from darkrank_jax.evaluation.report.markup import Html, tag
+
+
+def recall_section(networks: dict[str, Any]) -> Html:
+    """Draws Recall@K by K of every network that has a curve.
+
+    Args:
+      networks: of results.json; `recall_curve` is a list of [K, share].
+
+    Returns:
+      A chart with whiskers where results.json has intervals, or nothing.
+    """
+    curves = {n: row["recall_curve"] for n, row in networks.items() if row.get("recall_curve")}
+    if not curves or max(len(curve) for curve in curves.values()) < 2:
+        return Html("")
+    style = styles(curves)
+    shares = [share for curve in curves.values() for _, share in curve]
+    low = min(shares + [low for name in curves for _, (low, _) in _intervals(networks[name])])
+    x = log_axis(1, max(curve[-1][0] for curve in curves.values()), x_places())
+    y = linear_axis(100 * low, 100, y_places())
+    lines = []
+    for name, curve in curves.items():
+        lines += [
+            tag(
+                "line",
+                x1=x.place(k),
+                x2=x.place(k),
+                y1=y.place(100 * least),
+                y2=y.place(100 * most),
+                class_=f"whisker {style[name]} solid",
+            )
+            for k, (least, most) in _intervals(networks[name])
+        ]
+        lines.append(polyline([(x.place(k), y.place(100 * s)) for k, s in curve], style[name]))
+    label = f"Recall at K in percent, by K. {' '.join(_in_words(n, c) for n, c in curves.items())}"
+    chart = drawing(*frame(x, y, "K, images looked at"), *lines, label=label)
+    key = [key_entry(line_sample(style[name]), name) for name in curves]
+    return tag("div", figure("Recall@K, in %", chart, key), class_="charts one")
+
+
+def _intervals(row: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
+    """The K of which Recall@K has an interval."""
+    prefix = "recall_at_"
+    return [
+        (int(metric.removeprefix(prefix)), (low, high))
+        for metric, (low, high) in row.get("intervals", {}).items()
+        if metric.startswith(prefix)
+    ]
+
+
+def _in_words(name: str, curve: list[list[float]]) -> str:
+    """Where a curve starts and ends."""
+    (first, start), (last, end) = curve[0], curve[-1]
+    return f"{name}: from {100 * start:.1f} at {first} to {100 * end:.1f} at {last}."

@@ -1,0 +1,203 @@
+"""Embeddings in .npz files: written by an evaluation, or by whatever else embeds images."""
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from darkrank_jax.errors import UserError
+
+_ARRAYS = {"embeddings", "labels", "class_names", "cameras", "images"}
+_SHARED = "images.npz"
+
+
+class Stored(NamedTuple):
+    """Embeddings of a set of images.
+
+    Attributes:
+      embeddings: [n, dim] floats.
+      labels: [n], 0 to len(class_names) - 1.
+      class_names: what a person calls each class.
+      images: uint8 [n, height, width, channels], or None.
+      cameras: [n], which camera saw each image, or None.
+    """
+
+    embeddings: Float[np.ndarray, "n dim"]
+    labels: Int[np.ndarray, " n"]
+    class_names: tuple[str, ...]
+    images: UInt8[np.ndarray, "n h w c"] | None
+    cameras: Int[np.ndarray, " n"] | None
+
+
+def write_stored(
+    path: Path,
+    embeddings: Float[np.ndarray, "n dim"],
+    labels: Int[np.ndarray, " n"],
+    class_names: Sequence[str],
+    cameras: Int[np.ndarray, " n"] | None = None,
+) -> None:
+    """Writes the embeddings of one network.
+
+    Args:
+      path: of the .npz; its folder is made.
+      embeddings: [n, dim].
+      labels: [n], 0 to len(class_names) - 1.
+      class_names: of the labels.
+      cameras: [n], which camera saw each image, where that is known.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    arrays = {"embeddings": embeddings, "labels": labels}
+    arrays["class_names"] = np.array(class_names, dtype=np.str_)
+    _write(path, **arrays | ({} if cameras is None else {"cameras": cameras}))
+
+
+def write_images(folder: Path, images: UInt8[np.ndarray, "n h w c"]) -> None:
+    """Writes the images that the files of embeddings in a folder share."""
+    _write(folder / _SHARED, images=images)
+
+
+def read_stored(path: Path) -> Stored:
+    """Reads embeddings, and checks them before anything is computed.
+
+    The file holds `embeddings` [n, dim] and `labels` [n] of any integers, and may hold
+    `class_names`, of which the labels are then indices, `cameras` [n] of any integers, and `images`
+    uint8 [n, h, w, c] with 1 or 3 channels, which may also lie in `images.npz` beside it. Nothing
+    in it is unpickled.
+
+    Args:
+      path: of the .npz.
+
+    Returns:
+      What it holds; without class names, a class is called by its label.
+
+    Raises:
+      UserError: there is no such file, it is damaged, or its arrays do not fit together.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = Path(folder, "student.npz")
+      ...     np.savez(path, embeddings=np.eye(3), labels=np.array([7, 9, 7]))
+      ...     stored = read_stored(path)
+      >>> stored.labels.tolist(), stored.class_names
+      ([0, 1, 0], ('7', '9'))
+    """
+    arrays = _read(path)
+    for name in ("embeddings", "labels"):
+        if name not in arrays:
+            found = ", ".join(sorted(arrays)) or "nothing"
+            raise UserError(
+                f"{path}: has no array {name!r}, only {found}; store embeddings and labels"
+            )
+    embeddings, cameras = arrays["embeddings"], arrays.get("cameras")
+    if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
+        raise UserError(f"{path}: embeddings are {_described(embeddings)}; give floats [n, dim]")
+    labels = _integers(path, arrays, "labels", len(embeddings))
+    if cameras is not None:
+        cameras = _integers(path, arrays, "cameras", len(embeddings))
+    numbered, names = _classes(path, labels, arrays.get("class_names"))
+    return Stored(embeddings, numbered, names, _images(path, arrays, len(labels)), cameras)
+
+
+def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> bool:
+    """Whether two sets of labels group the same number of rows in the same way.
+
+    Example:
+      >>> same_images(np.array([5, 5, 2]), np.array([0, 0, 1]))
+      True
+      >>> same_images(np.array([5, 5, 2]), np.array([0, 1, 1]))
+      False
+    """
+    if len(first) != len(second):
+        return False
+    groups = [np.unique(labels, return_inverse=True)[1] for labels in (first, second)]
+    pairs = np.unique(np.stack(groups), axis=1).shape[1]
+    return bool(pairs == groups[0].max() + 1 == groups[1].max() + 1)
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    """Writes a file whole or not at all."""
+    beside = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        beside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); give another --workdir"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The known arrays of a file."""
+    try:
+        # Opened here, since NumPy leaves a damaged archive open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("one array instead of an archive")
+            return {name: archive[name] for name in archive.files if name in _ARRAYS}
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; give an .npz of embeddings") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"{path}: cannot be read as arrays ({reason}); write it with numpy.savez"
+        ) from error
+
+
+def _described(array: np.ndarray) -> str:
+    """Type and shape of an array in words."""
+    return f"{array.dtype} {list(array.shape)}"
+
+
+def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, count: int) -> np.ndarray:
+    """An array of one integer an embedding."""
+    found = arrays[name]
+    if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer):
+        raise UserError(
+            f"{path}: {name} are {_described(found)}; give integers [{count}], one an embedding"
+        )
+    return found
+
+
+def _classes(
+    path: Path, labels: np.ndarray, names: np.ndarray | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels numbered from 0, and the names of the classes."""
+    if names is None:
+        values, numbered = np.unique(labels, return_inverse=True)
+        return numbered, tuple(str(value) for value in values.tolist())
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise UserError(f"{path}: class_names are {_described(names)}; give texts [classes]")
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
+        raise UserError(
+            f"{path}: labels run from {labels.min()} to {labels.max()}, and there are "
+            f"{len(names)} class_names; give labels from 0 to {len(names) - 1}"
+        )
+    return labels.astype(np.int64), tuple(names.tolist())
+
+
+def _images(path: Path, arrays: dict[str, np.ndarray], count: int) -> np.ndarray | None:
+    """The images of a file, or of the one beside it."""
+    beside = path.with_name(_SHARED)
+    if "images" not in arrays and beside.exists():
+        arrays = _read(beside)
+    images = arrays.get("images")
+    if images is None:
+        return None
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3):
+        raise UserError(f"{path}: images are {_described(images)}; give uint8 [n, h, w, 1 or 3]")
+    if len(images) != count:
+        raise UserError(f"{path}: has {len(images)} images for {count} embeddings; give one each")
+    return images

@@ -1,0 +1,163 @@
+"""Several finished runs on one page: what each left behind, and whether they can be compared."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.report import Measured, view
+from darkrank_jax.evaluation.report.comparison import combine, comparison_table, write_comparison
+from darkrank_jax.evaluation.retrieval import retrieval_values
+from darkrank_jax.evaluation.stored import read_stored, same_images
+from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.training.results import SCHEMA, differences
+
+_KS = (1, 2, 4, 8)
+
+
+def compare(paths: Sequence[Path], page: Path) -> str:
+    """Writes one page on several runs.
+
+    Args:
+      paths: workdirs of finished runs; the first is what the others are compared with.
+      page: the file to write, in a folder that exists.
+
+    Returns:
+      A table for a terminal.
+
+    Raises:
+      UserError: fewer than two runs, one that is not finished or of another version of
+        results.json, or runs that were measured on different images.
+    """
+    if len(paths) < 2:
+        raise UserError(
+            "--mode compare: needs two runs or more; give their workdirs: --mode compare runs/a "
+            "runs/b"
+        )
+    names = _names(paths)
+    runs = {name: _read(path) for name, path in names.items()}
+    datasets = _datasets(runs, names)
+    combined = {
+        dataset: combine({name: view(each, further[name]) for name, each in runs.items()})
+        for dataset, further in datasets.items()
+    }
+    measured = {
+        dataset: found
+        for dataset in datasets
+        if (found := _measured(dataset, names, combined[dataset])) is not None
+    }
+    for dataset, images in measured.items():
+        _add_differences(combined[dataset], images)
+    first = next(iter(combined))
+    curves = {
+        shown: rows
+        for shown, row in combined[first]["networks"].items()
+        if (rows := read_log(_trained(names[row["run"]], row["part"])))
+    }
+    write_comparison(page, page.parent.name, combined, measured=measured, curves=curves)
+    return comparison_table(combined[first]["networks"])
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """A name for each run: the last part of its path, or all of it where two would be the same."""
+    last = [path.resolve().name for path in paths]
+    names = {
+        name if last.count(name) == 1 else str(path): path
+        for name, path in zip(last, paths, strict=True)
+    }
+    if len(names) < len(paths):
+        raise UserError("--mode compare: names one run twice; give each once")
+    return names
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The results of a finished run."""
+    file = path / "results.json"
+    if not file.is_file():
+        raise UserError(
+            f"{path}: has no results.json, so no run was finished there; give workdirs of "
+            "finished runs"
+        )
+    try:
+        results = json.loads(file.read_text())
+        schema = results["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: is damaged; write it again with --mode eval") from error
+    if schema != SCHEMA:
+        raise UserError(
+            f"{file}: has schema {schema}, this version reads {SCHEMA}; write it again with "
+            "--mode eval"
+        )
+    return results
+
+
+def _datasets(
+    runs: dict[str, dict[str, Any]], paths: dict[str, Path]
+) -> dict[str, dict[str, str | None]]:
+    """The datasets of the first run, and what each run calls each of them."""
+    first, *others = runs
+    shared: dict[str, dict[str, str | None]] = {}
+    for dataset, own in _facts(runs[first]).items():
+        found: dict[str, str | None] = {first: own}
+        for other in others:
+            theirs = _facts(runs[other])
+            wanted = view(runs[first], own)["dataset"]
+            if dataset in theirs and view(runs[other], theirs[dataset])["dataset"] == wanted:
+                found[other] = theirs[dataset]
+        if len(found) == len(runs):
+            shared[dataset] = found
+    if not shared:
+        other = next(name for name in others if _shown(runs[name]) != _shown(runs[first]))
+        raise UserError(
+            f"{paths[other]}: was measured on {_shown(runs[other])}, {paths[first]} on "
+            f"{_shown(runs[first])}; compare runs on the same images"
+        )
+    return shared
+
+
+def _facts(results: dict[str, Any]) -> dict[str, str | None]:
+    """The names of a run's datasets, and where each stands in its results."""
+    further = results.get("further_datasets", {})
+    return {results["dataset"]["name"]: None} | {name: name for name in further}
+
+
+def _shown(results: dict[str, Any]) -> str:
+    """A dataset in words."""
+    dataset = results["dataset"]
+    return f"{dataset['name']!r} ({dataset['source']}, {dataset['images']} images)"
+
+
+def _measured(dataset: str, paths: dict[str, Path], combined: dict[str, Any]) -> Measured | None:
+    """What the runs stored of a dataset; the networks of a run that stored nothing are absent."""
+    found: Measured | None = None
+    for name, row in combined["networks"].items():
+        file = paths[row["run"]] / "embeddings" / dataset / f"{row['part']}.npz"
+        if not file.exists():
+            continue
+        stored = read_stored(file)
+        if found is None:
+            found = Measured(stored.labels, stored.class_names, {}, {}, stored.images)
+        elif not same_images(stored.labels, found.labels):
+            raise UserError(
+                f"{file}: its labels are not those of the other runs' embeddings; compare runs on "
+                "the same images"
+            )
+        found.embeddings[name] = stored.embeddings
+        found.values[name] = retrieval_values(stored.embeddings, found.labels, ks=_KS)
+    return found
+
+
+def _add_differences(combined: dict[str, Any], measured: Measured) -> None:
+    """Enters the paired difference of each network from the reference where both are stored."""
+    reference = combined["reference"]
+    for name, row in combined["networks"].items():
+        if name != reference and {name, reference} <= measured.values.keys():
+            row["difference"] = differences(
+                measured.values[name], measured.values[reference], combined["seed"]
+            )
+
+
+def _trained(workdir: Path, part: str) -> Path:
+    """Where a part of a run was trained."""
+    return workdir / part if part in ("teacher", "baseline") else workdir

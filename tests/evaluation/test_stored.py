@@ -1,0 +1,106 @@
+"""Stored embeddings: what is written comes back, and what does not fit is refused in one line."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.stored import read_stored, same_images, write_images, write_stored
+
+EMBEDDINGS = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
+LABELS = np.array([2, 0, 2, 1])
+NAMES = ("a", "<b>", "\u4e2d")
+
+
+def test_what_is_written_comes_back(tmp_path):
+    path = tmp_path / "deep" / "student.npz"
+    write_stored(path, EMBEDDINGS, LABELS, NAMES, cameras=np.array([5, 5, 6, 6]))
+    stored = read_stored(path)
+    np.testing.assert_array_equal(stored.embeddings, EMBEDDINGS)
+    assert stored.labels.tolist() == LABELS.tolist()
+    assert stored.class_names == NAMES
+    assert stored.cameras is not None
+    assert stored.cameras.tolist() == [5, 5, 6, 6]
+    assert stored.images is None
+    images = np.arange(16, dtype=np.uint8).reshape(4, 2, 2, 1)
+    write_images(path.parent, images)
+    shared = read_stored(path).images
+    assert shared is not None
+    np.testing.assert_array_equal(shared, images)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["images.npz", "student.npz"]
+
+
+def test_labels_without_names_are_their_own_names(tmp_path):
+    np.savez(tmp_path / "x.npz", embeddings=EMBEDDINGS, labels=np.array([-3, 40, 40, -3]))
+    stored = read_stored(tmp_path / "x.npz")
+    assert (stored.labels.tolist(), stored.class_names) == ([0, 1, 1, 0], ("-3", "40"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"labels": None}, "has no array 'labels', only embeddings; store embeddings and labels"),
+        ({"embeddings": None}, "has no array 'embeddings', only labels; "),
+        ({"embeddings": np.arange(4)}, "embeddings are int64 [4]; give floats [n, dim]"),
+        ({"labels": LABELS[:3]}, "labels are int64 [3]; give integers [4], one an embedding"),
+        ({"labels": LABELS / 2}, "labels are float64 [4]; give integers [4]"),
+        ({"cameras": LABELS[:1]}, "cameras are int64 [1]; give integers [4], one an embedding"),
+        ({"class_names": np.arange(3)}, "class_names are int64 [3]; give texts [classes]"),
+        (
+            {"class_names": np.array(["a", "b"])},
+            "labels run from 0 to 2, and there are 2 class_names; give labels from 0 to 1",
+        ),
+        ({"images": np.zeros((4, 2, 2))}, "images are float64 [4, 2, 2]; give uint8 [n, h, w, 1 "),
+        (
+            {"images": np.zeros((3, 2, 2, 1), np.uint8)},
+            "has 3 images for 4 embeddings; give one each",
+        ),
+        ({"labels": np.array([{}, 1, 2, 3])}, "cannot be read as arrays (Object arrays cannot be"),
+    ],
+)
+def test_refuses_what_does_not_fit(tmp_path, changes, line):
+    arrays = {"embeddings": EMBEDDINGS, "labels": LABELS} | changes
+    path = tmp_path / "x.npz"
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(UserError, match=re.escape(f"{path}: {line}")) as error:
+        read_stored(path)
+    assert "\n" not in str(error.value)
+
+
+def test_refuses_what_is_no_archive(tmp_path):
+    path = tmp_path / "x.npz"
+    with pytest.raises(UserError, match="no such file"):
+        read_stored(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match="cannot be read as arrays"):
+        read_stored(path)
+    np.save(tmp_path / "one.npy", EMBEDDINGS)
+    (tmp_path / "one.npy").rename(path)
+    with pytest.raises(UserError, match="one array instead of an archive"):
+        read_stored(path)
+    write_stored(path, EMBEDDINGS, LABELS, NAMES)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="cannot be read as arrays"):
+        read_stored(path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"student\.npz: cannot be written \(.*give another"):
+        write_stored(tmp_path / "file" / "student.npz", EMBEDDINGS, LABELS, NAMES)
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=7),
+    st.lists(st.integers(0, 3), min_size=1, max_size=7),
+)
+def test_the_same_images_are_grouped_alike(first, second):
+    alike = len(first) == len(second) and all(
+        (first[i] == first[j]) == (second[i] == second[j])
+        for i in range(len(first))
+        for j in range(i)
+    )
+    assert same_images(np.array(first), np.array(second)) == alike

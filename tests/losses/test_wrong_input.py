@@ -1,0 +1,120 @@
+"""Every loss of the table names the argument that is wrong, before anything is compiled."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+
+from darkrank_jax import losses
+
+BATCH, DIM, CLASSES = 4, 5, 3
+SHAPES = {
+    "embeddings": (BATCH, DIM),
+    "features": (BATCH, 2, DIM),
+    "logits": (BATCH, CLASSES),
+    "maps": (BATCH, 2, 3, DIM),
+}
+SHAPES |= {f"teacher_{name}": shape for name, shape in SHAPES.items()}
+ARRAYS = {name: jnp.ones(shape) for name, shape in SHAPES.items()} | {
+    "labels": jnp.zeros(BATCH, jnp.int32),
+    "class_weights": jnp.ones((DIM, CLASSES)),
+}
+SPOILT = {
+    "another rank": lambda array: array[None],
+    "no axes": lambda array: array.reshape(-1)[0],
+    "another batch": lambda array: array[1:],
+    "another type": lambda array: array.astype(
+        jnp.int32 if jnp.issubdtype(array.dtype, jnp.floating) else jnp.float32
+    ),
+    "no array": lambda array: array.tolist(),
+}
+every_loss = pytest.mark.parametrize("name", losses.LOSSES)
+
+
+@pytest.fixture(autouse=True)
+def as_users_have_it():
+    """Without the type checker of the test run, which would be the first to complain."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def parameters(name):
+    return inspect.signature(losses.LOSSES[name].function).parameters
+
+
+def refused(name, argument, *, inputs=None, **options):
+    """Calls the loss without running it, and returns the line that it is refused with."""
+    function, names = losses.LOSSES[name]
+    given = {key: ARRAYS[key] for key in names} | (inputs or {})
+    with pytest.raises((TypeError, ValueError)) as error:
+        jax.eval_shape(lambda: function(*given.values(), **options))
+    line = str(error.value)
+    assert line.startswith(f"{argument}: got "), line
+    assert "expected" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+@every_loss
+def test_arrays(name, kind):
+    for position, key in enumerate(losses.LOSSES[name].inputs):
+        # The first array says what the batch is, whatever its own.
+        if kind == "another batch" and position == 0 and len(losses.LOSSES[name].inputs) > 1:
+            continue
+        wrong = SPOILT[kind](ARRAYS[key])
+        # Rank: whatever axes features have, they are those of the teacher's.
+        blamed = list(parameters(name))[position]
+        if "features" in key and kind == "another rank" and position == 0:
+            blamed = "teacher_features"
+        if "maps" in key and kind == "no array" and position == 0:
+            blamed = "teacher_maps"  # a list is a map for each stage
+        refused(name, blamed, inputs={key: wrong})
+
+
+@every_loss
+def test_where(name):
+    refused(name, "where", where=jnp.ones(BATCH + 1, bool))
+    refused(name, "where", where=jnp.ones((BATCH, 1), bool))
+    refused(name, "where", where=jnp.ones(BATCH))
+    refused(name, "where", where=[True] * BATCH)
+
+
+@every_loss
+def test_reduction(name):
+    refused(name, "reduce_fn", reduce_fn="average")
+    refused(name, "reduce_fn", reduce_fn=None)
+
+
+CHOICES = [
+    (name, parameter.name)
+    for name in losses.LOSSES
+    for parameter in parameters(name).values()
+    if isinstance(parameter.default, str)
+]
+
+
+@pytest.mark.parametrize(("name", "option"), CHOICES)
+def test_unknown_methods(name, option):
+    refused(name, option, **{option: "fast"})
+
+
+NUMBERS = {
+    "alpha": 0.0, "beta": 0.0, "gamma": 0.0, "temperature": 0.0, "sigma": 0.0, "delta": 0.0,
+    "softmax_scale": 0.0, "scale": 0.0, "list_size": 0, "num_samples": 0, "top_k": 0,
+    "num_queries": BATCH + 1, "num_anchors": BATCH + 1, "power": 0.5, "push_weight": 1.5,
+}  # fmt: skip
+# The boundary of the margin loss may lie anywhere.
+RANGES = [
+    (n, o)
+    for n in losses.LOSSES
+    for o in parameters(n)
+    if o in NUMBERS and (n, o) != ("margin", "beta")
+]
+
+
+@pytest.mark.parametrize(("name", "option"), RANGES)
+def test_numbers_out_of_range(name, option):
+    refused(name, option, **{option: NUMBERS[option]})
