@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-all coverage lint format clean
+.PHONY: demo test test-all coverage lint format docs package clean
 
 demo: .venv/installed
 	$(BIN)/python -m darkrank_jax.main --config configs/demo.py
@@ -26,8 +26,19 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: .venv/installed-docs
+	$(BIN)/mkdocs build --strict
+
+# sdist and wheel, and what the wheel does in an environment that has nothing else.
+package: .venv/installed-dev
+	rm -rf dist build/package
+	$(BIN)/python -m build
+	$(PYTHON) -m venv build/package
+	build/package/bin/pip install --quiet dist/*.whl
+	build/package/bin/darkrank --config tests/tiny_config.py --workdir build/package/run
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,4 +51,8 @@ clean:
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+.venv/installed-docs: .venv/installed requirements-docs.txt
+	$(BIN)/pip install --quiet -r requirements-docs.txt
 	touch $@

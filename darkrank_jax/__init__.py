@@ -3,4 +3,19 @@
 `from darkrank_jax import losses` needs jax alone; everything else needs requirements.txt.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from darkrank_jax.export.loaded import LoadedRun, load_run
+
+__all__ = ["LoadedRun", "load_run"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Loads what users of a trained network need when they ask for it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from darkrank_jax.export import loaded
+
+    return getattr(loaded, name)

@@ -1,6 +1,6 @@
 """`python -m darkrank_jax.main --config FILE [--config.field=value] [--workdir DIR] [--mode MODE]`.
 
-MODE is train or eval; `--mode compare RUN RUN ... [--workdir DIR]` needs no config.
+MODE is one of darkrank_jax/modes.py; those that go by what lies in a workdir need no config.
 Turns flags into one call. Errors of the user's end in one line on stderr and exit code 2.
 """
 
@@ -13,29 +13,25 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.training import runs
+from darkrank_jax.modes import MODES, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
-from darkrank_jax.training.prepare import prepare
 from darkrank_jax.training.run_config import read_run
 
-MODES = {
-    "train": runs.train_and_report,
-    "eval": runs.evaluate_and_report,
-    "prepare": prepare,
-}
-COMPARE = "compare"
+_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
 
 
 def main(argv: list[str]) -> int:
     """Runs one command line; returns its exit code."""
     try:
-        if _value(argv, "--mode") == COMPARE:
-            values, rest = _parse(argv)
-            runs.compare_and_report([*map(Path, rest)], Path(values.workdir or "runs/compared"))
-        else:
-            values = _parse_run(argv)
-            workdir = Path(values.workdir or f"runs/{Path(_value(argv, '--config')).stem}")
-            MODES[values.mode](read_run(values.config.to_dict()), workdir)
+        values, rest = _parse(argv)
+        config = values.config if "config" in values else None
+        run_mode(
+            values.mode,
+            None if config is None else read_run(config.to_dict()),
+            values.workdir or (config and f"runs/{Path(_config_path(argv)).stem}") or "",
+            {name: values[name].value for name in mode_flags()},
+            rest,
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,40 +41,48 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parse_run(argv: list[str]) -> flags.FlagValues:
-    """Reads the flags of a run, with the config file's own fields as flags."""
-    path = _value(argv, "--config")
-    if not path:
-        raise UserError("--config: missing; give --config configs/NAME.py")
-    if not Path(path).is_file():
-        raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
-    _check_overrides(_parse([argv[0], f"--config={path}"])[0].config, argv)
-    values, rest = _parse(argv)
-    if rest:
-        raise UserError(f"{rest[0]}: no flag; give --config, --config.FIELD, --workdir or --mode")
-    return values
+def console() -> None:
+    """The command `darkrank`, which is `python -m darkrank_jax.main`."""
+    # As there, so that a config may import another one that lies here.
+    sys.path.insert(0, "")
+    # Orbax and TFDS log their inner workings at the level of information.
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("orbax").setLevel(logging.ERROR)
+    sys.exit(main(sys.argv))
 
 
 def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
-    """Absl's flags of a command line, and what is no flag."""
-    values = flags.FlagValues()
-    if _value(argv, "--mode") != COMPARE:
-        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    flags.DEFINE_string("workdir", "", "Where it writes; runs/NAME.", flag_values=values)
-    flags.DEFINE_enum("mode", "train", [*MODES, COMPARE], "What to do.", flag_values=values)
+    """The flags, with the config file's own fields among them, and what is no flag."""
+    path = _config_path(argv)
+    if path and not Path(path).is_file():
+        raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
     try:
-        return values, values(argv)[1:]
+        if path:
+            _check_overrides(_flags([argv[0], f"--config={path}"])[0].config, argv)
+        return _flags(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
-def _value(argv: list[str], flag: str) -> str:
-    """The value of a flag, in either of its two spellings, before the flags are read."""
+def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+    """Absl's flags of a command line, and what is no flag."""
+    values = flags.FlagValues()
+    if _config_path(argv):
+        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    flags.DEFINE_string("workdir", "", "Where a run lies; runs/NAME.", flag_values=values)
+    flags.DEFINE_enum("mode", "train", list(MODES), "What to do.", flag_values=values)
+    for name, kind in mode_flags().items():
+        _DEFINE[kind](name, None, "Of some modes; see README.md.", flag_values=values)
+    return values, values(argv)[1:]
+
+
+def _config_path(argv: list[str]) -> str:
+    """The value of --config, in either of its two spellings; empty where it is not given."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        if argument == flag:
+        if argument == "--config":
             return following
-        if argument.startswith(f"{flag}="):
-            return argument.removeprefix(f"{flag}=")
+        if argument.startswith("--config="):
+            return argument.removeprefix("--config=")
     return ""
 
 
@@ -99,7 +103,4 @@ def _check_overrides(config: ConfigDict, argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Orbax and TFDS log their inner workings at the level of information.
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger("orbax").setLevel(logging.ERROR)
-    sys.exit(main(sys.argv))
+    console()

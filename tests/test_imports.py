@@ -12,7 +12,7 @@ from darkrank_jax import losses
 
 PACKAGE = Path(__file__).parent.parent / "darkrank_jax"
 # A room may import from rooms that stand before it.
-ORDER = ["errors", "losses", "models", "data", "evaluation", "training", "main"]
+ORDER = ["errors", "losses", "models", "data", "evaluation", "training", "export", "modes", "main"]
 
 
 def imported_modules(path: Path) -> set[str]:

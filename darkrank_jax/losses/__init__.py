@@ -16,7 +16,11 @@ from darkrank_jax.losses.classification import (
     softmax_loss,
 )
 from darkrank_jax.losses.combination import LOSSES, Loss, class_logits, combine
-from darkrank_jax.losses.darkrank import darkrank_hard_loss, darkrank_soft_loss
+from darkrank_jax.losses.darkrank import (
+    compatible_ranking_loss,
+    darkrank_hard_loss,
+    darkrank_soft_loss,
+)
 from darkrank_jax.losses.distillation import (
     attention_transfer_loss,
     embedding_match_loss,
@@ -54,6 +58,7 @@ __all__ = [
     "circle_loss",
     "class_logits",
     "combine",
+    "compatible_ranking_loss",
     "contrastive_loss",
     "correlation_congruence_loss",
     "cosface_loss",

@@ -39,6 +39,7 @@ LOSSES: dict[str, Loss] = {
     "cosface": Loss(classification.cosface_loss, _CLASSIFIED),
     "darkrank_hard": Loss(darkrank.darkrank_hard_loss, _TRANSFERRED),
     "darkrank_soft": Loss(darkrank.darkrank_soft_loss, _TRANSFERRED),
+    "compatible_ranking": Loss(darkrank.compatible_ranking_loss, _TRANSFERRED),
     "embedding_match": Loss(distillation.embedding_match_loss, _TRANSFERRED),
     "fitnet": Loss(distillation.fitnet_loss, ("features", "teacher_features")),
     "kd": Loss(distillation.kd_loss, ("logits", "teacher_logits")),

@@ -165,6 +165,79 @@ def darkrank_soft_loss(
     )  # fmt: skip
 
 
+def compatible_ranking_loss(
+    student_embeddings: jax.Array,
+    teacher_embeddings: jax.Array,
+    *,
+    alpha: float = 3.0,
+    beta: float = 3.0,
+    list_size: int | None = 4,
+    method: str = "exact",
+    num_samples: int = 8,
+    key: jax.Array | None = None,
+    where: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean,
+) -> jax.Array:
+    """The student's queries rank the teacher's gallery as the teacher's own do.
+
+    KL(P_teacher || P_student) over the permutations of the list, Plackett-Luce with scores
+    S(query, x) = -alpha ||query - x||^beta, where x is the teacher's embedding for both, and the
+    query is the student's own for the student; mean over queries
+
+    For a student whose queries go on searching an index that the teacher filled, beside
+    `embedding_match`. Lists are those of `darkrank_soft_loss`, nearest by the teacher.
+
+    Args:
+      student_embeddings: [batch, dim], floating, used as given.
+      teacher_embeddings: [batch, dim], floating; no gradient.
+      alpha: sharpness of the law, positive.
+      beta: power of the distance, positive.
+      list_size: images in each list; None, or more than there are: all others.
+      method: as `permutation_kl_loss`.
+      num_samples: orders drawn for each list by "sampled".
+      key: random key for "sampled".
+      where: bool [batch], rows that count; None: all.
+      reduce_fn: reduces one value for each query, see `reductions`.
+
+    Returns:
+      Scalar, not negative; 0 when the embeddings are the same.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree; embeddings of unlike dim share no index.
+
+    Example:
+      >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
+      >>> print(compatible_ranking_loss(teacher, teacher))
+      0.0
+      >>> round(float(compatible_ranking_loss(teacher + 0.2, teacher)), 4)
+      0.1599
+    """
+    check_arrays(
+        student_embeddings=(student_embeddings, "float", "batch dim"),
+        teacher_embeddings=(teacher_embeddings, "float", "batch dim"),
+        where=(where, "bool", "batch"),
+    )
+    check_positive(alpha=alpha, beta=beta)
+    check_range("list_size", 1 if list_size is None else list_size, 1)
+    batch = student_embeddings.shape[0]
+    rows = valid_rows(batch, where)
+    others = other_mask(rows)
+    gallery = jax.lax.stop_gradient(zero_rows(teacher_embeddings, rows))
+    lengths = distances(gallery, gallery)
+    most = max(batch - 1, 1)
+    size = most if list_size is None else min(list_size, most)
+    chosen = _nearest(jnp.where(others, lengths, jnp.inf), size, None)
+    student, teacher, valid = (
+        jnp.take_along_axis(each, chosen, axis=-1)
+        for each in (distances(zero_rows(student_embeddings, rows), gallery), lengths, others)
+    )
+    scores = (_scores(each, 1.0, alpha, beta) for each in (student, teacher))
+    return permutation_kl_loss(
+        *scores, method=method, num_samples=num_samples, key=key, where=valid, reduce_fn=reduce_fn
+    )
+
+
 def _ranked_lists(
     student, teacher, *, alpha, beta, list_size, list_selection, calibration, num_queries, key,
     where,

@@ -144,6 +144,36 @@ def load_linear(path: str | Path, name: str) -> dict[str, np.ndarray]:
     return {"kernel": np.asarray(weight.T, np.float32), "bias": np.asarray(bias, np.float32)}
 
 
+def tensor_name(variable: Variable, backbone: nn.Module) -> str:
+    """The name under which a file has a variable of a backbone, or of what stands on it.
+
+    Args:
+      variable: its names from the collection down, ("params", "conv1", "kernel").
+      backbone: of the model.
+
+    Returns:
+      The name that `load_weights` looks for.
+
+    Example:
+      >>> tensor_name(("params", "layer2_0", "conv1", "kernel"), ResNet((1, 1, 1, 1), False))
+      'layer2.0.conv1.weight'
+    """
+    namings = _NAMINGS.get(type(backbone), {"the usual": _dotted_name})
+    return next(iter(namings.values()))(variable)
+
+
+def channels_last(tensor: jax.Array | np.ndarray) -> np.ndarray:
+    """Kernels to (height, width, in, out) or (in, out), others as they are; float32."""
+    order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim, range(tensor.ndim))
+    return np.asarray(tensor, np.float32).transpose(*order)
+
+
+def channels_first(variable: np.ndarray) -> np.ndarray:
+    """Kernels to PyTorch's (out, in, height, width) or (out, in), others as they are."""
+    order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(variable.ndim, range(variable.ndim))
+    return np.ascontiguousarray(variable.transpose(*order))
+
+
 def _read(path: str | Path) -> Tensors:
     """The tensors of a file by name."""
     if Path(path).suffix in _PICKLES:
@@ -171,7 +201,7 @@ def _load(
     naming, prefix, among = _find(path, tensors, backbone, shapes, prefix)
     names = {variable: prefix + naming(variable) for variable in shapes}
     loaded = {
-        variable: _fitted(_channels_last(among[name]), shapes[variable], image_shape)
+        variable: _fitted(channels_last(among[name]), shapes[variable], image_shape)
         for variable, name in names.items()
         if name in among
     }
@@ -313,12 +343,6 @@ def _hugging_face_name(variable: Variable) -> str:
 _NAMINGS: dict[type, dict[str, Callable[[Variable], str]]] = {
     ResNet: {"torchvision's or timm's": _torchvision_name, "Hugging Face's": _hugging_face_name}
 }
-
-
-def _channels_last(tensor: jax.Array) -> np.ndarray:
-    """Kernels to (height, width, in, out) or (in, out), others as they are; float32."""
-    order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim, range(tensor.ndim))
-    return np.asarray(tensor, np.float32).transpose(*order)
 
 
 def _fitted(

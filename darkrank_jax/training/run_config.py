@@ -93,6 +93,10 @@ class Run:
     evaluation: Evaluation
 
 
+# Fields that are records of their own.
+_HOLDERS: dict[str, Any] = {"data": Data, "evaluation": Evaluation, "weights": Weights}
+
+
 def read_run(config: Mapping[str, Any], where: str = "") -> Run:
     """Turns a config into a `Run`, or says in one line what is wrong with it.
 
@@ -109,11 +113,10 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
         `images_per_class` does not divide.
     """
     prefix = f"{where}." if where else ""
-    holders = {"data": Data, "evaluation": Evaluation, "weights": Weights}
-    types = field_types(Run) | dict.fromkeys((*holders, "teacher"), dict)
+    types = field_types(Run) | dict.fromkeys((*_HOLDERS, "teacher"), dict)
     check_fields(config, types, where, required=list(types))
     parts: dict[str, Any] = {}
-    for name, holder in holders.items():
+    for name, holder in _HOLDERS.items():
         own = field_types(holder)
         check_fields(config[name], own, f"{prefix}{name}", required=list(own))
         parts[name] = holder(**config[name])
@@ -163,6 +166,37 @@ def describe(run: Run) -> dict[str, Any]:
     # What is measured afterwards changes nothing of what was trained.
     del values["evaluation"]
     return values
+
+
+def read_description(described: Mapping[str, Any], where: object) -> Run:
+    """The run that `describe` wrote, for its network's sake: without teacher and baseline.
+
+    Args:
+      described: "run" of run.json.
+      where: it lies, for the error.
+
+    Returns:
+      The run; nothing of it is checked again.
+
+    Raises:
+      UserError: a field is missing or surplus, since another version wrote it.
+    """
+    values = _tuples(described)
+    own = {"teacher": None, "ensemble": {}, "baseline": {}}
+    try:
+        parts = {name: holder(**values[name]) for name, holder in _HOLDERS.items()}
+        return Run(**{**values, **own, **parts})
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{where}: was trained by another version ({error}); train it again, or use that one"
+        ) from error
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, which is what JSON makes of tuples, as tuples again."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(each) for name, each in value.items()}
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
 
 
 def _check_origin(run: Run, prefix: str) -> None:

@@ -198,3 +198,21 @@ def test_combine_weights_by_number_and_by_schedule():
 def test_combine_refuses_what_it_does_not_know(config, line):
     with pytest.raises(ValueError, match=line):
         losses.combine(config)
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.5])
+def test_compatible_ranking_is_the_exact_law_of_the_scores_in_the_teachers_gallery(beta):
+    rng = np.random.default_rng(11)
+    student, teacher = rng.normal(size=(2, 7, 3)).astype(np.float32)
+    total = 0.0
+    for query in range(7):
+        own = np.linalg.norm(teacher[query] - teacher, axis=1)
+        nearest = [row for row in np.argsort(own) if row != query][:3]
+        across = np.linalg.norm(student[query] - teacher[nearest], axis=1)
+        total += losses.permutation_kl_loss(
+            jnp.asarray(-0.7 * across[None] ** beta), jnp.asarray(-0.7 * own[nearest][None] ** beta)
+        )
+    found = losses.compatible_ranking_loss(
+        jnp.asarray(student), jnp.asarray(teacher), alpha=0.7, beta=beta, list_size=3
+    )
+    np.testing.assert_allclose(found, total / 7, rtol=1e-5)

@@ -1,0 +1,18 @@
+"""The demo's student, whose queries go on searching a gallery that its teacher filled; no download.
+
+    python -m darkrank_jax.main --config configs/compatible.py
+
+`teacher_gallery` in results.json is the recall of the student's queries in the teacher's gallery.
+About the demo's time.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import demo
+
+
+def get_config() -> ConfigDict:
+    config = demo.get_config().unlock()
+    config.losses.embedding_match = {"weight": 10.0}
+    config.losses.compatible_ranking = {"weight": 0.1, "alpha": 3.0, "beta": 2.0, "list_size": 8}
+    return config.lock()

@@ -1,0 +1,152 @@
+"""model_card.md: what a stranger must know of a network before using it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import darkrank_jax
+from darkrank_jax.export.comparison import BATCH
+from darkrank_jax.export.source import Source
+
+_CARD = """---
+library_name: darkrank_jax
+pipeline_tag: image-feature-extraction
+license: # of this model: fill in
+tags: [metric-learning, image-retrieval, knowledge-distillation]
+---
+
+# {name}
+
+{architecture} of {parameters:,} parameters that turns an image of {height} x {width} pixels and
+{channels} channel(s) into {dim} numbers, near each other where images are alike. Written by
+darkrank_jax {version}; fingerprint `{fingerprint}`.
+
+## Use
+
+Files take uint8 images [batch, {height}, {width}, {channels}] and do the rest of the preprocessing
+(division by 255, mean {mean}, standard deviation {std}) themselves. Before that, an image is cut to
+{crop:.3g} of the largest middle part of that shape, and resized with antialiasing.
+
+    import darkrank_jax
+    embeddings = darkrank_jax.load_run("{example}").embed(["image.png"])
+
+## Training
+
+| | |
+|---|---|
+| data | {source}, options {options}: classes of the training split; those below were held out |
+| licence of the data | fill in |
+| teacher | {teacher} |
+| losses | {losses} |
+| steps | {steps:,} of {batch_size} images, {optimizer}, learning rate {learning_rate:g} |
+| checkpoint | step {best_step:,}, the best by validation |
+| seed | {seed} |
+
+## Results
+
+On {held:,} images of classes that it was not trained on; time on the machine that exported it.
+
+| | MB | Recall@1 | mean cosine | largest difference | ms, one image | images/s, {batch} at once |
+|---|---|---|---|---|---|---|
+{rows}
+{others}
+## Limits
+
+- It was trained on the data above. Images of another kind (other objects, other ink, other cameras)
+  may be embedded arbitrarily; measure Recall@1 on images of your own first.
+- Distances rank; they are no probability, and no threshold on them was calibrated.
+- Embeddings of another fingerprint are not comparable with these.
+- Who is in the training data, and what may be done with them, is stated by the data's licence.
+"""
+
+
+def write_card(
+    path: Path,
+    source: Source,
+    workdir: Path,
+    rows: Mapping[str, Mapping[str, Any]],
+    held: int,
+) -> None:
+    """Writes the model card of an export; fields that only a person knows say "fill in".
+
+    Args:
+      path: of the card.
+      source: the network.
+      workdir: where it was trained.
+      rows: what was measured of the model, and of each file by its name.
+      held: images that it was measured on.
+    """
+    network, facts = source
+    run = network.run
+    height, width, channels = facts["image_shape"]
+    described = json.loads((workdir / "run.json").read_text())["run"]
+    path.write_text(
+        _CARD.format(
+            name=facts["name"],
+            architecture=facts["model"]["name"],
+            parameters=network.num_parameters(),
+            height=height,
+            width=width,
+            channels=channels,
+            dim=facts["embedding_dim"],
+            version=darkrank_jax.__version__,
+            fingerprint=facts["fingerprint"],
+            mean=facts["mean"],
+            std=facts["std"],
+            crop=facts["center_crop"],
+            example=next((name for name in rows if name.startswith("model")), str(workdir)),
+            source=run.data.source,
+            options=json.dumps(run.data.options),
+            teacher=_teacher(described["teacher"]),
+            losses="; ".join(f"{name} {json.dumps(loss)}" for name, loss in run.losses.items()),
+            steps=run.steps,
+            batch_size=run.data.batch_size,
+            optimizer=run.optimizer["name"],
+            learning_rate=run.learning_rate,
+            best_step=network.step,
+            seed=run.seed,
+            held=held,
+            batch=BATCH,
+            rows="\n".join(_row(name, row) for name, row in rows.items()),
+            others=_others(workdir),
+        )
+    )
+
+
+def _teacher(described: Mapping[str, Any] | None) -> str:
+    """A teacher in half a line."""
+    if not described:
+        return "none"
+    if described["ensemble"]:
+        members = ", ".join(_teacher(member) for member in described["ensemble"].values())
+        return f"{described['combine']} of {members}"
+    if described["embeddings"]:
+        return f"embeddings computed elsewhere, `{Path(described['embeddings']).name}`"
+    origin = described["checkpoint"] or described["weights"]["path"]
+    return described["model"]["name"] + (f" of `{origin}`" if origin else ", trained first")
+
+
+def _row(name: str, row: Mapping[str, Any]) -> str:
+    """One line of the table."""
+    near = ["", ""]
+    if "mean_cosine" in row:
+        near = [f"{row['mean_cosine']:.5f}", f"{row['max_difference']:.1e}"]
+    speed = [f"{row['milliseconds']:.2f}", f"{row['images_per_second']:,.0f}"]
+    cells = [name, f"{row['megabytes']:.2f}", f"{row['recall_at_1']:.3f}", *near, *speed]
+    return f"| {' | '.join(cells)} |"
+
+
+def _others(workdir: Path) -> str:
+    """What the run's own results say of all its networks, on the whole split."""
+    path = workdir / "results.json"
+    if not path.exists():
+        return ""
+    networks = json.loads(path.read_text())["networks"]
+    lines = [
+        f"| {name} | {row['parameters']:,} | {row['metrics']['recall_at_1']:.3f} | "
+        f"{row['metrics']['map_at_r']:.3f} |"
+        for name, row in networks.items()
+    ]
+    head = "| network of the run | parameters | Recall@1 | MAP@R |\n|---|---|---|---|\n"
+    return "\n" + head + "\n".join(lines) + "\n"

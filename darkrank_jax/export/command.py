@@ -1,0 +1,127 @@
+"""`--mode export`: writes a network in several formats, and keeps what proves to be right."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.export.card import write_card
+from darkrank_jax.export.comparison import compare, fault
+from darkrank_jax.export.formats import FORMATS, LOADERS
+from darkrank_jax.export.source import Source, load_source
+from darkrank_jax.training.preflight import load_data
+
+# Held images that an export is compared on.
+_HELD = 2048
+
+
+def export_run(
+    workdir: Path,
+    *,
+    formats: str = "stablehlo,onnx,safetensors,stablehlo_int8,onnx_int8",
+    output: str = "",
+) -> None:
+    """Exports the network of a workdir; each file is loaded again and compared with the model.
+
+    Args:
+      workdir: of a run, or the `teacher` or `baseline` in it.
+      formats: names in FORMATS, with commas between.
+      output: folder for the files and model_card.md; empty: `workdir / "export"`.
+
+    Raises:
+      UserError: nothing was trained there, the folder cannot be written, or an export is beyond
+        the tolerance, in which case its file is deleted.
+    """
+    names = _names(formats)
+    source = load_source(workdir)
+    test = load_data(source.network.run.data)["test"]
+    held, labels = test.images[:_HELD], test.labels[:_HELD]
+    folder = Path(output) if output else workdir / "export"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Nothing else says so for sure.
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); give another --output"
+        ) from error
+    call = jax.jit(source.embed)
+    expected, model = compare(lambda images: np.asarray(call(images)), held, labels)
+    model["megabytes"] = 4e-6 * source.network.num_parameters()
+    rows, faults = {"the model (JAX)": model}, {}
+    for name in names:
+        rows[FORMATS[name].file], faults[name] = _export(
+            source, name, folder, (held, labels, expected), model["recall_at_1"]
+        )
+        print(_line(FORMATS[name].file, rows[FORMATS[name].file], faults[name]), flush=True)
+    faults = {name: what for name, what in faults.items() if what}
+    kept = {name: row for name, row in rows.items() if name not in _files(faults)}
+    write_card(folder / "model_card.md", source, workdir, kept, len(held))
+    print(f"\nWrote {folder / 'model_card.md'}.")
+    if faults:
+        listed = "; ".join(f"{FORMATS[name].file} {what}" for name, what in faults.items())
+        rest = ",".join(name for name in names if name not in faults) or "another"
+        raise UserError(f"{listed}; deleted. The other files are right: --formats={rest}")
+
+
+def _names(formats: str) -> list[str]:
+    """The formats asked for, all of which can be written here."""
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"--formats: is empty; valid: {', '.join(FORMATS)}")
+    for name in names:
+        if name not in FORMATS:
+            raise UserError(f"--formats: unknown name {name!r}; {nearest(name, FORMATS)}")
+        for module in FORMATS[name].modules:
+            if importlib.util.find_spec(module) is None:
+                rest = [each for each, kind in FORMATS.items() if not kind.modules]
+                raise UserError(
+                    f"--formats: {name} needs {module}; run `pip install 'darkrank-jax[export]'`, "
+                    f"or give --formats={','.join(rest)}"
+                )
+    return names
+
+
+def _export(
+    source: Source,
+    name: str,
+    folder: Path,
+    held: tuple[np.ndarray, np.ndarray, np.ndarray],
+    recall_of_model: float,
+) -> tuple[dict[str, Any], str]:
+    """Writes one file, loads it again and measures it; what is wrong with it, if anything."""
+    kind = FORMATS[name]
+    path = folder / kind.file
+    images, labels, expected = held
+    good = False
+    try:
+        kind.write(source, path)
+        _, embed = LOADERS[path.suffix](path)
+        _, measured = compare(embed, images, labels, expected)
+        measured["megabytes"] = path.stat().st_size / 1e6
+        what = fault(measured, recall_of_model, exact=kind.exact)
+        good = not what
+        return measured, what
+    finally:
+        if not good:
+            path.unlink(missing_ok=True)
+            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+
+
+def _files(names: Any) -> set[str]:
+    """The files of formats."""
+    return {FORMATS[name].file for name in names}
+
+
+def _line(file: str, row: dict[str, Any], what: str) -> str:
+    """What came of one file, for a terminal."""
+    said = f"but {what}; deleted" if what else "as the model"
+    return (
+        f"{file:<21} {row['megabytes']:7.2f} MB  Recall@1 {row['recall_at_1']:.3f}  "
+        f"cosine {row['mean_cosine']:.5f}  {row['milliseconds']:.2f} ms an image  "
+        f"{row['images_per_second']:,.0f} images/s  {said}"
+    )

@@ -1,0 +1,157 @@
+"""What is exported: a network in float32, its variables as arrays, and the facts of its use."""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jax.sharding import AxisType
+
+from darkrank_jax.data import SOURCES
+from darkrank_jax.errors import UserError
+from darkrank_jax.models import build_model
+from darkrank_jax.training.network import Network, load_network
+from darkrank_jax.training.run_config import Run, read_description
+from darkrank_jax.training.step import make_embed_step
+from darkrank_jax.training.workdir import read_facts
+
+# Of this layout of facts.
+SCHEMA = 1
+# Under which a file that holds texts by name has the facts.
+KEY = "darkrank_jax"
+
+EmbedBatch = Callable[[np.ndarray], np.ndarray]
+
+
+class Source(NamedTuple):
+    """A network that is to work outside.
+
+    Attributes:
+      network: as it was trained, but computing in float32, which its parameters are.
+      facts: what its user must know, as plain values: see `facts_of`.
+    """
+
+    network: Network
+    facts: dict[str, Any]
+
+    def embed(self, images: jax.Array) -> jax.Array:
+        """Uint8 images [batch, h, w, c] to embeddings; to be traced."""
+        return self.network.embed_step()(self.network.variables, images)["embeddings"]
+
+
+def load_source(workdir: Path) -> Source:
+    """The network of a workdir, by what the workdir itself says of it.
+
+    Args:
+      workdir: of a run, or the `teacher` or `baseline` in it.
+
+    Returns:
+      The network of the best checkpoint, its variables on the host.
+
+    Raises:
+      UserError: nothing was trained there, or by another version.
+    """
+    described = read_facts(workdir)
+    run = read_description(described["run"], workdir)
+    run = dataclasses.replace(run, model=run.model | {"dtype": "float32"})
+    mesh = jax.make_mesh(
+        (1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:1]
+    )
+    network = load_network(run, workdir, mesh)
+    network = network._replace(variables=jax.tree.map(np.asarray, network.variables))
+    facts = facts_of(run, network.variables, described["channels"], workdir.name)
+    facts["compatible_with"] = _compatible_with(described["run"], workdir)
+    return Source(network, facts)
+
+
+def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -> dict[str, Any]:
+    """What goes along with a network wherever it goes.
+
+    Args:
+      run: that trained it.
+      variables: as `TrainState.evaluated` gives them.
+      channels: of an image.
+      name: what a person calls it.
+
+    Returns:
+      "schema", "name", "model", "mean", "std", "image_shape" (height, width, channels),
+      "center_crop" (share of the largest middle part that images are cut to), "embedding_dim", and
+      "fingerprint", which differs wherever the embeddings may. `load_source` adds
+      "compatible_with", fingerprints of networks whose galleries this one's queries may search.
+    """
+    size = run.data.image_size
+    sides = [size, size] if isinstance(size, int) else list(size)
+    options = inspect.signature(SOURCES[run.data.source]).parameters
+    crop = run.data.options.get("center_crop")
+    if crop is None:
+        crop = options["center_crop"].default if "center_crop" in options else 1.0
+    facts = {
+        "model": run.model,
+        "mean": run.data.mean,
+        "std": run.data.std,
+        "image_shape": [*sides, channels],
+        "center_crop": crop,
+    }
+    step = make_embed_step(build_model(**run.model), run.data.mean, run.data.std)
+    images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.uint8)
+    dim = jax.eval_shape(step, variables, images)["embeddings"].shape[1]
+    found = {"embedding_dim": dim, "fingerprint": _fingerprint(facts, variables)}
+    return json.loads(json.dumps({"schema": SCHEMA, "name": name} | facts | found))
+
+
+def write_facts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Facts as texts by name, which is what files of other formats can hold."""
+    return {KEY: json.dumps(facts)}
+
+
+def read_texts(path: Path, texts: Mapping[str, str] | None) -> dict[str, Any]:
+    """Facts from the texts of a file.
+
+    Args:
+      path: of the file, for the error.
+      texts: as `write_facts` gave them, or whatever a stranger's file has.
+
+    Returns:
+      The facts.
+
+    Raises:
+      UserError: the file is none of this package's, or of a later version.
+    """
+    text = (texts or {}).get(KEY)
+    try:
+        facts = json.loads(text or "")
+        schema = facts["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{path}: says nothing of how it is used, so --mode export did not write it; give a "
+            "file that it wrote, or a workdir"
+        ) from None
+    if schema != SCHEMA:
+        raise UserError(f"{path}: is of layout {schema}, and this version reads {SCHEMA}; update")
+    return facts
+
+
+def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:
+    """The fingerprint of the teacher, where the student learnt to search its gallery."""
+    if "compatible_ranking" not in described["losses"]:
+        return []
+    teacher = Path(described["teacher"]["checkpoint"] or workdir / "teacher")
+    if not (teacher / "run.json").exists():
+        return []
+    return [load_source(teacher).facts["fingerprint"]]
+
+
+def _fingerprint(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
+    """A word that follows from all that the embeddings follow from."""
+    parts = {"params": variables["params"]["model"], "batch_stats": variables["batch_stats"]}
+    flat = traverse_util.flatten_dict(parts, sep="/")
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(flat):
+        digest.update(name.encode() + np.asarray(flat[name]).tobytes())
+    return digest.hexdigest()[:16]

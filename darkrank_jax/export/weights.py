@@ -1,0 +1,79 @@
+"""Parameters alone, as safetensors under PyTorch's names and in its order of axes."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.export.source import EmbedBatch, Source, read_texts, write_facts
+from darkrank_jax.models import EmbeddingModel, build_model
+from darkrank_jax.models.pretrained import Variable, channels_first, channels_last, tensor_name
+from darkrank_jax.training.step import make_embed_step
+
+
+def write_weights(source: Source, path: Path) -> None:
+    """Writes parameters and running statistics.
+
+    The backbone's have the names of the implementation that it follows, after "backbone."; the
+    embedding layer is "embedding.weight" and "embedding.bias". docs/export.md lists them.
+
+    Args:
+      source: the network.
+      path: of the file; the facts, with which it is built again, are in its metadata.
+    """
+    model, variables = build_model(**source.facts["model"]), source.network.variables
+    parts = {"params": variables["params"]["model"], "batch_stats": variables["batch_stats"]}
+    flat: dict[Any, Any] = traverse_util.flatten_dict(parts)
+    tensors = {_name(variable, model): channels_first(leaf) for variable, leaf in flat.items()}
+    save_file(tensors, path, metadata=write_facts(source.facts))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
+    """Builds the network again.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The facts, and the function from uint8 images to embeddings.
+
+    Raises:
+      UserError: the file is damaged, no export of this package, or of another version's model.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            facts = read_texts(path, file.metadata())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors ({error})") from error
+    model = build_model(**facts["model"])
+    images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    names = {variable: _name(variable, model) for variable in traverse_util.flatten_dict(shapes)}
+    if tensors.keys() != set(names.values()):
+        raise UserError(f"{path}: is of another version of {facts['model']['name']}; export again")
+    found = {variable: channels_last(tensors[name]) for variable, name in names.items()}
+    parts = traverse_util.unflatten_dict(found)
+    variables = {"params": {"model": parts["params"]}, "batch_stats": parts.get("batch_stats", {})}
+    mean, std = (json_scale(facts[name]) for name in ("mean", "std"))
+    step = make_embed_step(model, mean, std)
+    call = jax.jit(lambda images: step(variables, images)["embeddings"])
+    return facts, lambda images: np.asarray(call(images))
+
+
+def json_scale(value: float | list[float]) -> float | tuple[float, ...]:
+    """A number, or one for each channel, as JSON has it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _name(variable: Variable, model: EmbeddingModel) -> str:
+    """The name of a variable in the file."""
+    collection, *names = variable
+    if names[0] == "backbone":
+        return "backbone." + tensor_name((collection, *names[1:]), model.backbone)
+    return tensor_name(variable, model)
