@@ -1,13 +1,13 @@
-"""Your own images and your own teacher: a trained ResNet-50 teaches a ResNet-18.
+"""Your own images and your own teacher: a ResNet-50 teaches a ResNet-18.
 
     python -m darkrank_jax.main --config configs/own_images.py --config.data.path=DIR \
-        --config.teacher.weights.path=resnet50.safetensors
+        --config.teacher.weights.path=resnet50.safetensors --config.teacher.steps=0
 
 DIR is a folder of class folders, a .zip or .tar of it, or a .csv, .tsv or .parquet with the columns
 path and label (and split, camera). `--mode prepare` prints what it holds. The weights are a
 safetensors file of torchvision's ResNet-50 whose pooled features are the embeddings; for another
-network or its embedding layer see docs/pretrained.md. Without a file give
-`--config.teacher.steps=3000`, and the teacher is trained first.
+network or its embedding layer see docs/pretrained.md. With 0 steps the teacher is taken as it is;
+without that flag it is trained on your images first, from the weights or, without a file, anew.
 """
 
 from ml_collections import ConfigDict, FieldReference
@@ -36,7 +36,6 @@ def get_config() -> ConfigDict:
     student.teacher = _common(path, size)
     student.teacher.model.update({"name": "resnet50", "embedding_dim": 0})
     student.teacher.losses = ConfigDict({"supcon": SUPCON})
-    student.teacher.steps = 0
     return student.lock()
 
 

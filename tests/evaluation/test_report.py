@@ -79,7 +79,13 @@ def run_results(teacher=0.8, baseline=0.5, student=0.629):
         if teacher is not None and baseline is not None:
             gap = (student - baseline) / (teacher - baseline) if teacher > baseline else None
             networks["student"]["gap_recovered"] = {"recall_at_1": gap, "map_at_r": -0.125}
-    dataset = {"source": "glyphs", "split": "test", "images": IMAGES, "classes": CLASSES}
+    dataset = {
+        "source": "glyphs",
+        "split": "test",
+        "images": IMAGES,
+        "queries": IMAGES,
+        "classes": CLASSES,
+    }
     return {
         "schema": 2,
         "name": "demo",
@@ -401,7 +407,13 @@ def test_stored_embeddings_have_no_cost(tmp_path):
 def test_several_datasets_share_the_page(tmp_path):
     results = run_results()
     rows = {name: {"metrics": network(0.25)["metrics"]} for name in results["networks"]}
-    dataset = {"source": "omniglot", "split": "train", "images": IMAGES, "classes": CLASSES}
+    dataset = {
+        "source": "omniglot",
+        "split": "train",
+        "images": IMAGES,
+        "queries": IMAGES,
+        "classes": CLASSES,
+    }
     results["further_datasets"] = {"new": {"dataset": dataset, "networks": rows}}
     measured = measured_set(results["networks"])
     text = written(tmp_path, results, {"first": measured, "new": measured})

@@ -293,7 +293,7 @@ def test_stored_embeddings_follow_the_images_of_each_batch(by, tmp_path):
         augmentation={},
         num_threads=1,
     )
-    found = list(with_stored(stream, run, train, 2))
+    found = list(with_stored(stream, run, train))
     assert len(found) == 3
     for batch in found:
         expected = batch["images"].reshape(8, -1)[:, ::7]
