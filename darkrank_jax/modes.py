@@ -53,6 +53,8 @@ def run_mode(
     for name, parameter in own.items():
         if name not in given and parameter.default is inspect.Parameter.empty:
             raise UserError(f"--{name}: missing; --mode {mode} needs it")
+    if "runs" in takes and run is not None:
+        raise UserError(f"--config: is not for --mode {mode}; give the workdirs of runs alone")
     if "runs" in takes:
         function([*map(Path, rest)], Path(workdir or "runs/compared"))
     elif "run" in takes and run is not None:

@@ -17,9 +17,9 @@ from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import build_model
 from darkrank_jax.training.network import Network, load_network
-from darkrank_jax.training.run_config import Run, read_description
+from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.step import make_embed_step
-from darkrank_jax.training.workdir import read_facts
+from darkrank_jax.training.workdir import read_facts, recorded_run
 
 # Of this layout of facts.
 SCHEMA = 1
@@ -58,7 +58,7 @@ def load_source(workdir: Path) -> Source:
       UserError: nothing was trained there, or by another version.
     """
     described = read_facts(workdir)
-    run = read_description(described["run"], workdir)
+    run = recorded_run(workdir)
     run = dataclasses.replace(run, model=run.model | {"dtype": "float32"})
     mesh = jax.make_mesh(
         (1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:1]

@@ -182,10 +182,11 @@ def read_description(described: Mapping[str, Any], where: object) -> Run:
       UserError: a field is missing or surplus, since another version wrote it.
     """
     values = _tuples(described)
-    own = {"teacher": None, "ensemble": {}, "baseline": {}}
+    nothing = Evaluation(networks={}, datasets={}, split="test", save_embeddings=False)
+    own = {"teacher": None, "ensemble": {}, "baseline": {}, "evaluation": nothing}
     try:
-        parts = {name: holder(**values[name]) for name, holder in _HOLDERS.items()}
-        return Run(**{**values, **own, **parts})
+        parts = {"data": Data(**values["data"]), "weights": Weights(**values["weights"])}
+        return Run(**values | parts | own)
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{where}: was trained by another version ({error}); train it again, or use that one"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.training.run_config import Data, Evaluation, Run, Weights, describe
+from darkrank_jax.training.run_config import Run, describe, read_description
 
 # Fields that change where or how fast a run goes, not what comes out.
 _FREE = ("teacher", "baseline", "checkpoint", "log_every", "keep_checkpoints", "expected_minutes")
@@ -48,7 +48,7 @@ def read_facts(workdir: Path) -> dict[str, Any]:
 
 
 def recorded_run(workdir: Path) -> Run:
-    """The run that was trained in a workdir, without its teacher.
+    """The run that was trained in a workdir, without its teacher and baseline.
 
     Args:
       workdir: that holds a run.json.
@@ -56,16 +56,7 @@ def recorded_run(workdir: Path) -> Run:
     Raises:
       UserError: there is none, or another version of this package wrote it.
     """
-    values = read_facts(workdir)["run"]
-    nothing = Evaluation(networks={}, datasets={}, split="test", save_embeddings=False)
-    try:
-        parts = {"data": Data(**values["data"]), "weights": Weights(**values["weights"])}
-        return Run(**values | parts | {"teacher": None, "evaluation": nothing})
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{workdir}/run.json: is of another version of this package ({error}); evaluate it "
-            "with its own config"
-        ) from error
+    return read_description(read_facts(workdir)["run"], workdir)
 
 
 def check_same(

@@ -67,7 +67,8 @@ def write_report(
       ...            "parameters": 8, "images_per_second": 1.0, "steps": 5,
       ...            "training_seconds": 2.0, "metrics": {"recall_at_1": 0.5}}
       >>> results = {"name": "demo", "seed": 0, "devices": "1 x cpu",
-      ...            "dataset": {"source": "glyphs", "split": "test", "images": 4, "classes": 2},
+      ...            "dataset": {"source": "glyphs", "split": "test", "images": 4, "queries": 4,
+      ...                        "classes": 2},
       ...            "networks": {"student": network}}
       >>> values = {"recall_at_1": np.array([1.0, 0, 0, 1]), "map_at_r": np.array([1.0, 0, 0, 1])}
       >>> images = Measured(np.array([0, 0, 1, 1]), ("a", "b"), {"student": np.eye(4)},
