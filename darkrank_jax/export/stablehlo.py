@@ -1,4 +1,4 @@
-"""StableHLO by jax.export: one file for CPU, CUDA and TPU that needs jax alone to run."""
+"""StableHLO by jax.export: one file for CPU, CUDA and TPU that runs with jax, without us."""
 
 import json
 from pathlib import Path
