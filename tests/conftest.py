@@ -1,6 +1,7 @@
 """Settings of the whole test run; they must stand before JAX starts its first device."""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -13,6 +14,12 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_llvm_disable_expensive_passes=true",
     ]
 )
+
+# Many tests build the same program anew; workers and later runs find it there.
+jax.config.update(
+    "jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # Four simulated devices: every test of training runs on a real mesh, also on a laptop.
 jax.config.update("jax_num_cpu_devices", 4)

@@ -16,6 +16,8 @@ from darkrank_jax.training import loop
 
 CONFIG = f"--config={Path(__file__).parent / 'tiny_config.py'}"
 PARTS = ("", "teacher", "baseline")
+# One worker takes them all, so that the run they look at is trained once.
+pytestmark = pytest.mark.xdist_group("finished")
 
 
 def run(workdir, *arguments):
