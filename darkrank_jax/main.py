@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.modes import MODES, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
+from darkrank_jax.training.processes import join
 from darkrank_jax.training.run_config import read_run
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
@@ -25,9 +26,11 @@ def main(argv: list[str]) -> int:
     try:
         values, rest = _parse(argv)
         config = values.config if "config" in values else None
+        run = None if config is None else read_run(config.to_dict())
+        join(values.coordinator, values.processes, values.process)
         run_mode(
             values.mode,
-            None if config is None else read_run(config.to_dict()),
+            run,
             values.workdir or (config and f"runs/{Path(_config_path(argv)).stem}") or "",
             {name: values[name].value for name in mode_flags()},
             rest,
@@ -71,6 +74,11 @@ def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
         config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     flags.DEFINE_string("workdir", "", "Where a run lies; runs/NAME.", flag_values=values)
     flags.DEFINE_enum("mode", "train", list(MODES), "What to do.", flag_values=values)
+    flags.DEFINE_string(
+        "coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values
+    )
+    flags.DEFINE_integer("processes", None, "How many there are.", flag_values=values)
+    flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=values)
     for name, kind in mode_flags().items():
         _DEFINE[kind](name, None, "Of some modes; see README.md.", flag_values=values)
     return values, values(argv)[1:]

@@ -63,6 +63,11 @@ def check_sizes(run: Run, prefix: str = "") -> None:
     if run.ensemble:
         _check_ensemble(run, prefix)
         return
+    if run.store_teacher and jax.process_count() > 1:
+        raise UserError(
+            f"{prefix}store_teacher: is for one process, and there are {jax.process_count()}; set "
+            "it to False"
+        )
     data, train = run.data, load_data(run.data)["train"]
     channels = train.images.shape[-1]
     for field, value in {"mean": data.mean, "std": data.std}.items():
@@ -90,8 +95,9 @@ def summary(run: Run, workdir: Path) -> str:
     splits = load_data(run.data)
     classes = ", ".join(f"{len(splits[name].class_names)} to {use}" for name, use in USES.items())
     size = "x".join(str(side) for side in splits["train"].images.shape[1:])
+    hosts = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     lines = {
-        "devices": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}",
         "data": f"{run.data.source}, {size}; classes: {classes}",
     }
     if run.teacher:
