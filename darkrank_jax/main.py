@@ -8,10 +8,12 @@ import logging
 import sys
 from pathlib import Path
 
+import jax
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
+from darkrank_jax.data import cache_folder
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.modes import MODES, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
@@ -27,6 +29,7 @@ def main(argv: list[str]) -> int:
         values, rest = _parse(argv)
         config = values.config if "config" in values else None
         run = None if config is None else read_run(config.to_dict())
+        _keep_compiled()
         join(values.coordinator, values.processes, values.process)
         run_mode(
             values.mode,
@@ -54,6 +57,12 @@ def console() -> None:
     sys.exit(main(sys.argv))
 
 
+def _keep_compiled() -> None:
+    """Lets JAX find again what it has compiled before, unless its user says where, or not to."""
+    if jax.config.jax_enable_compilation_cache and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
+
+
 def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags, with the config file's own fields among them, and what is no flag."""
     path = _config_path(argv)
@@ -74,9 +83,7 @@ def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
         config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     flags.DEFINE_string("workdir", "", "Where a run lies; runs/NAME.", flag_values=values)
     flags.DEFINE_enum("mode", "train", list(MODES), "What to do.", flag_values=values)
-    flags.DEFINE_string(
-        "coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values
-    )
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
     flags.DEFINE_integer("processes", None, "How many there are.", flag_values=values)
     flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=values)
     for name, kind in mode_flags().items():

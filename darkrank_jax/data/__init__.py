@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from darkrank_jax.data.augmentation import AUGMENTATIONS
+from darkrank_jax.data.cache import cache_folder
 from darkrank_jax.data.crops import CROPS
 from darkrank_jax.data.glyphs import glyphs
 from darkrank_jax.data.images import Images, fingerprint
@@ -23,6 +24,7 @@ __all__ = [
     "Images",
     "Split",
     "batches",
+    "cache_folder",
     "check_batch",
     "class_neighbors",
     "fingerprint",

@@ -32,6 +32,7 @@ from darkrank_jax.training.network import (
     wanted_arrays,
 )
 from darkrank_jax.training.processes import agreed, lead_first, leads
+from darkrank_jax.training.profile import tracing
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
@@ -80,11 +81,15 @@ def fit(
         write = stack.enter_context(open_log(workdir, step))
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
+        stepped = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
         pending, since = [], time.perf_counter()
         stream = stack.enter_context(_stream(run, train, sampler, step))
         taught = with_stored(stream, run, train)
         for batch in with_teacher(taught, store, step):
-            state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                given = put(batch, by_rows(mesh))
+                state, metrics = train_step(state, given, teacher_variables, key)
+            stepped(metrics)
             pending.append(metrics)
             step += 1
             validating = step % run.eval_every == 0 or step == run.steps

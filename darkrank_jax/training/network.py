@@ -257,6 +257,11 @@ def compile_step(
         ema_decay=run.ema_decay,
         logits_fn=logits_of(run) if "logits" in wanted else None,
         teach=teach(teacher, wanted) if teacher and not run.store_teacher else None,
+        wanted=wanted,
+        chunks=run.chunks,
+        chunk_losses=run.chunk_losses,
+        rows_together=run.data.images_per_class,
+        remat=run.remat,
     )
     return jax.jit(step, donate_argnums=0)
 

@@ -9,7 +9,16 @@ from darkrank_jax.training.processes import leads
 from darkrank_jax.training.run_config import Run, describe, read_description
 
 # Fields that change where or how fast a run goes, not what comes out.
-_FREE = ("teacher", "baseline", "checkpoint", "log_every", "keep_checkpoints", "expected_minutes")
+_FREE = (
+    "teacher",
+    "baseline",
+    "checkpoint",
+    "remat",
+    "profile",
+    "log_every",
+    "keep_checkpoints",
+    "expected_minutes",
+)
 _FREE_DATA = ("path", "num_threads")
 
 

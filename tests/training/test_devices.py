@@ -12,19 +12,14 @@ import pytest
 
 from darkrank_jax import main as command_line
 from darkrank_jax.data import batches
-from darkrank_jax.errors import UserError
-from darkrank_jax.training import processes
 from darkrank_jax.training.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.network import build, compile_step, embed_fn
+from darkrank_jax.training.network import build, compile_step
 from darkrank_jax.training.preflight import load_data
 from darkrank_jax.training.run_config import read_run
-from darkrank_jax.training.runs import train
 from tests import devices_config
 
 CONFIG = Path(devices_config.__file__)
-
-
 
 
 @pytest.fixture(scope="module")
