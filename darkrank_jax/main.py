@@ -7,6 +7,7 @@ Turns flags into one call. Errors of the user's end in one line on stderr and ex
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -59,8 +60,9 @@ def console() -> None:
 
 def _keep_compiled() -> None:
     """Lets JAX find again what it has compiled before, unless its user says where, or not to."""
-    if jax.config.jax_enable_compilation_cache and not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
+    config: Any = jax.config
+    if config.jax_enable_compilation_cache and not config.jax_compilation_cache_dir:
+        config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
 
 
 def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:

@@ -23,7 +23,7 @@ from darkrank_jax.models.osnet import OSNet
 from darkrank_jax.models.resnet import DEPTHS, ResNet
 from darkrank_jax.models.vit import ViT
 
-__all__ = ["MODELS", "EmbeddingModel", "build_model", "model_options"]
+__all__ = ["MODELS", "EmbeddingModel", "build_model", "compute_dtype", "model_options"]
 
 # Name -> maker of the backbone; its keyword arguments are options of a config's `model`.
 MODELS: dict[str, Callable[..., nn.Module]] = {

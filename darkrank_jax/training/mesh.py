@@ -10,7 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from darkrank_jax.errors import UserError
 
 
-def make_mesh(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(batch_size: int, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over devices, of all processes, whose axis `data` splits the batch.
 
     Args:

@@ -137,7 +137,7 @@ def make_train_step(
         teacher = batch["teacher"]
         if teach is not None:
             teacher, _ = in_chunks(
-                lambda images: (teach(teacher_variables, images), ()), batch["images"]
+                lambda images, teach=teach: (teach(teacher_variables, images), ()), batch["images"]
             )
         rows = batch | {"teacher": jax.lax.stop_gradient(teacher)}
         rows["place"] = jnp.arange(len(batch["labels"]))

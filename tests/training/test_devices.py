@@ -12,9 +12,11 @@ import pytest
 
 from darkrank_jax import main as command_line
 from darkrank_jax.data import batches
+from darkrank_jax.errors import UserError
+from darkrank_jax.training import processes
 from darkrank_jax.training.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.network import build, compile_step
+from darkrank_jax.training.network import Network, build, compile_step, embed_fn
 from darkrank_jax.training.preflight import load_data
 from darkrank_jax.training.run_config import read_run
 from tests import devices_config
@@ -109,3 +111,52 @@ def test_two_processes_give_the_losses_of_one(stored, tmp_path):
     first, second = (read_log(workdir)[-1] for workdir in (together, alone))
     assert first == pytest.approx(second, rel=1e-4)
     assert (together / "report.html").exists()
+
+
+def test_embeds_on_devices_that_do_not_divide_the_batch():
+    """The model is the mean of an image; with three devices a batch of 256 is filled up."""
+
+    class Means(Network):
+        def embed_step(self):
+            return lambda variables, images: {"embeddings": images.mean((1, 2)) + variables["add"]}
+
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 2), np.uint8)
+    network = Means(None, None, {"add": np.float32(3)}, 0, 0.0, None, 2)
+    embed = embed_fn(network, make_mesh(3, jax.devices()[:3]))
+    np.testing.assert_allclose(embed(images), images.mean((1, 2)) + 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((None, 2, 0), "--coordinator: missing; give HOST:PORT of process 0, or auto"),
+        (("auto", None, None), "--coordinator: auto: .* give --coordinator HOST:PORT of process 0"),
+        (("localhost:1", 2, None), "--coordinator: localhost:1: .*; give --coordinator HOST:PORT"),
+    ],
+)
+def test_refuses_processes_that_cannot_meet(arguments, line, monkeypatch):
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    with pytest.raises(UserError, match=line):
+        processes.join(*arguments)
+
+
+def test_the_environment_says_what_flags_do_not(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: calls.append(given))
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "one:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JAX_PROCESS_ID", "3")
+    processes.join(None, None, None)
+    processes.join("two:2", 8, 0)
+    processes.join("auto", None, None)
+    assert calls == [("one:1", 4, 3), ("two:2", 8, 0), (None, 4, 3)]
+    monkeypatch.setenv("JAX_PROCESS_ID", "last")
+    with pytest.raises(UserError, match="JAX_PROCESS_ID: is 'last'; give a whole number"):
+        processes.join(None, None, None)
+
+
+def test_one_process_leads_and_agrees_with_itself():
+    assert processes.leads()
+    assert processes.agreed(15) == 15
+    with processes.lead_first():
+        pass
