@@ -17,7 +17,9 @@ def get_config() -> ConfigDict:
             "pooling": "average",  # "average", "max" or "gem"
             "embedding_dim": 128,  # numbers an image becomes; 0: the pooled features themselves
             "normalize": True,  # embeddings of length 1
-            "dtype": "float32",  # of the computation, or "bfloat16"; parameters are float32
+            # Of the computation: "float32", "bfloat16", or "auto", bfloat16 on GPU and TPU and
+            # float32 on CPU. Parameters, embeddings and losses are float32.
+            "dtype": "auto",
         }
     )
 
@@ -85,6 +87,18 @@ def get_config() -> ConfigDict:
     config.clip_norm = 0.0  # largest norm of the whole gradient; 0: no clipping
     config.ema_decay = 0.0  # of averaged parameters, which are then evaluated; 0: none are kept
 
+    # Parts that a batch goes through the networks in, one after the other, so that memory holds the
+    # activations of one. Losses and relations are of the whole batch all the same, and the
+    # gradient is exact; only batch norm has the statistics of a part. Costs a forward pass.
+    config.chunks = 1
+    # Losses of each part alone, and their mean: plain accumulation, for losses that do not relate
+    # images, or relations that do not fit in memory.
+    config.chunk_losses = False
+    # Keep what the blocks of a network give, and compute what lies within them again for the
+    # gradient. Costs a forward pass.
+    config.remat = False
+
+    config.profile = 0  # steps to trace once compiled, for TensorBoard's profiler
     config.log_every = 20  # steps between rows of metrics.jsonl
     config.eval_every = 500  # steps between validations, each with a checkpoint
     config.keep_checkpoints = 2  # latest ones, beside the best by validation

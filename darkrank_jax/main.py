@@ -7,14 +7,18 @@ Turns flags into one call. Errors of the user's end in one line on stderr and ex
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
 from absl import flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
+from darkrank_jax.data import cache_folder
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.modes import MODES, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
+from darkrank_jax.training.processes import join
 from darkrank_jax.training.run_config import read_run
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
@@ -25,9 +29,12 @@ def main(argv: list[str]) -> int:
     try:
         values, rest = _parse(argv)
         config = values.config if "config" in values else None
+        run = None if config is None else read_run(config.to_dict())
+        _keep_compiled()
+        join(values.coordinator, values.processes, values.process)
         run_mode(
             values.mode,
-            None if config is None else read_run(config.to_dict()),
+            run,
             values.workdir or (config and f"runs/{Path(_config_path(argv)).stem}") or "",
             {name: values[name].value for name in mode_flags()},
             rest,
@@ -51,6 +58,13 @@ def console() -> None:
     sys.exit(main(sys.argv))
 
 
+def _keep_compiled() -> None:
+    """Lets JAX find again what it has compiled before, unless its user says where, or not to."""
+    config: Any = jax.config
+    if config.jax_enable_compilation_cache and not config.jax_compilation_cache_dir:
+        config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
+
+
 def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags, with the config file's own fields among them, and what is no flag."""
     path = _config_path(argv)
@@ -71,6 +85,9 @@ def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
         config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     flags.DEFINE_string("workdir", "", "Where a run lies; runs/NAME.", flag_values=values)
     flags.DEFINE_enum("mode", "train", list(MODES), "What to do.", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
+    flags.DEFINE_integer("processes", None, "How many there are.", flag_values=values)
+    flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=values)
     for name, kind in mode_flags().items():
         _DEFINE[kind](name, None, "Of some modes; see README.md.", flag_values=values)
     return values, values(argv)[1:]

@@ -9,6 +9,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.command import export_run
 from darkrank_jax.export.search import embed_images, search
 from darkrank_jax.training import runs
+from darkrank_jax.training.plan import plan
 from darkrank_jax.training.prepare import prepare
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.workdir import check_same
@@ -17,6 +18,7 @@ from darkrank_jax.training.workdir import check_same
 # that take `runs` are given several workdirs that lie elsewhere.
 MODES: dict[str, Callable[..., None]] = {
     "prepare": prepare,
+    "plan": plan,
     "train": runs.train_and_report,
     "eval": runs.evaluate_and_report,
     "compare": runs.compare_and_report,

@@ -23,6 +23,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # Four simulated devices: every test of training runs on a real mesh, also on a laptop.
 jax.config.update("jax_num_cpu_devices", 4)
+# Nothing of the tests in the user's cache, nor of the cache in the tests.
+jax.config.update("jax_enable_compilation_cache", False)
 # (3,) + (4, 3) silently broadcasts in NumPy; here it is a fault.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 from darkrank_jax.data.augmentation import AUGMENTATIONS
+from darkrank_jax.data.cache import cache_folder
 from darkrank_jax.data.crops import CROPS
 from darkrank_jax.data.glyphs import glyphs
 from darkrank_jax.data.images import Images, fingerprint
 from darkrank_jax.data.loader import batches
 from darkrank_jax.data.omniglot import omniglot
 from darkrank_jax.data.own_images import own_images
-from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors
+from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors, of_process
 from darkrank_jax.data.split import Split, height_and_width
 from darkrank_jax.data.standard_sets import STANDARD_SETS
 from darkrank_jax.data.tfds_source import standard_set, tfds_images
@@ -23,10 +24,12 @@ __all__ = [
     "Images",
     "Split",
     "batches",
+    "cache_folder",
     "check_batch",
     "class_neighbors",
     "fingerprint",
     "height_and_width",
+    "of_process",
 ]
 
 # Name -> function of `path`, `image_size` and options that gives the splits, disjoint in classes.

@@ -1,4 +1,4 @@
-"""The folder for what can be made again: decompressed archives, and which images are broken."""
+"""The folder for what can be made again: archives, what images are, programs."""
 
 import os
 from collections.abc import Iterator

@@ -21,6 +21,7 @@ from darkrank_jax.losses.darkrank import (
     darkrank_hard_loss,
     darkrank_soft_loss,
 )
+from darkrank_jax.losses.devices import gather_rows
 from darkrank_jax.losses.distillation import (
     attention_transfer_loss,
     embedding_match_loss,
@@ -66,6 +67,7 @@ __all__ = [
     "darkrank_soft_loss",
     "embedding_match_loss",
     "fitnet_loss",
+    "gather_rows",
     "kd_loss",
     "large_margin_softmax_loss",
     "listmle_loss",

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -22,7 +23,7 @@ from darkrank_jax.models.osnet import OSNet
 from darkrank_jax.models.resnet import DEPTHS, ResNet
 from darkrank_jax.models.vit import ViT
 
-__all__ = ["MODELS", "EmbeddingModel", "build_model", "model_options"]
+__all__ = ["MODELS", "EmbeddingModel", "build_model", "compute_dtype", "model_options"]
 
 # Name -> maker of the backbone; its keyword arguments are options of a config's `model`.
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -64,7 +65,7 @@ def model_options(name: str) -> dict[str, Any]:
     """
     if name not in MODELS:
         raise UserError(f"unknown name {name!r}; {nearest(name, MODELS)}")
-    dtypes = {"dtype": typing.Literal["float32", "bfloat16"]}
+    dtypes = {"dtype": typing.Literal["auto", "float32", "bfloat16"]}
     return {**_options(MODELS[name]), **_options(EmbeddingModel), **dtypes}
 
 
@@ -73,7 +74,8 @@ def build_model(name: str, *, dtype: str = "float32", **options: Any) -> Embeddi
 
     Args:
       name: in MODELS.
-      dtype: "float32" or "bfloat16", of the backbone's computation.
+      dtype: of the backbone's computation, "float32", "bfloat16" or "auto": bfloat16 on
+        accelerators, float32 on a CPU.
       **options: of the backbone (`width`, `stem`) and the head (`embedding_dim`, `pooling`,
         `head_batch_norm`, `normalize`), see `model_options`.
 
@@ -101,7 +103,26 @@ def build_model(name: str, *, dtype: str = "float32", **options: Any) -> Embeddi
             raise UserError(f"model.{option}: is {value!r}; {nearest(str(value), choices)}")
     head = {option: options[option] for option in options if option in _options(EmbeddingModel)}
     backbone = {option: options[option] for option in options if option not in head}
-    return EmbeddingModel(MODELS[name](**backbone, dtype=_DTYPES[dtype]), **head)
+    return EmbeddingModel(MODELS[name](**backbone, dtype=compute_dtype(dtype)), **head)
+
+
+def compute_dtype(dtype: str) -> Any:
+    """What a config's `model.dtype` means on this machine.
+
+    Args:
+      dtype: "float32", "bfloat16" or "auto".
+
+    Returns:
+      JAX's type.
+
+    Example:
+      >>> compute_dtype("bfloat16").dtype
+      dtype(bfloat16)
+    """
+    if dtype == "auto":
+        # A CPU computes half precision by way of the other.
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return _DTYPES[dtype]
 
 
 def _options(maker: Any) -> Mapping[str, Any]:

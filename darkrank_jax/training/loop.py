@@ -31,6 +31,8 @@ from darkrank_jax.training.network import (
     load_network,
     wanted_arrays,
 )
+from darkrank_jax.training.processes import agreed, lead_first, leads
+from darkrank_jax.training.profile import tracing
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
@@ -64,7 +66,8 @@ def fit(
     """
     train, validation = splits["train"], splits["validation"]
     sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
-    workdirs.claim(workdir, run, **sizes)
+    with lead_first():
+        workdirs.claim(workdir, run, **sizes)
     model, optimizer, initial_state = build(run, **sizes)
     train_step = compile_step(run, model, optimizer, teacher)
     teacher_variables = teacher.variables if teacher else {}
@@ -78,16 +81,22 @@ def fit(
         write = stack.enter_context(open_log(workdir, step))
         requested = stack.enter_context(catch_signals())
         report = stack.enter_context(_progress(run, name, step))
+        stepped = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
         pending, since = [], time.perf_counter()
         stream = stack.enter_context(_stream(run, train, sampler, step))
         taught = with_stored(stream, run, train)
         for batch in with_teacher(taught, store, step):
-            state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                given = put(batch, by_rows(mesh))
+                state, metrics = train_step(state, given, teacher_variables, key)
+            stepped(metrics)
             pending.append(metrics)
             step += 1
             validating = step % run.eval_every == 0 or step == run.steps
-            stopping = requested()
-            if not (step % run.log_every == 0 or validating or stopping):
+            due = step % run.log_every == 0 or validating
+            # Of several processes none can stop alone; they ask each other where they meet anyway.
+            stopping = agreed(requested()) if due or jax.process_count() == 1 else 0
+            if not (due or stopping):
                 continue
             values = _gather(pending, step, workdir)
             elapsed = time.perf_counter() - since
@@ -157,6 +166,8 @@ def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closi
             augmentation=data.augmentation,
             num_threads=data.num_threads,
             sampler=sampler,
+            process_index=jax.process_index(),
+            num_processes=jax.process_count(),
         )
     )
 
@@ -192,7 +203,14 @@ def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> di
 def _progress(run: Run, name: str, step: int) -> Iterator[Callable[[int, float, dict], None]]:
     """A bar with loss, images/s and time left; says once when the machine is slow."""
     told = False
-    with tqdm(total=run.steps, initial=step, desc=name, unit="step", dynamic_ncols=True) as bar:
+    with tqdm(
+        total=run.steps,
+        initial=step,
+        desc=name,
+        unit="step",
+        dynamic_ncols=True,
+        disable=not leads(),
+    ) as bar:
 
         def report(steps: int, elapsed: float, values: dict[str, float]) -> None:
             nonlocal told

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from darkrank_jax.training.processes import leads
+
 
 @contextmanager
 def open_log(workdir: Path, step: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
@@ -17,8 +19,11 @@ def open_log(workdir: Path, step: int) -> Iterator[Callable[[int, dict[str, floa
       step: the last step whose rows stay.
 
     Yields:
-      `write(step, values)`.
+      `write(step, values)`; of several processes the first one writes.
     """
+    if not leads():
+        yield lambda step, values: None
+        return
     path = workdir / "metrics.jsonl"
     kept = [row for row in read_log(workdir) if row["step"] <= step]
     path.write_text("".join(json.dumps(row) + "\n" for row in kept))

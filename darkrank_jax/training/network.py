@@ -11,7 +11,7 @@ import optax
 from flax import linen
 from jax.sharding import Mesh
 
-from darkrank_jax.data import Split
+from darkrank_jax.data import Split, of_process
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embed import embed_images
 from darkrank_jax.losses import LOSSES, class_logits, combine
@@ -184,9 +184,27 @@ def make_ensemble(run: Run, members: Mapping[str, Embedder], workdir: Path) -> E
 
 
 def embed_fn(network: Embedder, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:
-    """Compiles a network to a function from uint8 images to embeddings, split over the devices."""
-    step = jax.jit(lambda variables, images: network.embed_step()(variables, images)["embeddings"])
-    return lambda images: step(network.variables, put(images, by_rows(mesh)))
+    """Compiles a network to a function from uint8 images to embeddings.
+
+    Args:
+      network: the network.
+      mesh: the devices, over which the images are split; each has all embeddings.
+
+    Returns:
+      The function; of several processes each must call it, with the same images.
+    """
+    step = jax.jit(
+        lambda variables, images: network.embed_step()(variables, images)["embeddings"],
+        out_shardings=replicated(mesh),
+    )
+
+    def embed(images: np.ndarray) -> jax.Array:
+        missing = -len(images) % mesh.size
+        filled = np.concatenate([images, images[:1].repeat(missing, axis=0)]) if missing else images
+        own = of_process(filled, jax.process_index(), jax.process_count())
+        return step(network.variables, put(own, by_rows(mesh)))[: len(images)]
+
+    return embed
 
 
 def embed(network: Embedder, split: Split, mesh: Mesh) -> np.ndarray:
@@ -239,6 +257,11 @@ def compile_step(
         ema_decay=run.ema_decay,
         logits_fn=logits_of(run) if "logits" in wanted else None,
         teach=teach(teacher, wanted) if teacher and not run.store_teacher else None,
+        wanted=wanted,
+        chunks=run.chunks,
+        chunk_losses=run.chunk_losses,
+        rows_together=run.data.images_per_class,
+        remat=run.remat,
     )
     return jax.jit(step, donate_argnums=0)
 

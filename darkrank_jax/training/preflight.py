@@ -63,6 +63,11 @@ def check_sizes(run: Run, prefix: str = "") -> None:
     if run.ensemble:
         _check_ensemble(run, prefix)
         return
+    if run.store_teacher and jax.process_count() > 1:
+        raise UserError(
+            f"{prefix}store_teacher: is for one process, and there are {jax.process_count()}; set "
+            "it to False"
+        )
     data, train = run.data, load_data(run.data)["train"]
     channels = train.images.shape[-1]
     for field, value in {"mean": data.mean, "std": data.std}.items():
@@ -78,7 +83,7 @@ def check_sizes(run: Run, prefix: str = "") -> None:
     check_batch(len(train.class_names), data.batch_size, data.images_per_class, data.sampler)
     arrays = _shapes(run, data.batch_size)
     if run.teacher:
-        teacher = _teacher_shapes(run.teacher, run.data)
+        teacher = teacher_shapes(run.teacher, run.data)
         arrays |= {f"teacher_{name}": array for name, array in teacher.items()}
     for field, losses in (("losses", run.losses), ("baseline", run.baseline)):
         for name, options in losses.items():
@@ -90,8 +95,9 @@ def summary(run: Run, workdir: Path) -> str:
     splits = load_data(run.data)
     classes = ", ".join(f"{len(splits[name].class_names)} to {use}" for name, use in USES.items())
     size = "x".join(str(side) for side in splits["train"].images.shape[1:])
+    hosts = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     lines = {
-        "devices": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}",
         "data": f"{run.data.source}, {size}; classes: {classes}",
     }
     if run.teacher:
@@ -125,7 +131,7 @@ def _others(run: Run) -> list[tuple[str, Run]]:
 def _check_ensemble(run: Run, prefix: str) -> None:
     """Refuses members whose embeddings do not combine."""
     try:
-        _teacher_shapes(run, run.data)
+        teacher_shapes(run, run.data)
     except ValueError as error:
         raise UserError(
             f"{prefix}ensemble: {error} have no {run.combine}; give all members one "
@@ -133,10 +139,10 @@ def _check_ensemble(run: Run, prefix: str) -> None:
         ) from error
 
 
-def _teacher_shapes(run: Run, student: Data) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what a teacher gives the losses of a student with such data."""
+def teacher_shapes(run: Run, student: Data) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what a teacher gives the losses of a student with such data, by name."""
     if run.ensemble:
-        members = [_teacher_shapes(each, student)["embeddings"] for each in run.ensemble.values()]
+        members = [teacher_shapes(each, student)["embeddings"] for each in run.ensemble.values()]
         combined = functools.partial(combine_embeddings, how=run.combine)
         return {"embeddings": jax.eval_shape(combined, members)}
     if run.embeddings:

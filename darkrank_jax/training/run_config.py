@@ -86,6 +86,10 @@ class Run:
     schedule: dict
     clip_norm: float
     ema_decay: float
+    chunks: int
+    chunk_losses: bool
+    remat: bool
+    profile: int
     log_every: int
     eval_every: int
     keep_checkpoints: int
@@ -255,6 +259,8 @@ def _check_numbers(run: Run, prefix: str) -> None:
         "keep_checkpoints": 1,
         "clip_norm": 0,
         "ema_decay": 0,
+        "chunks": 1,
+        "profile": 0,
         "data.batch_size": 2,
         "data.images_per_class": 1,
         "data.num_threads": 1,
@@ -267,6 +273,12 @@ def _check_numbers(run: Run, prefix: str) -> None:
     if run.ema_decay >= 1:
         raise UserError(f"{prefix}ema_decay: is {run.ema_decay}; give less than 1")
     _check_images(run.data, f"{prefix}data")
+    if run.chunks > 1 and run.data.batch_size % (run.chunks * run.data.images_per_class):
+        raise UserError(
+            f"{prefix}chunks: {run.chunks} chunks of a batch of {run.data.batch_size} "
+            f"({prefix}data.batch_size) are no whole number of classes of "
+            f"{run.data.images_per_class} (data.images_per_class); give another number"
+        )
 
 
 def _check_images(data: Data, where: str) -> None:

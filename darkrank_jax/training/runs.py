@@ -25,6 +25,7 @@ from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.network import Embedder, load_network, make_ensemble
 from darkrank_jax.training.preflight import check_sizes, load_data, summary
+from darkrank_jax.training.processes import lead_first, leads
 from darkrank_jax.training.results import table, write_results
 from darkrank_jax.training.run_config import Run, baseline_of, is_trained
 
@@ -45,17 +46,21 @@ def train_and_report(run: Run, workdir: Path) -> None:
     done = workdir / "results.json"
     if done.exists():
         workdirs.check_same(workdir, run)
-        print(table(json.loads(done.read_text())["networks"]))
-        print(
-            f"\n{workdir} is done; look at {workdir / 'report.html'}. To start again, delete "
-            f"{workdir} or give another --workdir."
-        )
+        if leads():
+            print(table(json.loads(done.read_text())["networks"]))
+            print(
+                f"\n{workdir} is done; look at {workdir / 'report.html'}. To start again, delete "
+                f"{workdir} or give another --workdir."
+            )
         return
     if not run.losses:
         raise UserError("losses: is empty, so that only --mode eval can run; name a loss")
     mesh = make_mesh(run.data.batch_size)
-    check_sizes(run)
-    print(summary(run, workdir), flush=True)
+    # The first process builds what the others then find built.
+    with lead_first():
+        check_sizes(run)
+    if leads():
+        print(summary(run, workdir), flush=True)
     networks = {}
     for name, (part, path) in _parts(run, workdir).items():
         networks[name] = train(part, path, name, mesh, networks.get("teacher"))
@@ -172,6 +177,8 @@ def _report(
 ) -> None:
     """Evaluates, writes results.json, report.html and embeddings, and prints the tables."""
     results, measured = evaluate(workdir.name, networks, datasets, mesh, seed=run.seed)
+    if not leads():
+        return
     _make(target)
     if run.evaluation.save_embeddings:
         save_embeddings(target / "embeddings", measured)

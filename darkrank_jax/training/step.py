@@ -1,17 +1,21 @@
 """One training step and one embedding step: pure functions, compiled by the loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from darkrank_jax.training.chunks import by_chunks
 from darkrank_jax.training.state import TrainState
 
 Arrays = dict[str, Any]
+# The name of what a forward pass keeps for the backward pass when it keeps little.
+_KEPT = "kept"
 
 
 # A number, or one for each channel.
@@ -66,6 +70,11 @@ def make_train_step(
     ema_decay: float,
     logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None,
     teach: Callable[[Any, jax.Array], Arrays] | None,
+    wanted: Collection[str],
+    chunks: int = 1,
+    chunk_losses: bool = False,
+    rows_together: int = 1,
+    remat: bool = False,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step that the loop compiles.
 
@@ -80,6 +89,14 @@ def make_train_step(
         them.
       teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images;
         None where the batch brings them along, or there is no teacher.
+      wanted: names of the arrays that the losses take.
+      chunks: that a batch goes through the networks in, see `by_chunks`; the losses are of the
+        whole batch all the same, and batch norm, whose statistics are then of a chunk, is alone in
+        knowing of them.
+      chunk_losses: the mean of the losses of each chunk instead, which know no other chunk.
+      rows_together: rows that follow each other and stay in one chunk.
+      remat: keep what the blocks of the network give, and compute what lies within a block again
+        in the backward pass.
 
     Returns:
       `train_step(state, batch, teacher_variables, key) -> (state, metrics)`; `batch` holds uint8
@@ -87,29 +104,45 @@ def make_train_step(
       and the step is folded in here.
     """
 
-    def loss_of(params: Any, state: TrainState, batch: Arrays, teacher: Arrays, key: PRNGKeyArray):
-        outputs, updates = model.apply(
-            {"params": params["model"], "batch_stats": state.batch_stats},
-            normalize_images(batch["images"], mean, std),
-            train=True,
-            mutable=["batch_stats"],
-            # Apart from the keys of the losses, which are split off the same one.
-            rngs={"dropout": jax.random.fold_in(key, 1)},
+    forward = make_forward(model, mean, std, remat)
+
+    def in_chunks(function: Callable[[Any], tuple[Any, Any]], rows: Any) -> tuple[Any, Any]:
+        return by_chunks(function, rows, chunks=chunks, together=rows_together)
+
+    def summed(params: Any, state: TrainState, arrays: Arrays, key: PRNGKeyArray):
+        arrays = arrays | {"class_weights": params["class_weights"]}
+        return loss_fn(arrays, step=state.step, key=key)
+
+    def loss_of(params: Any, state: TrainState, rows: Arrays, key: PRNGKeyArray):
+        def of_chunk(rows: Arrays):
+            own = jax.random.fold_in(key, rows["place"][0]) if chunks > 1 else key
+            outputs, batch_stats = forward(params, state.batch_stats, rows["images"], own)
+            arrays = outputs | rows["teacher"] | {"labels": rows["labels"]}
+            if logits_fn is not None:
+                arrays["logits"] = logits_fn(outputs, params["class_weights"])
+            arrays = {name: array for name, array in arrays.items() if name in wanted}
+            if chunk_losses:
+                return {}, (batch_stats, summed(params, state, arrays, own))
+            return arrays, batch_stats
+
+        arrays, rest = in_chunks(of_chunk, rows)
+        batch_stats, (total, values) = (
+            rest if chunk_losses else (rest, summed(params, state, arrays, key))
         )
-        arrays = outputs | teacher
-        arrays |= {"labels": batch["labels"], "class_weights": params["class_weights"]}
-        if logits_fn is not None:
-            arrays["logits"] = logits_fn(outputs, params["class_weights"])
-        total, values = loss_fn(arrays, step=state.step, key=key)
-        return total, (values, updates.get("batch_stats", {}))
+        return total, (values, batch_stats)
 
     def train_step(
         state: TrainState, batch: Arrays, teacher_variables: Any, key: PRNGKeyArray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        teacher = teach(teacher_variables, batch["images"]) if teach else batch["teacher"]
-        teacher = jax.lax.stop_gradient(teacher)
+        teacher = batch["teacher"]
+        if teach is not None:
+            teacher, _ = in_chunks(
+                lambda images, teach=teach: (teach(teacher_variables, images), ()), batch["images"]
+            )
+        rows = batch | {"teacher": jax.lax.stop_gradient(teacher)}
+        rows["place"] = jnp.arange(len(batch["labels"]))
         (total, (values, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params, state, batch, teacher, jax.random.fold_in(key, state.step)
+            state.params, state, rows, jax.random.fold_in(key, state.step)
         )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -122,3 +155,48 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def make_forward(model: linen.Module, mean: Scale, std: Scale, remat: bool) -> Callable[..., Any]:
+    """The network in training mode.
+
+    Args:
+      model: the embedding model.
+      mean: see `normalize_images`.
+      std: likewise.
+      remat: keep what its blocks give, and compute the rest again for the gradient.
+
+    Returns:
+      `forward(params, batch_stats, images, key)`: the model's outputs, and the new statistics of
+      batch norm.
+    """
+
+    def forward(params: Any, batch_stats: Any, images: jax.Array, key: PRNGKeyArray):
+        outputs, updates = model.apply(
+            {"params": params["model"], "batch_stats": batch_stats},
+            normalize_images(images, mean, std),
+            train=True,
+            mutable=["batch_stats"],
+            # Apart from the keys of the losses, which are split off the same one.
+            rngs={"dropout": jax.random.fold_in(key, 1)},
+        )
+        return outputs, updates.get("batch_stats", {})
+
+    if not remat:
+        return forward
+
+    def forward_named(*arguments: Any):
+        with linen.intercept_methods(_name_blocks):
+            return forward(*arguments)
+
+    return jax.checkpoint(
+        forward_named, policy=jax.checkpoint_policies.save_only_these_names(_KEPT)
+    )
+
+
+def _name_blocks(following: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+    """Names what each part of a backbone gives: a block, or a convolution outside of one."""
+    found, path = following(*args, **kwargs), context.module.path
+    norm = isinstance(context.module, linen.BatchNorm | linen.LayerNorm)
+    part = path[:1] == ("backbone",) and len(path) == 2 and not norm
+    return checkpoint_name(found, _KEPT) if part and context.method_name == "__call__" else found

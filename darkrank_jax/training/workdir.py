@@ -5,10 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.training.processes import leads
 from darkrank_jax.training.run_config import Run, describe, read_description
 
 # Fields that change where or how fast a run goes, not what comes out.
-_FREE = ("teacher", "baseline", "checkpoint", "log_every", "keep_checkpoints", "expected_minutes")
+_FREE = (
+    "teacher",
+    "baseline",
+    "checkpoint",
+    "remat",
+    "profile",
+    "log_every",
+    "keep_checkpoints",
+    "expected_minutes",
+)
 _FREE_DATA = ("path", "num_threads")
 
 
@@ -32,7 +42,8 @@ def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             check_same(workdir, run)
-        path.write_text(json.dumps(facts, indent=1) + "\n")
+        if leads():
+            path.write_text(json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise UserError(
             f"{workdir}: cannot be written ({error.strerror}); give another --workdir"

@@ -1,7 +1,9 @@
+import jax
+import jax.numpy as jnp
 import pytest
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models import MODELS, build_model, model_options
+from darkrank_jax.models import MODELS, build_model, compute_dtype, model_options
 from darkrank_jax.models.resnet import DEPTHS
 
 # Options of a backbone beside its width.
@@ -46,3 +48,13 @@ def test_what_does_not_exist_is_refused_in_one_line(name, options, line):
         build_model(name, **options)
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+def test_half_precision_is_for_accelerators_unless_it_is_asked_for(monkeypatch):
+    assert compute_dtype("auto") == jnp.float32
+    assert compute_dtype("bfloat16") == jnp.bfloat16
+    for platform in ("gpu", "tpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
+        assert compute_dtype("auto") == jnp.bfloat16
+        assert compute_dtype("float32") == jnp.float32
+        assert build_model("resnet10", dtype="auto", width=4).backbone.dtype == jnp.bfloat16

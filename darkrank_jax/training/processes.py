@@ -1,0 +1,89 @@
+"""Several processes as one run: how they meet, which of them writes, and what they agree on."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from darkrank_jax.errors import UserError
+
+# Of the environment, for what no flag says.
+_COORDINATOR, _PROCESSES, _PROCESS = (
+    "JAX_COORDINATOR_ADDRESS",
+    "JAX_NUM_PROCESSES",
+    "JAX_PROCESS_ID",
+)
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Makes this process one of several, before it touches a device; alone where nothing says so.
+
+    Args:
+      coordinator: HOST:PORT that process 0 listens on, the same in all; or "auto": a TPU pod,
+        SLURM or Open MPI says so, and the other two arguments. None: as the environment's
+        JAX_COORDINATOR_ADDRESS has it.
+      processes: how many there are; None: JAX_NUM_PROCESSES.
+      process: which of them this is, from 0; None: JAX_PROCESS_ID.
+
+    Raises:
+      UserError: the processes do not find each other, or one of the three is missing.
+    """
+    coordinator = coordinator or os.environ.get(_COORDINATOR)
+    if not coordinator:
+        if processes is not None or process is not None:
+            raise UserError("--coordinator: missing; give HOST:PORT of process 0, or auto")
+        return
+    address = None if coordinator == "auto" else coordinator
+    try:
+        jax.distributed.initialize(
+            address, _number(processes, _PROCESSES), _number(process, _PROCESS)
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"--coordinator: {coordinator}: {' '.join(str(error).split())}; give --coordinator "
+            "HOST:PORT of process 0, --processes and --process to each, or auto on a cluster that "
+            "JAX knows"
+        ) from error
+
+
+def leads() -> bool:
+    """Whether this is the process that prints and writes, or the only one."""
+    return jax.process_index() == 0
+
+
+@contextmanager
+def lead_first() -> Iterator[None]:
+    """The others begin where the first one has ended, be it by an error that they will have too."""
+    if not leads():
+        _meet()
+    try:
+        yield
+    finally:
+        if leads():
+            _meet()
+
+
+def agreed(number: int) -> int:
+    """The largest of what the processes say; each must ask."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+def _meet() -> None:
+    """Waits for all processes."""
+    multihost_utils.sync_global_devices("lead_first")
+
+
+def _number(given: int | None, variable: str) -> int | None:
+    """A flag, or what the environment says in its place."""
+    value = os.environ.get(variable) if given is None else given
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise UserError(f"{variable}: is {value!r}; give a whole number") from error

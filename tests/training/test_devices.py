@@ -1,0 +1,162 @@
+"""A run gives the same losses whatever it is spread over: devices, and processes."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from darkrank_jax import main as command_line
+from darkrank_jax.data import batches
+from darkrank_jax.errors import UserError
+from darkrank_jax.training import processes
+from darkrank_jax.training.mesh import by_rows, make_mesh, put, replicated
+from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.training.network import Network, build, compile_step, embed_fn
+from darkrank_jax.training.preflight import load_data
+from darkrank_jax.training.run_config import read_run
+from tests import devices_config
+
+CONFIG = Path(devices_config.__file__)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A file of a teacher's embeddings, of the 48 images trained on."""
+    path = tmp_path_factory.mktemp("teacher") / "embeddings.npy"
+    np.save(path, np.random.default_rng(2).normal(size=(48, 5)).astype(np.float32))
+    return path
+
+
+def test_devices_do_not_change_the_losses(stored):
+    run = read_run(devices_config.get_config().to_dict())
+    split, vectors = load_data(run.data)["train"], np.load(stored)
+    sizes = {"channels": split.images.shape[-1], "num_classes": len(split.class_names)}
+    model, optimizer, initial_state = build(run, **sizes)
+    step = compile_step(run, model, optimizer, None)
+    first = jax.device_get(jax.jit(initial_state)())
+    stream = batches(
+        split, seed=3, first_step=0, num_steps=20, batch_size=16, images_per_class=2,
+        augmentation={}, num_threads=1,
+    )  # fmt: skip
+    given = [
+        batch | {"teacher": {"teacher_embeddings": vectors[batch["rows"]]}} for batch in stream
+    ]
+
+    def losses_on(devices):
+        """The loss of each step on the first so many devices."""
+        mesh = make_mesh(16, jax.devices()[:devices])
+        state, key = put((first, jax.random.key(run.seed)), replicated(mesh))
+        found = []
+        for batch in given:
+            state, metrics = step(state, put(batch, by_rows(mesh)), {}, key)
+            found.append(float(metrics["loss"]))
+        return found
+
+    one = losses_on(1)
+    assert len(set(one)) == 20
+    for devices in (2, 4):
+        np.testing.assert_allclose(losses_on(devices), one, rtol=1e-4)
+
+
+def losses_of(workdir):
+    """The loss of each step as the run logged it."""
+    return [row["loss"] for row in read_log(workdir) if "loss" in row]
+
+
+def start(number, port, workdir, stored):
+    """One of two processes with two devices each, on this machine."""
+    script = f"import jax; jax.config.update('jax_num_cpu_devices', 2); {MAIN}"
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments(workdir, stored), f"--process={number}"],
+        env=os.environ | {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def arguments(workdir, stored):
+    return [
+        f"--config={CONFIG}",
+        f"--workdir={workdir}",
+        f"--config.teacher.embeddings={stored}",
+    ]
+
+
+MAIN = "import sys; from darkrank_jax.main import console; console()"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(stored, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert command_line.main(["main", *arguments(alone, stored)]) == 0
+    port = free_port()
+    both = [start(number, port, together, stored) for number in (0, 1)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "4 x cpu of 2 processes" in said[0][0]
+    assert "student" not in "".join(said[1])
+    np.testing.assert_allclose(losses_of(together), losses_of(alone), rtol=1e-4)
+    first, second = (read_log(workdir)[-1] for workdir in (together, alone))
+    assert first == pytest.approx(second, rel=1e-4)
+    assert (together / "report.html").exists()
+
+
+def test_embeds_on_devices_that_do_not_divide_the_batch():
+    """The model is the mean of an image; with three devices a batch of 256 is filled up."""
+
+    class Means(Network):
+        def embed_step(self):
+            return lambda variables, images: {"embeddings": images.mean((1, 2)) + variables["add"]}
+
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 2), np.uint8)
+    network = Means(None, None, {"add": np.float32(3)}, 0, 0.0, None, 2)
+    embed = embed_fn(network, make_mesh(3, jax.devices()[:3]))
+    np.testing.assert_allclose(embed(images), images.mean((1, 2)) + 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((None, 2, 0), "--coordinator: missing; give HOST:PORT of process 0, or auto"),
+        (("auto", None, None), "--coordinator: auto: .* give --coordinator HOST:PORT of process 0"),
+        (("localhost:1", 2, None), "--coordinator: localhost:1: .*; give --coordinator HOST:PORT"),
+    ],
+)
+def test_refuses_processes_that_cannot_meet(arguments, line, monkeypatch):
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    with pytest.raises(UserError, match=line):
+        processes.join(*arguments)
+
+
+def test_the_environment_says_what_flags_do_not(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: calls.append(given))
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "one:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    monkeypatch.setenv("JAX_PROCESS_ID", "3")
+    processes.join(None, None, None)
+    processes.join("two:2", 8, 0)
+    processes.join("auto", None, None)
+    assert calls == [("one:1", 4, 3), ("two:2", 8, 0), (None, 4, 3)]
+    monkeypatch.setenv("JAX_PROCESS_ID", "last")
+    with pytest.raises(UserError, match="JAX_PROCESS_ID: is 'last'; give a whole number"):
+        processes.join(None, None, None)
+
+
+def test_one_process_leads_and_agrees_with_itself():
+    assert processes.leads()
+    assert processes.agreed(15) == 15
+    with processes.lead_first():
+        pass
