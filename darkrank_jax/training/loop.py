@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -73,7 +72,9 @@ def fit(
     store = _store(run, train, sampler, teacher, mesh) if teacher and run.store_teacher else {}
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
-        state, seconds = _begin(manager, run, initial_state, mesh, sizes["channels"])
+        state, seconds = _begin(
+            manager.latest_step(), run, workdir, initial_state, mesh, sizes["channels"]
+        )
         step = int(state.step)
         write = stack.enter_context(open_log(workdir, step))
         requested = stack.enter_context(catch_signals())
@@ -104,30 +105,31 @@ def fit(
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:
                 checkpoints.save(manager, state, seconds, scores)
-            if stopping and step < run.steps:
-                manager.wait_until_finished()
-                raise Interrupted(
-                    f"{name}: stopped at step {step} of {run.steps} and saved in {workdir}; "
-                    "the same command goes on from there",
-                    stopping,
-                )
+                # Asked again, since validation takes a while.
+                if number := requested():
+                    checkpoints.wait(manager)
+                    raise Interrupted(
+                        f"{name}: stopped at step {step} of {run.steps} and saved in {workdir}; "
+                        "the same command goes on from there",
+                        number,
+                    )
             since = time.perf_counter()
     return load_network(run, workdir, mesh)
 
 
 def _begin(
-    manager: ocp.CheckpointManager,
+    step: int | None,
     run: Run,
+    workdir: Path,
     initial_state: Callable[[], TrainState],
     mesh: Mesh,
     channels: int,
 ) -> checkpoints.Restored:
-    """The state of the newest checkpoint, or the first state."""
-    step = manager.latest_step()
+    """The state of a step's checkpoint, or the first state."""
     if step is None:
         state = with_weights(run, jax.jit(initial_state)(), channels)
         return checkpoints.Restored(put(state, replicated(mesh)), 0.0)
-    return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
+    return checkpoints.restore(workdir, step, jax.eval_shape(initial_state), replicated(mesh))
 
 
 def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:

@@ -163,14 +163,11 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
     model, _, initial_state = build(
         run, channels=facts["channels"], num_classes=facts["num_classes"]
     )
-    with checkpoints.open_checkpoints(workdir, run.keep_checkpoints) as manager:
-        step = manager.best_step()
-        if step is None:
-            raise UserError(f"{workdir}: holds no validated checkpoint yet; train it first")
-        like = jax.eval_shape(initial_state)
-        state, seconds = checkpoints.restore(
-            manager, step, like, replicated(mesh), evaluated_only=True
-        )
+    step = checkpoints.best_step(workdir)
+    if step is None:
+        raise UserError(f"{workdir}: holds no validated checkpoint yet; train it first")
+    like = jax.eval_shape(initial_state)
+    state, seconds = checkpoints.restore(workdir, step, like, replicated(mesh), evaluated_only=True)
     channels = facts["channels"]
     return Network(run, model, state.evaluated, step, seconds, workdir, channels)
 
