@@ -6,7 +6,7 @@ from darkrank_jax.data.augmentation import AUGMENTATIONS
 from darkrank_jax.data.crops import CROPS
 from darkrank_jax.data.glyphs import glyphs
 from darkrank_jax.data.images import Images, fingerprint
-from darkrank_jax.data.loader import batches
+from darkrank_jax.data.loader import batches, every_view, view_of
 from darkrank_jax.data.omniglot import omniglot
 from darkrank_jax.data.own_images import own_images
 from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors
@@ -25,8 +25,10 @@ __all__ = [
     "batches",
     "check_batch",
     "class_neighbors",
+    "every_view",
     "fingerprint",
     "height_and_width",
+    "view_of",
 ]
 
 # Name -> function of `path`, `image_size` and options that gives the splits, disjoint in classes.

@@ -180,7 +180,7 @@ def restore(
         name: ocp.args.StandardRestore(jax.tree.map(target, getattr(like, name))) for name in names
     }
     args = ocp.args.Composite(progress=ocp.args.JsonRestore(), **arrays)
-    handlers = _handlers() | {"metrics": ocp.JsonCheckpointHandler()}
+    handlers: dict[str, Any] = {**_handlers(), "metrics": ocp.JsonCheckpointHandler()}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as checkpointer:
         _check_same(folder, checkpointer.metadata(folder).item_metadata, like, names)
         items = checkpointer.restore(folder, args=args)

@@ -33,7 +33,7 @@ from darkrank_jax.training.network import (
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
-from darkrank_jax.training.teacher_store import Store, open_store, with_teacher
+from darkrank_jax.training.teacher_store import Store, open_store, views_stream, with_teacher
 
 
 def fit(
@@ -82,7 +82,7 @@ def fit(
         pending, since = [], time.perf_counter()
         stream = stack.enter_context(_stream(run, train, sampler, step))
         taught = with_stored(stream, run, train)
-        for batch in with_teacher(taught, store, step):
+        for batch in with_teacher(taught, store, run, len(train.labels), step):
             state, metrics = train_step(state, put(batch, by_rows(mesh)), teacher_variables, key)
             pending.append(metrics)
             step += 1
@@ -159,20 +159,25 @@ def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closi
             augmentation=data.augmentation,
             num_threads=data.num_threads,
             sampler=sampler,
+            views=data.views,
         )
     )
 
 
 def _store(run: Run, train: Split, sampler: dict[str, Any], teacher: Embedder, mesh: Mesh) -> Store:
-    """What the teacher says of the run's batches."""
+    """What the teacher says of the run's batches, or of all views of its images."""
 
-    def every_batch() -> Iterator[dict[str, Any]]:
+    def every_batch() -> Iterator[tuple[int, np.ndarray]]:
         with _stream(run, train, sampler, 0) as stream:
-            yield from stream
+            yield from ((step, batch["images"]) for step, batch in enumerate(stream))
+
+    def every_view() -> Iterator[tuple[Any, np.ndarray]]:
+        return views_stream(run, train)
 
     wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}
     folder = teacher.workdir / "outputs"
-    return open_store(folder, run, train, teacher, wanted, every_batch, mesh)
+    images = every_view if run.data.views else every_batch
+    return open_store(folder, run, train, teacher, wanted, images, mesh)
 
 
 def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:

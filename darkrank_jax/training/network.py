@@ -1,6 +1,7 @@
 """A network with its parameters: made new for training, or restored from a finished run."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,8 +183,14 @@ def make_ensemble(run: Run, members: Mapping[str, Embedder], workdir: Path) -> E
 
 def embed_fn(network: Embedder, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:
     """Compiles a network to a function from uint8 images to embeddings, split over the devices."""
-    step = jax.jit(lambda variables, images: network.embed_step()(variables, images)["embeddings"])
+    step = _embeddings_under_jit(network.embed_step())
     return lambda images: step(network.variables, put(images, by_rows(mesh)))
+
+
+@functools.lru_cache(maxsize=8)
+def _embeddings_under_jit(step: Callable[..., Arrays]) -> Callable[..., jax.Array]:
+    """One compiled function for each network, however often a run validates it."""
+    return jax.jit(lambda variables, images: step(variables, images)["embeddings"])
 
 
 def embed(network: Embedder, split: Split, mesh: Mesh) -> np.ndarray:
