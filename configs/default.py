@@ -52,6 +52,8 @@ def get_config() -> ConfigDict:
             # Name in darkrank_jax.data.CROPS (one at most, it comes first) or AUGMENTATIONS (in the
             # order of that table) -> its arguments.
             "augmentation": ConfigDict(),
+            # Draws of it that an image has, in rotation over epochs; 0: a new one each time.
+            "views": 0,
             "num_threads": 2,  # that prepare batches
         }
     )
@@ -63,7 +65,8 @@ def get_config() -> ConfigDict:
     # Empty, or a whole config like this one: the network that this one learns from.
     config.teacher = ConfigDict()
     # Compute what the teacher says of all batches once, keep it beside the teacher, and read it in
-    # each step. Worth it where several students share teacher, data and seed.
+    # each step. Worth it where several students share teacher, data and seed. With data.views, what
+    # it says of these, once for runs of any length: worth it from so many epochs on, for one too.
     config.store_teacher = False
     # For a teacher: workdir of its finished run. Empty: train it first, under WORKDIR/teacher.
     config.checkpoint = ""

@@ -7,7 +7,7 @@ from darkrank_jax.data.cache import cache_folder
 from darkrank_jax.data.crops import CROPS
 from darkrank_jax.data.glyphs import glyphs
 from darkrank_jax.data.images import Images, fingerprint
-from darkrank_jax.data.loader import batches
+from darkrank_jax.data.loader import batches, every_view, view_of
 from darkrank_jax.data.omniglot import omniglot
 from darkrank_jax.data.own_images import own_images
 from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors, of_process
@@ -27,9 +27,11 @@ __all__ = [
     "cache_folder",
     "check_batch",
     "class_neighbors",
+    "every_view",
     "fingerprint",
     "height_and_width",
     "of_process",
+    "view_of",
 ]
 
 # Name -> function of `path`, `image_size` and options that gives the splits, disjoint in classes.

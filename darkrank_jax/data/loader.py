@@ -2,9 +2,9 @@
 
 import itertools
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from darkrank_jax.data.images import EncodedImages, Images, picture_of
 from darkrank_jax.data.sampler import SAMPLERS, check_batch, class_rows, of_process
 from darkrank_jax.data.split import Split
 
-# Keeps an image's random numbers apart from those of the sampler, which has the same seed.
-_AUGMENTATION = 1
+# Keep an image's random numbers apart from those of the sampler, which has the same seed, and
+# those of a step apart from those of a view.
+_AUGMENTATION, _VIEW = 1, 2
+
+T = TypeVar("T")
 
 
 def batches(
@@ -29,6 +32,7 @@ def batches(
     augmentation: Mapping[str, Mapping[str, Any]],
     num_threads: int,
     sampler: Mapping[str, Any] | None = None,
+    views: int = 0,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> Generator[dict[str, np.ndarray]]:
@@ -49,6 +53,7 @@ def batches(
       augmentation: name in CROPS or AUGMENTATIONS -> its keyword arguments.
       num_threads: that make batches.
       sampler: a "name" in SAMPLERS and its keyword arguments; None is P x K.
+      views: draws of augmentation that an image has, see `view_of`; 0: a new one each time.
       process_index: which part of the batch is wanted.
       num_processes: parts of a batch.
 
@@ -68,15 +73,74 @@ def batches(
         rows = sample(classes, seed=seed, step=step, **sizes, **options)
         places = of_process(np.arange(batch_size), process_index, num_processes)
         rows = rows[places]
-        if not augmentation and not isinstance(split.images, EncodedImages):
-            return {"images": split.images[rows], "labels": split.labels[rows], "rows": rows}
-        images = np.empty((len(rows), *split.images.shape[1:]), np.uint8)
-        for image, row, place in zip(images, rows.tolist(), places.tolist(), strict=True):
-            rng = np.random.default_rng((seed, step, place, _AUGMENTATION))
-            image[:] = _augmented(split.images, row, augmentation, rng)
+        if views:
+            view = view_of(step, batch_size, len(split.labels), views)
+            keys = [(seed, view, row, _VIEW) for row in rows.tolist()]
+        else:
+            keys = [(seed, step, place, _AUGMENTATION) for place in places.tolist()]
+        images = _drawn(split.images, rows, augmentation, keys)
         return {"images": images, "labels": split.labels[rows], "rows": rows}
 
-    steps = iter(range(first_step, first_step + num_steps))
+    yield from _ahead(make, range(first_step, first_step + num_steps), num_threads)
+
+
+def every_view(
+    split: Split,
+    *,
+    seed: int,
+    views: int,
+    batch_size: int,
+    augmentation: Mapping[str, Mapping[str, Any]],
+    num_threads: int,
+) -> Generator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields all draws of augmentation that the images of a split have in `batches`.
+
+    Args:
+      split: of training.
+      seed: of the run.
+      views: draws of an image, at least 1.
+      batch_size: images to yield at once.
+      augmentation: as for `batches`.
+      num_threads: likewise.
+
+    Yields:
+      (view, rows, images): rows int [batch_size], in order; the last of a view are filled up with
+      its first ones.
+    """
+    total = len(split.labels)
+    each = -(-total // batch_size)
+
+    def make(step: int) -> tuple[int, np.ndarray, np.ndarray]:
+        view, start = step // each, step % each * batch_size
+        rows = np.arange(start, start + batch_size) % total
+        keys = [(seed, view, row, _VIEW) for row in rows.tolist()]
+        return view, rows, _drawn(split.images, rows, augmentation, keys)
+
+    yield from _ahead(make, range(views * each), num_threads)
+
+
+def view_of(step: int, batch_size: int, num_images: int, views: int) -> int:
+    """Which draw of augmentation a batch has where they are few: one an epoch, in rotation.
+
+    Args:
+      step: from 0.
+      batch_size: images of a batch.
+      num_images: of the training split.
+      views: draws of each image.
+
+    Returns:
+      0 to views - 1.
+
+    Example:
+      >>> [view_of(step, 5, 10, 3) for step in range(8)]
+      [0, 0, 1, 1, 2, 2, 0, 0]
+    """
+    return step * batch_size // num_images % views
+
+
+def _ahead(make: Callable[[int], T], steps: Iterable[int], num_threads: int) -> Generator[T]:
+    """What threads make of each step, in order; they end when the iterator is closed."""
+    steps = iter(steps)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="batches")
     try:
         ahead = deque(pool.submit(make, step) for step in itertools.islice(steps, 2 * num_threads))
@@ -86,6 +150,21 @@ def batches(
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _drawn(
+    images: Images,
+    rows: np.ndarray,
+    augmentation: Mapping[str, Mapping[str, Any]],
+    keys: Sequence[tuple[int, ...]],
+) -> np.ndarray:
+    """Some images as training sees them, uint8 [n, h, w, c], each by a random key of its own."""
+    if not augmentation and not isinstance(images, EncodedImages):
+        return images[rows]
+    drawn = np.empty((len(rows), *images.shape[1:]), np.uint8)
+    for image, row, key in zip(drawn, rows.tolist(), keys, strict=True):
+        image[:] = _augmented(images, row, augmentation, np.random.default_rng(key))
+    return drawn
 
 
 def _augmented(

@@ -1,17 +1,31 @@
-"""Checkpoints through Orbax: the best by validation and the latest few, whole or not at all."""
+"""Checkpoints through Orbax: the best by validation and the latest few, whole or not at all.
 
+Each is written beside its place, sealed by a manifest of its files, and moved there; what is found
+damaged later is not used.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from orbax.checkpoint import checkpoint_managers
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.training import manifests
 from darkrank_jax.training.state import TrainState
 
 BEST = "recall_at_1"
+_LOG = logging.getLogger(__name__)
+# Orbax writes the time into it when it moves the checkpoint to its place; nothing reads it here.
+_UNSETTLED = ("_CHECKPOINT_METADATA",)
 _ARRAYS = ("params", "batch_stats", "opt_state", "ema_params")
 
 
@@ -22,16 +36,26 @@ class Restored(NamedTuple):
     seconds: float
 
 
-def open_checkpoints(workdir: Path, keep: int) -> ocp.CheckpointManager:
-    """Opens, or begins, the checkpoints of a workdir.
+@contextmanager
+def open_checkpoints(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
+    """Opens, or begins, the checkpoints of a workdir, to train there.
+
+    Damaged ones are moved to `workdir / "damaged"` and what a killed process left unfinished is
+    removed, with a line for each, so that the newest step that the manager knows is whole.
 
     Args:
       workdir: of the run.
       keep: latest checkpoints to keep, beside the best.
 
-    Returns:
-      Orbax's manager; close it, or use it in a `with`.
+    Yields:
+      Orbax's manager; what it saves is finished at the end.
+
+    Raises:
+      UserError: the last checkpoint could not be saved.
     """
+    if jax.process_index() == 0:
+        _set_aside(workdir)
+    multihost_utils.sync_global_devices("checkpoints")
     policy = checkpoint_managers.AnyPreservationPolicy(
         [
             checkpoint_managers.LatestN(keep),
@@ -40,14 +64,27 @@ def open_checkpoints(workdir: Path, keep: int) -> ocp.CheckpointManager:
             ),
         ]
     )
+    directory = _directory(workdir)
+
+    def seal_unfinished() -> None:
+        if jax.process_index() == 0:
+            for folder in _unfinished(directory):
+                manifests.seal(folder, without=_UNSETTLED)
+
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policy, best_fn=_metric, best_mode="max"
+        preservation_policy=policy,
+        best_fn=_metric,
+        best_mode="max",
+        # Orbax calls it when all files are there, before it moves the checkpoint to its place.
+        async_options=ocp.AsyncOptions(post_finalization_callback=seal_unfinished),
     )
-    handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
-    handlers["progress"] = ocp.JsonCheckpointHandler()
-    return ocp.CheckpointManager(
-        (workdir / "checkpoints").absolute(), options=options, item_handlers=handlers
-    )
+    manager = ocp.CheckpointManager(directory, options=options, item_handlers=_handlers())
+    try:
+        yield manager
+        wait(manager)
+    finally:
+        with _explained(manager):
+            manager.close()
 
 
 def save(
@@ -56,23 +93,61 @@ def save(
     seconds: float,
     metrics: dict[str, float] | None,
 ) -> None:
-    """Saves a state in the background.
+    """Saves a state in the background, after the one before is there.
 
     Args:
       manager: of the workdir.
       state: what to save.
       seconds: of training so far.
       metrics: of validation, or None where the run was interrupted between two validations.
+
+    Raises:
+      UserError: the one before, or this one, could not be written.
     """
     arrays = {name: ocp.args.StandardSave(getattr(state, name)) for name in _saved(state)}
     progress = ocp.args.JsonSave({"seconds": seconds})
-    manager.save(
-        int(state.step), args=ocp.args.Composite(progress=progress, **arrays), metrics=metrics
-    )
+    with _explained(manager):
+        manager.save(
+            int(state.step), args=ocp.args.Composite(progress=progress, **arrays), metrics=metrics
+        )
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+    """Waits until the last save is finished.
+
+    Args:
+      manager: of the workdir.
+
+    Raises:
+      UserError: it could not be written.
+    """
+    with _explained(manager):
+        manager.wait_until_finished()
+
+
+def best_step(workdir: Path) -> int | None:
+    """The step of the checkpoint that validated best, of those that are whole; None without any.
+
+    Damaged ones are told of and stay where they are, since another process may be training there.
+
+    Args:
+      workdir: of a run.
+
+    Returns:
+      A step; of equally good ones the latest.
+    """
+    scores = {}
+    for folder in _finished(_directory(workdir)):
+        metrics = folder / "metrics" / "metrics"
+        if found := manifests.damage(folder):
+            _LOG.warning("%s: is damaged (%s); goes by the other checkpoints", folder, found)
+        elif metrics.exists():
+            scores[int(folder.name)] = _metric(json.loads(metrics.read_text()))
+    return max(scores, key=lambda step: (scores[step], step), default=None)
 
 
 def restore(
-    manager: ocp.CheckpointManager,
+    workdir: Path,
     step: int,
     like: TrainState,
     sharding: NamedSharding,
@@ -82,8 +157,8 @@ def restore(
     """Restores the checkpoint of a step onto the devices.
 
     Args:
-      manager: of the workdir.
-      step: one of `manager.all_steps()`.
+      workdir: of the run.
+      step: of a checkpoint there.
       like: a state (or its shapes) of the same architecture.
       sharding: where the arrays go.
       evaluated_only: leave the optimizer's state of `like` as it is, so that a network restores
@@ -96,7 +171,7 @@ def restore(
       UserError: the checkpoint is of another architecture; names the first parameter that differs.
     """
     names = [name for name in _saved(like) if not (evaluated_only and name == "opt_state")]
-    _check_same(manager, step, like, names)
+    folder = _directory(workdir) / str(step)
 
     def target(leaf: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -105,10 +180,69 @@ def restore(
         name: ocp.args.StandardRestore(jax.tree.map(target, getattr(like, name))) for name in names
     }
     args = ocp.args.Composite(progress=ocp.args.JsonRestore(), **arrays)
-    items = manager.restore(step, args=args)
+    handlers: dict[str, Any] = {**_handlers(), "metrics": ocp.JsonCheckpointHandler()}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as checkpointer:
+        _check_same(folder, checkpointer.metadata(folder).item_metadata, like, names)
+        items = checkpointer.restore(folder, args=args)
     restored = {name: items[name] for name in names}
     step_array = jax.device_put(jax.numpy.asarray(step, like.step.dtype), sharding)
     return Restored(like.replace(step=step_array, **restored), items["progress"]["seconds"])
+
+
+def _handlers() -> dict[str, Any]:
+    """How each item is written and read."""
+    handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in _ARRAYS}
+    return handlers | {"progress": ocp.JsonCheckpointHandler()}
+
+
+def _directory(workdir: Path) -> Path:
+    """Where a workdir's checkpoints lie; Orbax wants it absolute."""
+    return (workdir / "checkpoints").absolute()
+
+
+def _finished(directory: Path) -> list[Path]:
+    """The folders of saves that were finished, by step."""
+    folders = [path for path in directory.glob("*") if path.name.isdigit()]
+    return sorted(folders, key=lambda folder: int(folder.name))
+
+
+def _unfinished(directory: Path) -> list[Path]:
+    """The folders of saves that were not."""
+    return list(directory.glob("*.orbax-checkpoint-tmp*"))
+
+
+def _set_aside(workdir: Path) -> None:
+    """Takes away what no training should go on from, and says so."""
+    directory = _directory(workdir)
+    for folder in _unfinished(directory):
+        shutil.rmtree(folder)
+        _LOG.warning("%s: was not finished when the run ended; removed it", folder)
+    folders = _finished(directory)
+    damages = {folder: manifests.damage(folder) for folder in folders}
+    whole = [folder for folder in folders if not damages[folder]]
+    for folder in filter(damages.get, folders):
+        aside = workdir / "damaged" / folder.name
+        if aside.exists():
+            shutil.rmtree(aside)
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+        place = f"step {whole[-1].name}" if whole else "the beginning"
+        line = "%s: is damaged (%s); moved it to %s; training goes on from %s"
+        _LOG.warning(line, folder, damages[folder], aside, place)
+
+
+@contextmanager
+def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
+    """Turns a failed write into the user's line; what was saved before is still there."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        kept = [folder.name for folder in _finished(Path(manager.directory))]
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{manager.directory}: a checkpoint cannot be written ({reason}); "
+            f"kept: {', '.join(kept) or 'none'}; make room and give the same command again"
+        ) from error
 
 
 def _metric(metrics: dict[str, float]) -> float:
@@ -121,16 +255,12 @@ def _saved(state: TrainState) -> list[str]:
     return [name for name in _ARRAYS if jax.tree.leaves(getattr(state, name))]
 
 
-def _check_same(
-    manager: ocp.CheckpointManager, step: int, like: TrainState, names: list[str]
-) -> None:
+def _check_same(folder: Path, metadata: Any, like: TrainState, names: list[str]) -> None:
     """Refuses a checkpoint whose parameters have other names or shapes."""
-    metadata = manager.item_metadata(step)
-    where = f"{manager.directory}/{step}"
     for name in names:
-        if metadata[name] is None:
+        if metadata.get(name) is None:
             raise UserError(
-                f"{where}: has no {name}; it was trained with another config, so state that one "
+                f"{folder}: has no {name}; it was trained with another config, so state that one "
                 "(is ema_decay the same?)"
             )
         found = _shapes(metadata[name])
@@ -138,7 +268,7 @@ def _check_same(
         for path in sorted(found.keys() | expected.keys()):
             if found.get(path) != expected.get(path):
                 raise UserError(
-                    f"{where}: is of another architecture: {name}{path} is "
+                    f"{folder}: is of another architecture: {name}{path} is "
                     f"{_shape_name(found.get(path))} there and {_shape_name(expected.get(path))} "
                     "in this config; state the model that it was trained with"
                 )

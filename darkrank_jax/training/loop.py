@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from tqdm import tqdm
 
@@ -36,7 +35,7 @@ from darkrank_jax.training.profile import tracing
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
-from darkrank_jax.training.teacher_store import Store, open_store, with_teacher
+from darkrank_jax.training.teacher_store import Store, open_store, views_stream, with_teacher
 
 
 def fit(
@@ -76,7 +75,9 @@ def fit(
     store = _store(run, train, sampler, teacher, mesh) if teacher and run.store_teacher else {}
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
-        state, seconds = _begin(manager, run, initial_state, mesh, sizes["channels"])
+        state, seconds = _begin(
+            manager.latest_step(), run, workdir, initial_state, mesh, sizes["channels"]
+        )
         step = int(state.step)
         write = stack.enter_context(open_log(workdir, step))
         requested = stack.enter_context(catch_signals())
@@ -85,7 +86,7 @@ def fit(
         pending, since = [], time.perf_counter()
         stream = stack.enter_context(_stream(run, train, sampler, step))
         taught = with_stored(stream, run, train)
-        for batch in with_teacher(taught, store, step):
+        for batch in with_teacher(taught, store, run, len(train.labels), step):
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 given = put(batch, by_rows(mesh))
                 state, metrics = train_step(state, given, teacher_variables, key)
@@ -113,30 +114,31 @@ def fit(
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:
                 checkpoints.save(manager, state, seconds, scores)
-            if stopping and step < run.steps:
-                manager.wait_until_finished()
-                raise Interrupted(
-                    f"{name}: stopped at step {step} of {run.steps} and saved in {workdir}; "
-                    "the same command goes on from there",
-                    stopping,
-                )
+                # Asked again, since validation takes a while.
+                if number := agreed(requested()):
+                    checkpoints.wait(manager)
+                    raise Interrupted(
+                        f"{name}: stopped at step {step} of {run.steps} and saved in {workdir}; "
+                        "the same command goes on from there",
+                        number,
+                    )
             since = time.perf_counter()
     return load_network(run, workdir, mesh)
 
 
 def _begin(
-    manager: ocp.CheckpointManager,
+    step: int | None,
     run: Run,
+    workdir: Path,
     initial_state: Callable[[], TrainState],
     mesh: Mesh,
     channels: int,
 ) -> checkpoints.Restored:
-    """The state of the newest checkpoint, or the first state."""
-    step = manager.latest_step()
+    """The state of a step's checkpoint, or the first state."""
     if step is None:
         state = with_weights(run, jax.jit(initial_state)(), channels)
         return checkpoints.Restored(put(state, replicated(mesh)), 0.0)
-    return checkpoints.restore(manager, step, jax.eval_shape(initial_state), replicated(mesh))
+    return checkpoints.restore(workdir, step, jax.eval_shape(initial_state), replicated(mesh))
 
 
 def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:
@@ -168,20 +170,25 @@ def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closi
             sampler=sampler,
             process_index=jax.process_index(),
             num_processes=jax.process_count(),
+            views=data.views,
         )
     )
 
 
 def _store(run: Run, train: Split, sampler: dict[str, Any], teacher: Embedder, mesh: Mesh) -> Store:
-    """What the teacher says of the run's batches."""
+    """What the teacher says of the run's batches, or of all views of its images."""
 
-    def every_batch() -> Iterator[dict[str, Any]]:
+    def every_batch() -> Iterator[tuple[int, np.ndarray]]:
         with _stream(run, train, sampler, 0) as stream:
-            yield from stream
+            yield from ((step, batch["images"]) for step, batch in enumerate(stream))
+
+    def every_view() -> Iterator[tuple[Any, np.ndarray]]:
+        return views_stream(run, train)
 
     wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}
     folder = teacher.workdir / "outputs"
-    return open_store(folder, run, train, teacher, wanted, every_batch, mesh)
+    images = every_view if run.data.views else every_batch
+    return open_store(folder, run, train, teacher, wanted, images, mesh)
 
 
 def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:

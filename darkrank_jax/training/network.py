@@ -1,6 +1,7 @@
 """A network with its parameters: made new for training, or restored from a finished run."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,14 +164,11 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
     model, _, initial_state = build(
         run, channels=facts["channels"], num_classes=facts["num_classes"]
     )
-    with checkpoints.open_checkpoints(workdir, run.keep_checkpoints) as manager:
-        step = manager.best_step()
-        if step is None:
-            raise UserError(f"{workdir}: holds no validated checkpoint yet; train it first")
-        like = jax.eval_shape(initial_state)
-        state, seconds = checkpoints.restore(
-            manager, step, like, replicated(mesh), evaluated_only=True
-        )
+    step = checkpoints.best_step(workdir)
+    if step is None:
+        raise UserError(f"{workdir}: holds no validated checkpoint yet; train it first")
+    like = jax.eval_shape(initial_state)
+    state, seconds = checkpoints.restore(workdir, step, like, replicated(mesh), evaluated_only=True)
     channels = facts["channels"]
     return Network(run, model, state.evaluated, step, seconds, workdir, channels)
 
@@ -193,10 +191,7 @@ def embed_fn(network: Embedder, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]
     Returns:
       The function; of several processes each must call it, with the same images.
     """
-    step = jax.jit(
-        lambda variables, images: network.embed_step()(variables, images)["embeddings"],
-        out_shardings=replicated(mesh),
-    )
+    step = _embeddings_under_jit(network.embed_step(), mesh)
 
     def embed(images: np.ndarray) -> jax.Array:
         missing = -len(images) % mesh.size
@@ -205,6 +200,15 @@ def embed_fn(network: Embedder, mesh: Mesh) -> Callable[[np.ndarray], jax.Array]
         return step(network.variables, put(own, by_rows(mesh)))[: len(images)]
 
     return embed
+
+
+@functools.lru_cache(maxsize=8)
+def _embeddings_under_jit(step: Callable[..., Arrays], mesh: Mesh) -> Callable[..., jax.Array]:
+    """One compiled function for each network, however often a run validates it."""
+    return jax.jit(
+        lambda variables, images: step(variables, images)["embeddings"],
+        out_shardings=replicated(mesh),
+    )
 
 
 def embed(network: Embedder, split: Split, mesh: Mesh) -> np.ndarray:

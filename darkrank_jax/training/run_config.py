@@ -28,6 +28,7 @@ class Data:
     images_per_class: int
     sampler: dict
     augmentation: dict
+    views: int
     num_threads: int
 
 
@@ -263,6 +264,7 @@ def _check_numbers(run: Run, prefix: str) -> None:
         "profile": 0,
         "data.batch_size": 2,
         "data.images_per_class": 1,
+        "data.views": 0,
         "data.num_threads": 1,
     }
     for field, minimum in minima.items():

@@ -1,5 +1,6 @@
 """One training step and one embedding step: pure functions, compiled by the loop."""
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -46,8 +47,16 @@ def make_embed_step(model: linen.Module, mean: Scale, std: Scale) -> Callable[..
 
     Returns:
       `embed(variables, images)`, with `variables` as `TrainState.evaluated` gives them and uint8
-      images: the model's outputs ("embeddings", "features", "maps").
+      images: the model's outputs ("embeddings", "features", "maps"). The same function for the
+      same model, so that what is compiled of it is found again.
     """
+    # Flax gives its modules a hash that type checkers do not see.
+    return _embed_step(model, mean, std)  # pyright: ignore[reportArgumentType]
+
+
+@functools.lru_cache(maxsize=8)
+def _embed_step(model: linen.Module, mean: Scale, std: Scale) -> Callable[..., Arrays]:
+    """See `make_embed_step`."""
 
     def embed(variables: Mapping[str, Any], images: jax.Array) -> Arrays:
         variables = {

@@ -2,7 +2,8 @@
 
 The batches of a run are a pure function of its seed and data, so what a frozen teacher says of them
 can be kept: beside the teacher, under a name that is a digest of all it depends on. Students that
-share teacher, data, seed and steps share the store.
+share teacher, data, seed and steps share the store. Where images have a few draws of augmentation
+in rotation (`data.views`), these are stored instead, whatever the number of steps.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from darkrank_jax.data import Split
+from darkrank_jax.data import Split, every_view, view_of
 from darkrank_jax.data import fingerprint as images_fingerprint
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.mesh import by_rows, put
@@ -27,6 +29,8 @@ from darkrank_jax.training.run_config import Run, describe
 
 Batch = dict[str, Any]
 Store = dict[str, np.ndarray]
+# Where in a store the outputs for some images are, and the images.
+Stream = Iterable[tuple[Any, np.ndarray]]
 
 
 def open_store(
@@ -35,10 +39,10 @@ def open_store(
     train: Split,
     teacher: Embedder,
     wanted: set[str],
-    stream: Callable[[], Iterable[Batch]],
+    stream: Callable[[], Stream],
     mesh: Mesh,
 ) -> Store:
-    """The teacher's outputs for all batches of a run; computed now if they are not there yet.
+    """The teacher's outputs for all batches or views of a run; computed now if not there yet.
 
     Args:
       folder: that holds the teacher's stores, one folder a digest.
@@ -46,11 +50,11 @@ def open_store(
       train: the images that they are drawn from.
       teacher: a network in evaluation mode.
       wanted: names of the teacher's arrays: "teacher_embeddings", ...
-      stream: gives the batches from the first step to the last.
+      stream: gives all images, each time as many, and where in the arrays their outputs belong.
       mesh: the devices.
 
     Returns:
-      Array [steps, batch, ...] by name, memory-mapped, read-only.
+      Array [steps, batch, ...] by name, or [views, images, ...]; memory-mapped, read-only.
 
     Raises:
       UserError: the folder cannot be written, or a feature map is wanted, which would take too
@@ -64,7 +68,7 @@ def open_store(
     path = folder / fingerprint(run, train, teacher, wanted)
     if not path.is_dir():
         try:
-            _fill(path, run, teacher, wanted, stream, mesh)
+            _fill(path, _shape(run, len(train.labels)), teacher, wanted, stream, mesh)
         except OSError as error:
             raise UserError(
                 f"{path}: cannot be written ({error.strerror}); set store_teacher to False"
@@ -88,12 +92,13 @@ def fingerprint(run: Run, train: Split, teacher: Embedder, wanted: set[str]) -> 
         "teacher": describe(teacher.run),
         "wanted": sorted(wanted),
         "seed": run.seed,
-        "steps": run.steps,
-        "batch": [run.data.batch_size, run.data.images_per_class],
-        "sampler": run.data.sampler,
+        "shape": _shape(run, len(train.labels)),
+        "views": run.data.views,
         "augmentation": run.data.augmentation,
         "images": images_fingerprint(train.images),
     }
+    if not run.data.views:
+        facts |= {"images_per_class": run.data.images_per_class, "sampler": run.data.sampler}
     digest = hashlib.sha256(json.dumps(facts).encode())
     for array in (*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels):
         digest.update(str((array.shape, array.dtype)).encode())
@@ -101,19 +106,58 @@ def fingerprint(run: Run, train: Split, teacher: Embedder, wanted: set[str]) -> 
     return digest.hexdigest()[:32]
 
 
-def with_teacher(batches: Iterable[Batch], store: Store, first_step: int) -> Iterator[Batch]:
-    """Adds what the teacher says to what stands under "teacher" in each batch."""
+def with_teacher(
+    batches: Iterable[Batch], store: Store, run: Run, num_images: int, first_step: int
+) -> Iterator[Batch]:
+    """Adds what the teacher says to what stands under "teacher" in each batch.
+
+    Args:
+      batches: of the run, with their "rows".
+      store: of `open_store`; empty where nothing is to be added.
+      run: of the student.
+      num_images: of its training split.
+      first_step: of the first batch.
+
+    Yields:
+      The batches.
+    """
+    data = run.data
     for step, batch in enumerate(batches, first_step):
-        said = {name: np.asarray(array[step]) for name, array in store.items()}
+        where: Any = step
+        if data.views:
+            where = (view_of(step, data.batch_size, num_images, data.views), batch["rows"])
+        said = {name: np.asarray(array[where]) for name, array in store.items()}
         yield batch | {"teacher": batch["teacher"] | said}
+
+
+def views_stream(run: Run, train: Split) -> Iterator[tuple[Any, np.ndarray]]:
+    """All views of a run's images, as `open_store` takes them."""
+    data = run.data
+    drawn = every_view(
+        train,
+        seed=run.seed,
+        views=data.views,
+        batch_size=data.batch_size,
+        augmentation=data.augmentation,
+        num_threads=data.num_threads,
+    )
+    with closing(drawn):
+        for view, rows, images in drawn:
+            yield (view, rows), images
+
+
+def _shape(run: Run, num_images: int) -> tuple[int, int]:
+    """The first two axes of a run's store."""
+    data = run.data
+    return (data.views, num_images) if data.views else (run.steps, data.batch_size)
 
 
 def _fill(
     path: Path,
-    run: Run,
+    shape: tuple[int, int],
     teacher: Embedder,
     wanted: set[str],
-    stream: Callable[[], Iterable[Batch]],
+    stream: Callable[[], Stream],
     mesh: Mesh,
 ) -> None:
     """Computes a store beside its place and moves it there when it is whole."""
@@ -122,14 +166,14 @@ def _fill(
     beside.mkdir(parents=True)
     outputs_of = jax.jit(teach(teacher, wanted))
     arrays: Store = {}
-    for step, batch in enumerate(tqdm(stream(), desc="teacher's outputs", total=run.steps)):
-        outputs = jax.device_get(outputs_of(teacher.variables, put(batch["images"], by_rows(mesh))))
+    for where, images in tqdm(stream(), desc="teacher's outputs", unit="batch"):
+        outputs = jax.device_get(outputs_of(teacher.variables, put(images, by_rows(mesh))))
         for name, output in outputs.items():
-            if step == 0:
+            if name not in arrays:
                 arrays[name] = np.lib.format.open_memmap(
-                    beside / f"{name}.npy", "w+", output.dtype, (run.steps, *output.shape)
+                    beside / f"{name}.npy", "w+", output.dtype, (*shape, *output.shape[1:])
                 )
-            arrays[name][step] = output
+            arrays[name][where] = output
     for array in arrays.values():
         array.flush()  # pyright: ignore[reportAttributeAccessIssue]
     try:

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from darkrank_jax.data import Split, batches, loader
+from darkrank_jax.data import Split, batches, every_view, loader, view_of
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -49,6 +49,24 @@ def test_processes_share_a_batch():
     parts = [next(stream(process_index=index, num_processes=2)) for index in range(2)]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in whole}
     assert equal(joined, whole)
+
+
+def test_views_are_few_draws_in_rotation():
+    """30 images in batches of 8, so that an epoch is almost four steps."""
+    views = {}
+    for view, rows, images in every_view(
+        SPLIT, seed=3, views=3, batch_size=8, augmentation=AUGMENTATION, num_threads=2
+    ):
+        assert rows.shape == (8,)
+        for row, image in zip(rows.tolist(), images, strict=True):
+            # The rows that fill the last ones up are the same again.
+            assert (views.setdefault((view, row), image) == image).all()
+    assert views.keys() == {(view, row) for view in range(3) for row in range(30)}
+    assert all((views[0, row] != views[1, row]).any() for row in range(30))
+    assert [view_of(step, 8, 30, 3) for step in range(13)] == [0] * 4 + [1] * 4 + [2] * 4 + [0]
+    for step, batch in enumerate(stream(num_steps=13, views=3)):
+        for row, image in zip(batch["rows"].tolist(), batch["images"], strict=True):
+            assert (image == views[view_of(step, 8, 30, 3), row]).all()
 
 
 def test_a_sampler_is_named_with_its_options():

@@ -45,17 +45,43 @@ def test_a_student_learns_from_the_store_as_from_the_teacher(teacher, tmp_path):
     assert shapes == {"teacher_embeddings": (4, 8, 8), "teacher_logits": (4, 8, 12)}
 
 
+def test_stored_views_serve_runs_of_any_length(teacher, tmp_path):
+    """48 images in batches of 8: the seventh step has the second view, the thirteenth the first."""
+    short, long = (dataclasses.replace(student(), steps=steps) for steps in (4, 13))
+    data = dataclasses.replace(short.data, views=2)
+    live = losses(dataclasses.replace(long, data=data), teacher, tmp_path / "live")
+    (teacher.workdir / "outputs").rename(tmp_path / "others")
+    stored = dataclasses.replace(long, data=data, store_teacher=True)
+    found = losses(stored, teacher, tmp_path / "stored")
+    assert len(found) == 13
+    np.testing.assert_allclose(found, live, rtol=1e-4)
+    (store,) = (teacher.workdir / "outputs").iterdir()
+    shapes = {file.stem: np.load(file).shape for file in store.iterdir()}
+    assert shapes == {"teacher_embeddings": (2, 48, 8), "teacher_logits": (2, 48, 12)}
+    views = np.load(store / "teacher_embeddings.npy")
+    assert np.abs(views[0] - views[1]).max() > 1e-3
+    split = load_data(data)["train"]
+    names = {fingerprint(dataclasses.replace(run, data=data), split, teacher, WANTED)
+             for run in (short, long)}  # fmt: skip
+    assert names == {store.name}
+
+
 def test_the_digest_follows_whatever_the_outputs_depend_on(teacher):
     run, split = student(), load_data(student().data)["train"]
     images = split.images.copy()
     images[3, 2, 1] += 1
     variables = jax.tree.map(lambda leaf: leaf + 1e-3, teacher.variables)
     fewer = dataclasses.replace(run.data, augmentation={})
+    views = [dataclasses.replace(run.data, views=views) for views in (1, 2)]
     digests = [
         fingerprint(run, split, teacher, WANTED),
         fingerprint(dataclasses.replace(run, seed=5), split, teacher, WANTED),
         fingerprint(dataclasses.replace(run, steps=5), split, teacher, WANTED),
         fingerprint(dataclasses.replace(run, data=fewer), split, teacher, WANTED),
+        *(
+            fingerprint(dataclasses.replace(run, data=data), split, teacher, WANTED)
+            for data in views
+        ),
         fingerprint(run, split._replace(images=images), teacher, WANTED),
         fingerprint(run, split, teacher._replace(variables=variables), WANTED),
         fingerprint(run, split, teacher, {"teacher_embeddings"}),
@@ -72,20 +98,17 @@ def open_in(folder, teacher, wanted, stream):
 
 
 def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
-    batch = {
-        "images": np.zeros((8, 16, 16, 1), np.uint8),
-        "labels": np.zeros(8, np.int32),
-        "teacher": {},
-    }
+    images = np.zeros((8, 16, 16, 1), np.uint8)
 
     def broken():
-        yield batch
+        yield 0, images
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         open_in(tmp_path, teacher, {"teacher_embeddings"}, broken)
-    store = open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [batch] * 4)
-    steps = list(with_teacher([batch] * 2, store, first_step=2))
+    stream = [(step, images) for step in range(4)]
+    store = open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: stream)
+    steps = list(with_teacher([{"teacher": {}}] * 2, store, student(), 48, first_step=2))
     assert len(steps) == 2
     np.testing.assert_array_equal(
         steps[0]["teacher"]["teacher_embeddings"], store["teacher_embeddings"][2]

@@ -1,0 +1,21 @@
+"""Starts runs that can be killed, each a process of its own that need not import everything again.
+
+For each line on stdin, a JSON list of arguments, forks a process that runs `darkrank_jax.main`;
+says its number, and when it has ended by what: its exit code, or minus the signal.
+"""
+
+import json
+import os
+import sys
+
+from darkrank_jax import main as command_line
+
+for line in sys.stdin:
+    process = os.fork()
+    if not process:
+        # What it prints is not for the one who asked.
+        os.dup2(2, 1)
+        os._exit(command_line.main(["main", *json.loads(line)]))
+    print(process, flush=True)
+    _, status = os.waitpid(process, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)

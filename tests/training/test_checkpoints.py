@@ -1,0 +1,217 @@
+"""Checkpoints are whole or not used, as a line says; a failed save costs nothing before it."""
+
+import logging
+import os
+import resource
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.training import checkpoints, loop
+from darkrank_jax.training.interruption import Interrupted
+from darkrank_jax.training.mesh import make_mesh, replicated
+from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.training.run_config import read_run
+from darkrank_jax.training.runs import train
+from darkrank_jax.training.state import TrainState
+from tests import tiny_config
+
+
+def state(step):
+    weights = np.random.default_rng(step).normal(size=(30, 40)).astype(np.float32)
+    params = {"model": {"kernel": jnp.asarray(weights)}, "class_weights": {}}
+    optimizer = optax.adam(1e-3).init(params)
+    return TrainState(jnp.asarray(step, jnp.int32), params, {}, optimizer, None)
+
+
+def save(workdir, *steps):
+    """Saves some steps, the later the better."""
+    with checkpoints.open_checkpoints(workdir, 3) as manager:
+        for step in steps:
+            checkpoints.save(manager, state(step), float(step), {"recall_at_1": step / 10})
+
+
+def kernel(found):
+    return np.asarray(found.params["model"]["kernel"])
+
+
+def restored(workdir, step):
+    sharding = replicated(make_mesh(8))
+    return checkpoints.restore(workdir, step, jax.eval_shape(lambda: state(0)), sharding)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("checkpoints")
+    save(workdir, 1, 2)
+    return workdir
+
+
+@pytest.fixture
+def workdir(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "run")
+
+
+def array_file(folder):
+    files = (path for path in (folder / "params").rglob("*") if path.is_file())
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+def truncate(folder):
+    file = array_file(folder)
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def alter(folder):
+    file = array_file(folder)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def delete_file(folder):
+    array_file(folder).unlink()
+
+
+def delete_metadata(folder):
+    (folder / "params" / "_METADATA").unlink()
+
+
+def empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def delete_half(folder):
+    (folder / "manifest.json").unlink()
+    shutil.rmtree(folder / "metrics")
+
+
+def spoil_manifest(folder):
+    (folder / "manifest.json").write_text("{")
+
+
+DAMAGES = {
+    truncate: " bytes instead of ",
+    alter: " is altered",
+    delete_file: " is missing",
+    delete_metadata: "(params/_METADATA is missing)",
+    empty: "(manifest.json is missing)",
+    delete_half: "(manifest.json is missing)",
+    spoil_manifest: "(manifest.json is altered)",
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), DAMAGES.items())
+def test_of_a_damaged_checkpoint_the_one_before_is_used(workdir, caplog, spoil, words):
+    folder = workdir / "checkpoints" / "2"
+    spoil(folder)
+    assert checkpoints.best_step(workdir) == 1
+    (line,) = caplog.messages
+    assert line.startswith(f"{folder}: is damaged (")
+    assert words in line
+    assert line.endswith("; goes by the other checkpoints")
+    caplog.clear()
+    with checkpoints.open_checkpoints(workdir, 3) as manager:
+        (line,) = caplog.messages
+        aside = workdir / "damaged" / "2"
+        assert line.startswith(f"{folder}: is damaged (")
+        assert line.endswith(f"; moved it to {aside}; training goes on from step 1")
+        assert manager.latest_step() == 1
+        found = restored(workdir, 1)
+        assert (kernel(found.state) == kernel(state(1))).all()
+        assert found.seconds == 1.0
+        checkpoints.save(manager, state(2), 2.0, {"recall_at_1": 0.2})
+    caplog.clear()
+    assert checkpoints.best_step(workdir) == 2
+    assert (kernel(restored(workdir, 2).state) == kernel(state(2))).all()
+    assert not caplog.messages
+
+
+def test_an_unfinished_save_is_removed(workdir, caplog):
+    folder = workdir / "checkpoints" / "3.orbax-checkpoint-tmp"
+    shutil.copytree(workdir / "checkpoints" / "2", folder)
+    assert checkpoints.best_step(workdir) == 2
+    assert not caplog.messages
+    with checkpoints.open_checkpoints(workdir, 3) as manager:
+        assert manager.latest_step() == 2
+    assert caplog.messages == [f"{folder}: was not finished when the run ended; removed it"]
+    assert not folder.exists()
+
+
+def test_without_a_whole_checkpoint_training_begins_again(workdir, caplog):
+    for step in (1, 2):
+        truncate(workdir / "checkpoints" / str(step))
+    assert checkpoints.best_step(workdir) is None
+    caplog.clear()
+    with checkpoints.open_checkpoints(workdir, 3) as manager:
+        assert manager.latest_step() is None
+    assert len(caplog.messages) == 2
+    assert all(line.endswith("; training goes on from the beginning") for line in caplog.messages)
+
+
+FULL = r"/checkpoints: a checkpoint cannot be written \(.*File too large.*; kept: 1, 2; make room"
+
+
+# Bytes that a file may have at most: none; less than the arrays; less than the sealed list.
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_a_full_disk_keeps_what_was_saved_before(workdir, limit, caplog):
+    """A limit of the file size stands for the full disk: writes really fail."""
+    caplog.set_level(logging.CRITICAL)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with (
+            pytest.raises(UserError, match=FULL),
+            checkpoints.open_checkpoints(workdir, 3) as manager,
+        ):
+            checkpoints.save(manager, state(3), 3.0, {"recall_at_1": 0.3})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoints.best_step(workdir) == 2
+    save(workdir, 3)
+    assert checkpoints.best_step(workdir) == 3
+
+
+def tiny():
+    config = tiny_config.small()
+    config.losses = {"triplet": {"weight": 1.0, "margin": 0.3}}
+    config.update({"steps": 4, "eval_every": 2, "log_every": 1})
+    return read_run(config.to_dict())
+
+
+def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
+    tmp_path, monkeypatch
+):
+    """Trained on one device, told to stop in its last validation; then its end again on four."""
+    one = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    original, calls = loop.embed, []
+
+    def embed(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "embed", embed)
+    with pytest.raises(Interrupted, match="network: stopped at step 4 of 4 and saved") as stopped:
+        train(tiny(), tmp_path, "network", one)
+    assert stopped.value.signal == signal.SIGTERM
+    losses = [row["loss"] for row in read_log(tmp_path) if "loss" in row]
+    like = jax.eval_shape(lambda: loop.build(tiny(), channels=1, num_classes=12)[2]())
+    expected = checkpoints.restore(tmp_path, 4, like, replicated(one)).state
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    network = train(tiny(), tmp_path, "network", make_mesh(8))
+    assert jax.tree.leaves(network.variables)[0].sharding.num_devices == 4
+    again = [row["loss"] for row in read_log(tmp_path) if "loss" in row]
+    assert len(again) == 4
+    np.testing.assert_allclose(again, losses, rtol=1e-4)
+    found = checkpoints.restore(tmp_path, 4, like, replicated(make_mesh(8))).state
+    for a, b in zip(*map(jax.tree.leaves, (found.params, expected.params)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
