@@ -10,12 +10,18 @@ import sys
 
 from darkrank_jax import main as command_line
 
-for line in sys.stdin:
-    process = os.fork()
-    if not process:
-        # What it prints is not for the one who asked.
-        os.dup2(2, 1)
-        os._exit(command_line.main(["main", *json.loads(line)]))
-    print(process, flush=True)
-    _, status = os.waitpid(process, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
+
+def main():
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            # What it prints is not for the one who asked.
+            os.dup2(2, 1)
+            os._exit(command_line.main(["main", *json.loads(line)]))
+        print(process, flush=True)
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
