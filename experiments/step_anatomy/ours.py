@@ -12,7 +12,7 @@ import optax
 from configs import default
 from darkrank_jax.data import Split, batches
 from darkrank_jax.losses import combine
-from darkrank_jax.training.mesh import by_rows, make_mesh, put
+from darkrank_jax.training.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.training.network import Network, build, compile_step, teach
 from darkrank_jax.training.run_config import Run, read_run
 from darkrank_jax.training.step import normalize_images
@@ -128,10 +128,10 @@ def _called(function: Callable[..., Any], *arguments: Any) -> Part:
 def _step(run: Run, mesh: Any, host: dict, teacher: Network | None, said: dict) -> Part:
     """A whole step as the loop does it, from a batch in memory."""
     model, optimizer, initial = build(run, channels=3, num_classes=1)
-    holder = [jax.jit(initial)()]
+    holder = [put(jax.jit(initial)(), replicated(mesh))]
     step = compile_step(run, model, optimizer, teacher)
     variables = teacher.variables if teacher else {}
-    key = jax.random.key(0)
+    key = put(jax.random.key(0), replicated(mesh))
 
     def call() -> None:
         batch = put(host | {"teacher": said}, by_rows(mesh))

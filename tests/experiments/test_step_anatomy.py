@@ -1,4 +1,4 @@
-"""The steps of both libraries are the same: their losses agree; the table says what was measured."""
+"""The steps of both libraries have the same losses, and the table says what was measured."""
 
 import jax.numpy as jnp
 import numpy as np
