@@ -52,9 +52,9 @@ def console() -> None:
     """The command `darkrank`, which is `python -m darkrank_jax.main`."""
     # As there, so that a config may import another one that lies here.
     sys.path.insert(0, "")
-    # Orbax and TFDS log their inner workings at the level of information.
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger("orbax").setLevel(logging.ERROR)
+    # Orbax and TFDS log their inner workings, and traces of errors that they raise as well.
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger("orbax").setLevel(logging.CRITICAL)
     sys.exit(main(sys.argv))
 
 

@@ -1,0 +1,169 @@
+"""The parts of the same step in PyTorch, eager or compiled, as people write it there."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from darkrank_jax.models.resnet import DEPTHS
+from experiments.loss_speed.others import (
+    _distances,
+    darkrank_hard_cumulative,
+    darkrank_soft,
+    rkd_angle,
+    rkd_distance,
+)
+from experiments.step_anatomy import batch as batches
+from experiments.step_anatomy.batch import LOSSES, Sizes
+
+Part = Callable[[], object]
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, or 1x1, 3x3, 1x1, beside a shortcut."""
+
+    def __init__(self, inputs: int, features: int, stride: int, bottleneck: bool):
+        super().__init__()
+        outputs = 4 * features if bottleneck else features
+        sizes = [
+            (inputs, features, 1, 1),
+            (features, features, 3, stride),
+            (features, outputs, 1, 1),
+        ]
+        if not bottleneck:
+            sizes = [(inputs, features, 3, stride), (features, features, 3, 1)]
+        self.layers = nn.ModuleList(_layer(*size) for size in sizes)
+        changes = stride != 1 or inputs != outputs
+        self.shortcut = _layer(inputs, outputs, 1, stride) if changes else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x
+        for layer in self.layers[:-1]:
+            y = functional.relu(layer(y))
+        return functional.relu(self.layers[-1](y) + self.shortcut(x))
+
+
+class Network(nn.Module):
+    """A ResNet and its embedding."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        depths, bottleneck = DEPTHS[name]
+        inputs, blocks = 64, []
+        for stage, count in enumerate(depths):
+            for index in range(count):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(Block(inputs, 64 * 2**stage, stride, bottleneck))
+                inputs = 64 * 2**stage * (4 if bottleneck else 1)
+        stem = [_layer(3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+        self.backbone = nn.Sequential(*stem, *blocks)
+        self.embedding = nn.Linear(inputs, batches.DIM)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = (images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+        features = self.backbone(x).float().mean(dim=(2, 3))
+        return functional.normalize(self.embedding(features))
+
+
+def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
+    """Every part by name."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def made(function: Callable) -> Callable:
+        return torch.compile(function, dynamic=False) if compiled else function
+
+    def cast() -> torch.autocast:
+        return torch.autocast(device, torch.bfloat16, enabled=sizes.dtype == "bfloat16")
+
+    def placed(array: object) -> torch.Tensor:
+        return torch.as_tensor(array).to(device)
+
+    student, teacher = (
+        Network(name).to(device, memory_format=torch.channels_last)
+        for name in (batches.STUDENT, batches.TEACHER)
+    )
+    teacher.eval()
+    student_fn, teacher_fn = made(student), made(teacher)
+    optimizer = torch.optim.AdamW(student.parameters(), 1e-3, weight_decay=1e-4)
+    all_images, all_labels = batches.images(sizes)
+    images, labels = all_images[: sizes.batch], placed(all_labels[: sizes.batch]).long()
+    rows, said = map(placed, batches.embeddings(sizes))
+    known = _losses(sizes.batch, labels)
+
+    def total(names: tuple[str, ...], student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return sum(LOSSES[name]["weight"] * known[name](student, teacher) for name in names)
+
+    totals = {(name,): made(lambda s, t, name=name: total((name,), s, t)) for name in LOSSES}
+    totals[tuple(LOSSES)] = made(lambda s, t: total(tuple(LOSSES), s, t))
+
+    def wait(value: object = None) -> object:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return value
+
+    def teach() -> torch.Tensor:
+        with torch.no_grad(), cast():
+            return teacher_fn(placed(images))
+
+    def forward() -> torch.Tensor:
+        with cast():
+            return student_fn(placed(images))
+
+    def forward_and_backward() -> None:
+        optimizer.zero_grad()
+        (forward() * rows).sum().backward()
+
+    def loss_of(names: tuple[str, ...]) -> Part:
+        inputs = rows.clone().requires_grad_()
+
+        def run() -> None:
+            inputs.grad = None
+            totals[names](inputs, said).backward()
+            wait()
+
+        return run
+
+    def step(names: tuple[str, ...], tell: Callable[[], torch.Tensor]) -> None:
+        optimizer.zero_grad()
+        totals[names](forward(), tell()).backward()
+        optimizer.step()
+
+    everything = tuple(LOSSES)
+    return {
+        "teacher": lambda: wait(teach()),
+        "student forward": lambda: wait(forward()),
+        "student forward and backward": lambda: wait(forward_and_backward()),
+        **{name: loss_of((name,)) for name in LOSSES},
+        "all losses": loss_of(everything),
+        "optimizer": lambda: wait(optimizer.step()),
+        "step": lambda: wait(step(everything, teach)),
+        "step, teacher stored": lambda: wait(step(everything, lambda: said)),
+        "step, student alone": lambda: wait(step(("triplet",), lambda: said)),
+    }
+
+
+def _layer(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+
+
+def _losses(batch: int, labels: torch.Tensor) -> dict[str, Callable]:
+    """Each of the student's and the teacher's embeddings."""
+    same = labels[:, None] == labels[None, :]
+    others = ~torch.eye(batch, dtype=torch.bool, device=labels.device)
+    triplets = (same & others)[:, :, None] & ~same[:, None, :]
+    margin = LOSSES["triplet"]["margin"]
+
+    def triplet(student: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        distances = _distances(student)
+        losses = (distances[:, :, None] - distances[:, None, :] + margin).relu() * triplets
+        return losses.sum() / (losses > 0).sum().clamp(min=1)
+
+    return {
+        "triplet": triplet,
+        "darkrank_hard": darkrank_hard_cumulative(batch - 1),
+        "darkrank_soft": darkrank_soft(LOSSES["darkrank_soft"]["list_size"]),
+        "rkd_distance": rkd_distance,
+        "rkd_angle": rkd_angle,
+    }
