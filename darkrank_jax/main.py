@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from darkrank_jax.data import cache_folder
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.modes import MODES, mode_flags, run_mode
+from darkrank_jax.modes import MODES, SHARED, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
 from darkrank_jax.training.processes import join
 from darkrank_jax.training.run_config import read_run
@@ -31,7 +31,10 @@ def main(argv: list[str]) -> int:
         config = values.config if "config" in values else None
         run = None if config is None else read_run(config.to_dict())
         _keep_compiled()
-        join(values.coordinator, values.processes, values.process)
+        if values.mode in SHARED:
+            join(values.coordinator, values.processes, values.process)
+        elif values.coordinator:
+            raise UserError(f"--coordinator: --mode {values.mode} is for one process; leave it out")
         run_mode(
             values.mode,
             run,

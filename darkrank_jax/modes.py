@@ -26,6 +26,8 @@ MODES: dict[str, Callable[..., None]] = {
     "embed": embed_images,
     "search": search,
 }
+# Those that several processes can do as one.
+SHARED = ("train", "eval")
 
 
 def run_mode(

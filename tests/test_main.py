@@ -495,6 +495,8 @@ def test_refuses_what_is_no_command(capsys, tmp_path):
     assert refusal(capsys, CONFIG, "extra").startswith("extra: no flag; give --config")
     assert "Unknown command line flag 'wokdir'" in refusal(capsys, CONFIG, "--wokdir=x")
     assert "value should be one of" in refusal(capsys, CONFIG, "--mode=tarin")
+    said = refusal(capsys, CONFIG, "--mode=plan", "--coordinator=auto")
+    assert said == "--coordinator: --mode plan is for one process; leave it out"
 
 
 def test_refuses_a_workdir_that_cannot_be_written(capsys, tmp_path):
