@@ -15,7 +15,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-# Many tests build the same program anew; workers and later runs find it there.
+# Many tests build the same program anew; workers and later runs find it there, and the cache of
+# the user is left alone.
 jax.config.update(
     "jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")
 )
@@ -23,8 +24,6 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # Four simulated devices: every test of training runs on a real mesh, also on a laptop.
 jax.config.update("jax_num_cpu_devices", 4)
-# Nothing of the tests in the user's cache, nor of the cache in the tests.
-jax.config.update("jax_enable_compilation_cache", False)
 # (3,) + (4, 3) silently broadcasts in NumPy; here it is a fault.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
