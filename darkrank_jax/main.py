@@ -18,7 +18,7 @@ from darkrank_jax.data import cache_folder
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.modes import MODES, SHARED, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
-from darkrank_jax.training.processes import join
+from darkrank_jax.training.processes import join, leave
 from darkrank_jax.training.run_config import read_run
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
@@ -58,7 +58,7 @@ def console() -> None:
     # Orbax and TFDS log their inner workings, and traces of errors that they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("orbax").setLevel(logging.CRITICAL)
-    sys.exit(main(sys.argv))
+    leave(main(sys.argv))
 
 
 def _keep_compiled() -> None:

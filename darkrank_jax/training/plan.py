@@ -83,10 +83,10 @@ class Plan(NamedTuple):
         """Bytes on each device."""
         return self.state + self.batch + self.temporary
 
-    def seconds(self, accelerator: Accelerator, devices: int) -> float:
-        """A step's, the longer of computing and of moving bytes; collectives not counted."""
+    def seconds(self, accelerator: Accelerator, devices: int) -> tuple[float, float]:
+        """A step's at least, by computing alone, and at most, where it waits for memory."""
         computing = self.flops / devices / (UTILISATION * accelerator.flops)
-        return max(computing, self.traffic / accelerator.bandwidth)
+        return computing, max(computing, self.traffic / accelerator.bandwidth)
 
 
 def plan(
@@ -266,10 +266,12 @@ def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator
         "traffic": f"{found.traffic / _GB:.3f} GB a step and device",
     }
     if device is not None:
-        seconds = found.seconds(device, mesh.size)
+        low, high = found.seconds(device, mesh.size)
+        images = run.data.batch_size
         lines["time"] = (
-            f"about {1e3 * seconds:.1f} ms a step, {run.data.batch_size / seconds:,.0f} images/s, "
-            f"{seconds * run.steps / 3600:.2f} h for {run.steps:,} steps"
+            f"{1e3 * low:.1f} to {1e3 * high:.1f} ms a step, {images / high:,.0f} to "
+            f"{images / low:,.0f} images/s, {run.steps * low / 3600:.2f} to "
+            f"{run.steps * high / 3600:.2f} h for {run.steps:,} steps"
         )
         lines["assumed"] = (
             f"{UTILISATION:.0%} of {device.flops / 1e12:.0f} TFLOP/s, "

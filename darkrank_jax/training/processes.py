@@ -1,8 +1,11 @@
 """Several processes as one run: how they meet, which of them writes, and what they agree on."""
 
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -47,6 +50,21 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             "HOST:PORT of process 0, --processes and --process to each, or auto on a cluster that "
             "JAX knows"
         ) from error
+    sys.excepthook = _fail
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process.
+
+    Args:
+      code: its exit code. After an error a process waits for no others, as JAX would: they may be
+        waiting for it, and find it gone.
+    """
+    if code and jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def leads() -> bool:
@@ -71,6 +89,12 @@ def agreed(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+def _fail(kind: Any, error: Any, trace: Any) -> None:
+    """What an error that nobody expected ends in, such as that of a process that is gone."""
+    traceback.print_exception(kind, error, trace)
+    leave(1)
 
 
 def _meet() -> None:

@@ -120,8 +120,8 @@ def test_chunks_take_the_memory_of_one():
 
 def test_chunks_move_no_image_between_devices():
     program = in_two_on_four_devices()[0].as_text()
-    # A chunk of 32 is eight images on each device, in pairs, which are eight of its own 16.
-    assert "u8[4,2,16,16,1]" in program
+    # A chunk of 32 is eight images on each device, which are eight of its own 16.
+    assert "u8[8,16,16,1]" in program
     assert "u8[32,16,16,1]" not in program
     moved = [line for line in program.splitlines() if re.search("all-(gather|to-all)", line)]
     assert moved

@@ -143,6 +143,7 @@ def test_refuses_processes_that_cannot_meet(arguments, line, monkeypatch):
 def test_the_environment_says_what_flags_do_not(monkeypatch):
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *given: calls.append(given))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "one:1")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
     monkeypatch.setenv("JAX_PROCESS_ID", "3")
