@@ -19,7 +19,6 @@ from darkrank_jax.training import checkpoints
 from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.imported import with_weights
 from darkrank_jax.training.interruption import Interrupted, catch_signals
-from darkrank_jax.training.memory import give_back
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.metrics_log import open_log
 from darkrank_jax.training.network import (
@@ -115,7 +114,6 @@ def fit(
                 write(step, {f"validation/{metric}": score for metric, score in scores.items()})
             if validating or stopping:
                 checkpoints.save(manager, state, seconds, scores)
-                give_back()
                 # Asked again, since validation takes a while.
                 if number := agreed(requested()):
                     checkpoints.wait(manager)
