@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -175,8 +176,17 @@ def test_a_full_disk_keeps_what_was_saved_before(workdir, limit, caplog):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert checkpoints.best_step(workdir) == 2
+    wait_for_writers(workdir)
     save(workdir, 3)
     assert checkpoints.best_step(workdir) == 3
+
+
+def wait_for_writers(workdir):
+    """Threads of the save that failed may still write; a new process knows none of them."""
+    found, now = None, set(workdir.rglob("*"))
+    while found != now:
+        time.sleep(0.3)
+        found, now = now, set(workdir.rglob("*"))
 
 
 def tiny():
