@@ -10,7 +10,7 @@ network or its embedding layer see docs/pretrained.md. With 0 steps the teacher 
 without that flag it is trained on your images first, from the weights or, without a file, anew.
 """
 
-from ml_collections import ConfigDict, FieldReference
+from ml_collections import ConfigDict
 
 from configs import default
 
@@ -27,25 +27,25 @@ DARKRANK = {
 
 
 def get_config() -> ConfigDict:
-    # Teacher and student see the same images, so one flag changes both.
-    path, size = FieldReference("", field_type=str), FieldReference(224, field_type=object)
-    student = _common(path, size)
+    student = _common()
     student.model.update({"name": "resnet18", "embedding_dim": 128})
     student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": DARKRANK})
     student.baseline = ConfigDict({"supcon": SUPCON})
-    student.teacher = _common(path, size)
+    student.teacher = _common()
+    # Teacher and student see the same images, so one flag changes both.
+    for field in ("path", "image_size"):
+        student.teacher.data[field] = student.data.get_ref(field)
     student.teacher.model.update({"name": "resnet50", "embedding_dim": 0})
     student.teacher.losses = ConfigDict({"supcon": SUPCON})
     return student.lock()
 
 
-def _common(path: FieldReference, size: FieldReference) -> ConfigDict:
+def _common() -> ConfigDict:
     """What teacher and student share."""
     config = default.get_config().unlock()
     config.data.source = "images"
-    config.data.path = path
     config.data.options = ConfigDict({"center_crop": 0.875, "num_train_classes": 0})
-    config.data.image_size = size
+    config.data.image_size = 224
     config.data.mean = (0.485, 0.456, 0.406)
     config.data.std = (0.229, 0.224, 0.225)
     config.data.batch_size = 64

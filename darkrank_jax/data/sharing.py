@@ -13,6 +13,8 @@ from darkrank_jax.errors import UserError
 
 _TRAIN, _VALIDATION, _TEST, _QUERY, _GALLERY = range(len(PARTS))
 _TESTED = (_TEST, _QUERY, _GALLERY)
+# Classes of a split: of one alone, every image that is found is right.
+_LEAST = 2
 
 
 def share_out(
@@ -110,9 +112,9 @@ def _choose(
 
 
 def _held_out(classes: np.ndarray, counts: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """A share of the classes, at least one, drawn from those of more than one image."""
+    """A share of the classes, at least two, drawn from those of more than one image."""
     able = classes[counts[classes] > 1]
-    number = min(len(able), max(1, round(fraction * len(classes))))
+    number = min(len(able), max(_LEAST, round(fraction * len(classes))))
     return np.sort(able[shuffle_classes(len(able), seed)[:number]])
 
 
@@ -145,11 +147,11 @@ def _check_disjoint(listing: Listing, classes: dict[str, np.ndarray]) -> None:
 def _check_filled(listing: Listing, classes: dict[str, np.ndarray]) -> None:
     """Refuses splits that nothing can be learnt from or measured on."""
     found = {name: len(chosen) for name, chosen in classes.items()}
-    if found["train"] < 2 or not found["validation"] or not found["test"]:
+    if min(found.values()) < _LEAST:
         shares = ", ".join(f"{number} to {name}" for name, number in found.items())
         raise UserError(
-            f"data.path: of {len(listing.class_names)} classes {shares}; at least 2, 1 and 1 of "
-            "two images or more are needed; add classes, or change data.options"
+            f"data.path: of {len(listing.class_names)} classes {shares}; each needs "
+            f"{_LEAST} of two images or more; add classes, or change data.options"
         )
     tested = listing.parts[np.isin(listing.parts, (_QUERY, _GALLERY))]
     if len(np.unique(tested)) == 1:

@@ -24,16 +24,18 @@ def prepare(run: Run, workdir: Path) -> None:
       UserError: from a source.
     """
     del workdir
-    # Warnings of what is left out are part of what was asked for.
+    # Warnings of what is left out are part of what was asked for, and are told here alone.
     handler = logging.StreamHandler(sys.stdout)
     log = logging.getLogger("darkrank_jax.data")
     log.addHandler(handler)
+    log.propagate = False
     try:
         for data in _sources(run):
             print(f"{data.source} {data.path}".rstrip(), flush=True)
             print(table(load_data(data)))
     finally:
         log.removeHandler(handler)
+        log.propagate = True
 
 
 def table(splits: dict[str, Split]) -> str:

@@ -2,173 +2,27 @@
 
 import io
 import os
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from scipy.io import savemat
 
 from darkrank_jax.data import SOURCES, Split, tfds_builder
 from darkrank_jax.data.standard_sets import STANDARD_SETS, find_images
 from darkrank_jax.errors import UserError
-
-
-def jpeg(number):
-    rng = np.random.default_rng(number)
-    buffer = io.BytesIO()
-    picture = Image.fromarray(rng.integers(0, 256, (12, 10, 3), np.uint8))
-    picture.save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def images(names):
-    return {name: jpeg(number) for number, name in enumerate(names)}
-
-
-def text(*lines):
-    return ("\n".join(lines) + "\n").encode()
-
-
-def cub200():
-    labels = ("001.Albatross", "009.Jay", "100.Brown_Pelican", "101.White_Pelican", "200.Yellow")
-    names = [f"CUB_200_2011/images/{x}/{x[4:]}_000{k}.jpg" for x in labels for k in (1, 2)]
-    notes = {"CUB_200_2011/images.txt": b"1 x\n", "attributes.txt": b"1 y\n"}
-    return {"CUB_200_2011.tgz": notes | images(names)}, {"train": 3, "test": 2}
-
-
-def cars196():
-    numbers = [98, 1, 196, 99, 98, 2]
-    dtype = [("relative_im_path", object), ("bbox_x1", object), ("class", object), ("test", object)]
-    rows = np.zeros((1, len(numbers)), dtype)
-    for place, number in enumerate(numbers):
-        rows[0, place] = (f"car_ims/00000{place + 1}.jpg", 3, number, 0)
-    classes = np.array([[f"Car {number} C/V" for number in range(1, 197)]], object)
-    buffer = io.BytesIO()
-    savemat(buffer, {"annotations": rows, "class_names": classes})
-    names = [f"car_ims/00000{place + 1}.jpg" for place in range(len(numbers))]
-    files = {"car_ims.tgz": images(names), "cars_annos.mat": buffer.getvalue()}
-    return files, {"train": 3, "test": 2}
-
-
-def sop():
-    heads = "image_id class_id super_class_id path"
-    names = [f"bicycle_final/11{label}_{k}.JPG" for label in range(5) for k in range(2)]
-    rows = [f"{i + 1} {i // 2 + 1} 1 {name}" for i, name in enumerate(names)]
-    notes = {
-        "Stanford_Online_Products/Ebay_train.txt": text(heads, *rows[:6]),
-        "Stanford_Online_Products/Ebay_test.txt": text(heads, *rows[6:]),
-        "Stanford_Online_Products/Ebay_info.txt": text(heads, *rows),
-        "Stanford_Online_Products/bicycle_final/._x.jpg": b"",
-    }
-    photos = {f"Stanford_Online_Products/{name}": jpeg(i) for i, name in enumerate(names)}
-    return {"Stanford_Online_Products.zip": photos | notes}, {"train": 3, "test": 2}
-
-
-def inshop():
-    rows = [
-        (f"img/WOMEN/Dresses/id_0000000{label}/0{k}_1_front.jpg", f"id_0000000{label}", part)
-        for label, part in (*((x, "train") for x in (1, 2, 5)), (3, "query"), (3, "gallery"))
-        for k in range(4)
-        if part == "train" or (k < 2) == (part == "query")
-    ]
-    notes = text(str(len(rows)), "image_name item_id evaluation_status", *map(" ".join, rows))
-    files = {"Img/img.zip": images(row[0] for row in rows)}
-    return files | {"Eval/list_eval_partition.txt": notes}, {"train": 3, "query": 1, "gallery": 1}
-
-
-def pedestrians(prefix, pattern):
-    names = [
-        *(f"bounding_box_train/{pattern.format(p, c)}" for p in (2, 7, 9) for c in (1, 6)),
-        *(f"query/{pattern.format(p, 1)}" for p in (3, 10)),
-        *(f"bounding_box_test/{pattern.format(p, c)}" for p in (0, 3, 10) for c in (2, 4)),
-        f"bounding_box_test/{pattern.format(-1, 3).replace('-001', '-1')}",
-        "bounding_box_test/Thumbs.db",
-    ]
-    return images(f"{prefix}/{name}" for name in names)
-
-
-REID = {"train": 3, "query": 2, "gallery": 3}
-
-
-def market1501():
-    files = pedestrians("Market-1501-v15.09.15", "{:04d}_c{}s1_000151_01.jpg")
-    hand = {"Market-1501-v15.09.15/gt_bbox/0003_c1s1_000151_01.jpg": jpeg(1)}
-    return {"Market-1501-v15.09.15.zip": files | hand}, REID
-
-
-def dukemtmc_reid():
-    return {"DukeMTMC-reID.zip": pedestrians("DukeMTMC-reID", "{:04d}_c{}_f0046182.jpg")}, REID
-
-
-def cuhk03_detected():
-    both = pedestrians("cuhk03-np/detected", "{:04d}_c{}_1.png")
-    return {"cuhk03-np.zip": both | pedestrians("cuhk03-np/labeled", "{:04d}_c{}_9.png")}, REID
-
-
-def msmt17():
-    lists, names = {}, []
-    for word, half, people in (
-        ("train", "train", (0, 1, 2)),
-        ("val", "train", (0, 1, 2)),
-        ("query", "test", (0,)),
-        ("gallery", "test", (0, 1)),
-    ):
-        paths = [
-            f"{p:04d}/{p:04d}_{len(names):03d}_{c:02d}_0303morning_00{c}5_0.jpg"
-            for p in people
-            for c in (3, 15)
-        ]
-        names += [f"MSMT17_V1/{half}/{path}" for path in paths]
-        rows = [f"{path} {int(path[:4])}" for path in paths]
-        lists[f"MSMT17_V1/list_{word}.txt"] = text(*rows)
-    files = {"MSMT17_V1.tar.gz": images(names) | lists}
-    return files, {"train": 3, "query": 1, "gallery": 2}
-
-
-def omniglot():
-    files = {}
-    for part, characters in (("background", "abe"), ("evaluation", "cd")):
-        names = [f"images_{part}/Greek/{x}/0001_0{k}.png" for x in characters for k in (1, 2)]
-        files[f"images_{part}.zip"] = images(names)
-    return files, {"train": 3, "test": 2}
-
-
-LAYOUTS = {
-    each.__name__: each
-    for each in (
-        *(cub200, cars196, sop, inshop, market1501, dukemtmc_reid, cuhk03_detected, msmt17),
-        omniglot,
-    )
-}
-LAYOUTS["cuhk03_labeled"] = cuhk03_detected
-
-
-def write(folder, files, *, unpacked=False):
-    """Archives with their files, or those files where unpacking would put them."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        elif unpacked:
-            for entry, data in content.items():
-                (path.parent / entry).parent.mkdir(parents=True, exist_ok=True)
-                (path.parent / entry).write_bytes(data)
-        elif name.endswith(".zip"):
-            with zipfile.ZipFile(path, "w") as archive:
-                for entry, data in content.items():
-                    archive.writestr(entry, data)
-        else:
-            with tarfile.open(path, "w:gz") as archive:
-                for entry, data in content.items():
-                    info = tarfile.TarInfo(entry)
-                    info.size = len(data)
-                    archive.addfile(info, io.BytesIO(data))
-    return folder
+from tests.layouts import (
+    LAYOUTS,
+    cars196,
+    cub200,
+    cuhk03_detected,
+    images,
+    inshop,
+    jpeg,
+    msmt17,
+    write,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +63,7 @@ def test_cars_have_the_names_of_their_list(tmp_path):
 
 def test_pedestrians_have_identity_and_camera(tmp_path):
     found = places("market1501", tmp_path)
-    assert len(found) == 14
+    assert len(found) == 16
     assert found["0007_c6s1_000151_01.jpg"] == ("train", "0007", 6)
     assert found["0003_c1s1_000151_01.jpg"] == ("query", "0003", 1)
     assert found["0000_c4s1_000151_01.jpg"] == ("gallery", "0000 distractors", 4)
@@ -221,7 +75,7 @@ def test_detected_and_labelled_boxes_are_apart(tmp_path):
         find_images(f"cuhk03_{kind}", write(tmp_path, cuhk03_detected()[0]))
         for kind in ("detected", "labeled")
     )
-    assert len(detected) == len(labeled) == 14
+    assert len(detected) == len(labeled) == 16
     assert {each.name.split("/")[1] for each in detected} == {"detected"}
     assert {each.name.split("/")[1] for each in labeled} == {"labeled"}
 
@@ -235,7 +89,7 @@ def test_cameras_of_msmt17_and_its_second_version(tmp_path):
     found = find_images("msmt17", write(tmp_path, {"MSMT17_V2.tar.gz": content}))
     assert {each.place.camera for each in found} == {3, 15}
     assert {each.place.label for each in found} == {
-        *("train 0000", "train 0001", "train 0002"),
+        *(f"train 000{number}" for number in range(4)),
         *("test 0000", "test 0001"),
     }
     assert len({each.place.part for each in found}) == len(expected)
@@ -302,7 +156,7 @@ def test_a_set_is_built_once_with_its_files_as_they_are(name, tmp_path):
             path.rename(tmp_path / "built" / path.name)
     splits = load(name, tmp_path)
     assert splits.keys() == {"train", "validation", "test"}
-    assert len(splits["train"].class_names) + len(splits["validation"].class_names) == 3
+    assert len(splits["train"].class_names) + len(splits["validation"].class_names) == 4
     assert len(splits["test"].class_names) == max(
         number for part, number in expected.items() if part != "train"
     )
@@ -330,7 +184,7 @@ def test_a_set_of_another_size_than_published_is_told(tmp_path, caplog):
     load("cub200", tmp_path)
     said = [record.getMessage() for record in caplog.records if record.name != "absl"]
     assert said == [
-        "cub200: train has 6 images of 3 classes, published are 5864 of 100; is all of it there?",
+        "cub200: train has 8 images of 4 classes, published are 5864 of 100; is all of it there?",
         "cub200: test has 4 images of 2 classes, published are 5924 of 100; is all of it there?",
     ]
 
@@ -348,7 +202,7 @@ def test_an_interrupted_build_is_not_taken_for_a_whole_one(tmp_path, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             load("cub200", tmp_path)
     splits = load("cub200", tmp_path)
-    assert sum(len(split.labels) for split in splits.values()) == 10
+    assert sum(len(split.labels) for split in splits.values()) == 12
 
 
 def test_a_set_without_its_archive(tmp_path, monkeypatch):
@@ -368,7 +222,7 @@ class OtherPets(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         features = {
             "picture": tfds.features.Image(),
-            "kind": tfds.features.ClassLabel(names=["cat", "dog", "owl", "fox", "hen"]),
+            "kind": tfds.features.ClassLabel(names=["cat", "dog", "owl", "fox", "hen", "ant"]),
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -378,11 +232,11 @@ class OtherPets(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        return {"train": self._generate_examples(10), "test": self._generate_examples(5)}
+        return {"train": self._generate_examples(12), "test": self._generate_examples(6)}
 
     def _generate_examples(self, count):
         for number in range(count):
-            yield number, {"picture": jpeg(number), "kind": number % 5}
+            yield number, {"picture": jpeg(number), "kind": number % 6}
 
 
 class OtherSounds(OtherPets):
@@ -398,11 +252,11 @@ class OtherSounds(OtherPets):
 
 def test_any_other_set_is_split_by_class(tmp_path):
     options = {"path": "", "image_size": 8, "data_dir": str(tmp_path)}
-    splits = SOURCES["tfds"](name="other_pets", **options, num_train_classes=3)
-    # Natural order: cat, dog, fox, hen, owl.
+    splits = SOURCES["tfds"](name="other_pets", **options, num_train_classes=4)
+    # Natural order: ant, cat, dog, fox, hen, owl.
     assert splits["test"].class_names == ("hen", "owl")
-    assert sum(len(split.labels) for split in splits.values()) == 15
-    assert set(splits["train"].class_names) < {"cat", "dog", "fox"}
+    assert sum(len(split.labels) for split in splits.values()) == 18
+    assert set(splits["train"].class_names) < {"ant", "cat", "dog", "fox"}
     for split in splits.values():
         assert (np.bincount(split.labels) == 3).all()
     with pytest.raises(UserError, match="has no image with a class label; its features are sound"):
