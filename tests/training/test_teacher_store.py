@@ -34,6 +34,7 @@ def losses(run, teacher, workdir):
     return [row["loss"] for row in read_log(workdir) if "loss" in row]
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_the_store_as_from_the_teacher(teacher, tmp_path):
     live = losses(student(), teacher, tmp_path / "live")
     stored = losses(student(store_teacher=True), teacher, tmp_path / "stored")
