@@ -301,7 +301,9 @@ def test_compare_refuses_runs_that_cannot_be_compared(finished, copy, capsys, tm
     assert said == "--config: is not for --mode compare; give the workdirs of runs alone"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_goes_on_to_the_same_bits(
     finished, tmp_path, monkeypatch, capsys, number
 ):

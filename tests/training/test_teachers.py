@@ -209,6 +209,7 @@ def test_an_ensemble_embeds_as_its_members_do_combined(tmp_path):
     assert together.seconds == 3.0
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_teacher_of_torchvisions_weights(tmp_path, capsys):
     """As docs/pretrained.md shows it, from a config file and a flag to results."""
     path = tmp_path / "config.py"
