@@ -94,6 +94,7 @@ def test_prepare_says_what_the_data_of_a_recipe_hold(name, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_queries_and_gallery_are_measured_as_such(tmp_path):
     tiny = f"--config={Path(__file__).parent / 'tiny_persons_config.py'}"
     results = check_trained("market1501_paper", tmp_path, config=tiny)

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 from darkrank_jax import losses
 
 CLASSES = 3
-EXAMPLES = settings(max_examples=12, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True)
 # Subnormal numbers are flushed to zero on most devices.
 FLOATS = st.floats(-1e4, 1e4, width=32, allow_subnormal=False)
 every_loss = pytest.mark.parametrize(
@@ -65,6 +65,7 @@ def check(name, batch):
         assert value == 0
 
 
+@pytest.mark.slow
 @every_loss
 def test_any_values(name):
     @EXAMPLES
@@ -78,7 +79,7 @@ def test_any_values(name):
 @pytest.mark.slow
 @every_loss
 def test_any_shapes(name):
-    @settings(EXAMPLES, max_examples=6)
+    @settings(EXAMPLES, max_examples=12)
     @given(batches(name, st.integers(1, 7), st.integers(1, 4)))
     def run(batch):
         check(name, batch)

@@ -161,6 +161,10 @@ FULL = r"/checkpoints: a checkpoint cannot be written \(.*File too large.*; kept
 
 
 # Bytes that a file may have at most: none; less than the arrays; less than the sealed list.
+@pytest.mark.slow
+# What the threads of the failed save leave behind is theirs.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("limit", [0, 1000])
 def test_a_full_disk_keeps_what_was_saved_before(workdir, limit, caplog):
     """A limit of the file size stands for the full disk: writes really fail."""

@@ -47,6 +47,7 @@ def test_a_student_learns_from_the_store_as_from_the_teacher(teacher, tmp_path):
     assert shapes == {"teacher_embeddings": (4, 8, 8), "teacher_logits": (4, 8, 12)}
 
 
+@pytest.mark.slow
 def test_stored_views_serve_runs_of_any_length(teacher, tmp_path):
     """48 images in batches of 8: the seventh step has the second view, the thirteenth the first."""
     short, long = (dataclasses.replace(student(), steps=steps) for steps in (4, 13))
