@@ -3,8 +3,8 @@
     DARKRANK_DATA=DIR python -m darkrank_jax.main --config configs/cars196_half.py
 
 where DIR holds cars196_half_96px.zip: class folders 001 to 196 of photographs cropped to the car,
-the shorter side 96 pixels. Classes 1 to 98 train, 99 to 196 test. experiments/cars196_half says how
-these settings were chosen, and has the results.
+the shorter side 96 pixels. Classes 1 to 98 train, 99 to 196 test. experiments/cars196_half compares
+losses by it. No result yet.
 """
 
 import os
