@@ -34,15 +34,15 @@ def cub200():
 
 
 def cars196():
-    numbers = [98, 1, 196, 99, 98, 2, 31, 1]
+    numbers = [98, 1, 196, 99, 98, 2, 31, 1, 196, 99, 2, 31]
     dtype = [("relative_im_path", object), ("bbox_x1", object), ("class", object), ("test", object)]
     rows = np.zeros((1, len(numbers)), dtype)
     for place, number in enumerate(numbers):
-        rows[0, place] = (f"car_ims/00000{place + 1}.jpg", 3, number, 0)
+        rows[0, place] = (f"car_ims/{place + 1:06d}.jpg", 3, number, 0)
     classes = np.array([[f"Car {number} C/V" for number in range(1, 197)]], object)
     buffer = io.BytesIO()
     savemat(buffer, {"annotations": rows, "class_names": classes})
-    names = [f"car_ims/00000{place + 1}.jpg" for place in range(len(numbers))]
+    names = [f"car_ims/{place + 1:06d}.jpg" for place in range(len(numbers))]
     files = {"car_ims.tgz": images(names), "cars_annos.mat": buffer.getvalue()}
     return files, {"train": 4, "test": 2}
 

@@ -32,7 +32,7 @@ def persons():
 # Config -> what makes its data; flags of a small batch; images, and queries among those tested on.
 RECIPES = {
     "cub_resnet50_to_resnet18": (layouts.cub200, SQUARE, (4, 4, 4)),
-    "cars196_resnet50_to_resnet18": (layouts.cars196, SQUARE, (2, 4, 2)),
+    "cars196_resnet50_to_resnet18": (layouts.cars196, SQUARE, (4, 4, 4)),
     "sop_resnet50_to_resnet18": (layouts.sop, SQUARE, (4, 4, 4)),
     "inshop_resnet50_to_resnet18": (layouts.inshop, SQUARE, (8, 8, 8)),
     "market1501_paper": (persons, PERSON, (12, 4, 8)),

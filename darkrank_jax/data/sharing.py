@@ -146,12 +146,15 @@ def _check_disjoint(listing: Listing, classes: dict[str, np.ndarray]) -> None:
 
 def _check_filled(listing: Listing, classes: dict[str, np.ndarray]) -> None:
     """Refuses splits that nothing can be learnt from or measured on."""
-    found = {name: len(chosen) for name, chosen in classes.items()}
+    counts = np.bincount(listing.labels)
+    # An image that is alone in its class can be learnt from, but not found.
+    least = {"train": 1, "validation": 2, "test": 2}
+    found = {name: int((counts[classes[name]] >= least[name]).sum()) for name in classes}
     if min(found.values()) < _LEAST:
         shares = ", ".join(f"{number} to {name}" for name, number in found.items())
         raise UserError(
             f"data.path: of {len(listing.class_names)} classes {shares}; each needs "
-            f"{_LEAST} of two images or more; add classes, or change data.options"
+            f"{_LEAST}, but for train of two images or more; add classes, or change data.options"
         )
     tested = listing.parts[np.isin(listing.parts, (_QUERY, _GALLERY))]
     if len(np.unique(tested)) == 1:

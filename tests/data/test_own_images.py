@@ -441,7 +441,11 @@ def test_damaged_archives(form, keep, tmp_path, capsys, cache):
         (WHOLE | {"1.png": b"x"}, "{path}: 1.png lies in no class folder; move it into one"),
         (
             layout(CLASSES[:3]),
-            "data.path: of 3 classes 0 to train, 1 to validation, 2 to test; each needs 2 of two",
+            "data.path: of 3 classes 0 to train, 1 to validation, 2 to test; each needs 2, ",
+        ),
+        (
+            layout(CLASSES[:6], prefix="train/") | layout(CLASSES[6:], 1, prefix="test/"),
+            "data.path: of 10 classes 4 to train, 2 to validation, 0 to test; each needs 2, ",
         ),
         (
             layout(CLASSES[:6], prefix="train/") | layout(CLASSES[5:], prefix="test/"),
