@@ -2,9 +2,9 @@
 
     DARKRANK_DATA=DIR python -m darkrank_jax.main --config configs/cars196_half.py
 
-where DIR holds cars196_half_96px.zip: class folders 001 to 196 of photographs cropped to the car,
-the shorter side 96 pixels. Classes 1 to 98 train, 99 to 196 test. experiments/cars196_half compares
-losses by it. No result yet.
+where DIR holds cars196_half/cars196_half_96px.zip: class folders 001 to 196 of photographs cropped
+to the car, the shorter side 96 pixels. Classes 1 to 98 train, 99 to 196 test.
+experiments/cars196_half compares losses by it.
 """
 
 import os
@@ -14,23 +14,16 @@ from ml_collections import ConfigDict
 from configs import default
 
 SOFTMAX = {"weight": 1.0, "temperature": 0.1}
-# Whole lists: see experiments/omniglot.
-DARKRANK = {
-    "weight": 0.04,
-    "alpha": 6.0,
-    "beta": 1.0,
-    "list_size": None,
-    "method": "sampled",
-    "num_samples": 2,
-}
-ARCHIVE = "cars196_half_96px.zip"
+ARCHIVE = "cars196_half/cars196_half_96px.zip"
 
 
 def get_config() -> ConfigDict:
     student = common()
     student.model.update({"name": "resnet10", "width": 8})
     student.steps = 1500
-    student.losses = ConfigDict({"normalized_softmax": SOFTMAX, "darkrank_soft": DARKRANK})
+    student.losses = ConfigDict(
+        {"normalized_softmax": SOFTMAX, "darkrank_soft": default.WHOLE_LISTS}
+    )
     student.baseline = ConfigDict({"normalized_softmax": SOFTMAX})
     student.teacher = teacher()
     return student.lock()

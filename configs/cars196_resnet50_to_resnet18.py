@@ -1,7 +1,7 @@
 """Cars-196: a ResNet-50 teaches a ResNet-18; classes 1 to 98 train, 99 to 196 test.
 
     python -m darkrank_jax.main --config configs/cars196_resnet50_to_resnet18.py \
-        --config.data.path=DIR --config.teacher.data.path=DIR \
+        --config.data.path=DIR \
         --config.weights.path=resnet18.safetensors \
         --config.teacher.weights.path=resnet50.safetensors
 

@@ -1,7 +1,7 @@
 """CUB-200-2011: a ResNet-50 teaches a ResNet-18; classes 1 to 100 train, 101 to 200 test.
 
     python -m darkrank_jax.main --config configs/cub_resnet50_to_resnet18.py \
-        --config.data.path=DIR --config.teacher.data.path=DIR \
+        --config.data.path=DIR \
         --config.weights.path=resnet18.safetensors \
         --config.teacher.weights.path=resnet50.safetensors
 
@@ -14,15 +14,6 @@ from ml_collections import ConfigDict
 from configs import default
 
 MULTI_SIMILARITY = {"weight": 1.0}
-# Whole lists: see experiments/omniglot.
-DARKRANK = {
-    "weight": 0.04,
-    "alpha": 6.0,
-    "beta": 1.0,
-    "list_size": None,
-    "method": "sampled",
-    "num_samples": 2,
-}
 # Images of the whole set, of which batches of 128 make about 46 steps an epoch.
 STEPS = 60 * 46
 
@@ -34,10 +25,13 @@ def get_config() -> ConfigDict:
 def distilled(source: str, steps: int) -> ConfigDict:
     """The recipe on a set of photographs of things, at 224 pixels."""
     student = common(source, "resnet18", 128)
-    student.losses = ConfigDict({"multi_similarity": MULTI_SIMILARITY, "darkrank_soft": DARKRANK})
+    student.losses = ConfigDict(
+        {"multi_similarity": MULTI_SIMILARITY, "darkrank_soft": default.WHOLE_LISTS}
+    )
     student.baseline = ConfigDict({"multi_similarity": MULTI_SIMILARITY})
     student.teacher = common(source, "resnet50", 512)
     student.teacher.losses = ConfigDict({"multi_similarity": MULTI_SIMILARITY})
+    default.share_images(student)
     for config in (student, student.teacher):
         config.steps = steps
         config.eval_every = max(1, steps // 20)

@@ -2,6 +2,16 @@
 
 from ml_collections import ConfigDict, FieldReference
 
+# Soft transfer over whole lists: experiments/omniglot compares it with the paper's list of 4.
+WHOLE_LISTS = {
+    "weight": 0.04,
+    "alpha": 6.0,
+    "beta": 1.0,
+    "list_size": None,
+    "method": "sampled",
+    "num_samples": 2,
+}
+
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
@@ -125,3 +135,9 @@ def get_config() -> ConfigDict:
     )
 
     return config.lock()
+
+
+def share_images(student: ConfigDict) -> None:
+    """Lets one flag change the images of student and teacher, which must see the same."""
+    for field in ("path", "image_size"):
+        student.teacher.data[field] = student.data.get_ref(field)

@@ -11,15 +11,6 @@ from ml_collections import ConfigDict
 from configs import default
 
 SUPCON = {"weight": 1.0, "temperature": 0.1}
-# Soft transfer over whole lists: experiments/omniglot compares it with the paper's list of 4.
-DARKRANK = {
-    "weight": 0.04,
-    "alpha": 6.0,
-    "beta": 1.0,
-    "list_size": None,
-    "method": "sampled",
-    "num_samples": 2,
-}
 
 
 def get_config() -> ConfigDict:
@@ -27,7 +18,7 @@ def get_config() -> ConfigDict:
     student.model.update({"name": "resnet10", "width": 6})
     student.steps = 1000
     student.learning_rate = 8e-3
-    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": DARKRANK})
+    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.WHOLE_LISTS})
     student.baseline = ConfigDict({"supcon": SUPCON})
     student.expected_minutes = 2.0
     student.teacher = _teacher()

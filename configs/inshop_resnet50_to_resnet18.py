@@ -1,7 +1,7 @@
 """In-Shop Clothes: a ResNet-50 teaches a ResNet-18; 3,997 items train, 3,985 are searched for.
 
     python -m darkrank_jax.main --config configs/inshop_resnet50_to_resnet18.py \
-        --config.data.path=DIR --config.teacher.data.path=DIR \
+        --config.data.path=DIR \
         --config.weights.path=resnet18.safetensors \
         --config.teacher.weights.path=resnet50.safetensors
 

@@ -1,7 +1,7 @@
 """Market-1501 as DarkRank's authors train on it: Inception-BN teaches NIN-BN.
 
     python -m darkrank_jax.main --config configs/market1501_paper.py --config.data.path=DIR \
-        --config.teacher.data.path=DIR --config.weights.path=nin.safetensors \
+        --config.weights.path=nin.safetensors \
         --config.teacher.weights.path=inception_bn.safetensors
 
 where DIR holds Market-1501-v15.09.15.zip, and the weights are of ImageNet, as the authors start
@@ -45,6 +45,7 @@ def get_config() -> ConfigDict:
     student.baseline = ConfigDict(LABELLED)
     student.teacher = _common("inception_bn")
     student.teacher.losses = ConfigDict(LABELLED)
+    default.share_images(student)
     return student.lock()
 
 

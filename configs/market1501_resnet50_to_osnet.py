@@ -1,7 +1,7 @@
 """Market-1501: a ResNet-50 teaches an OSNet x0.25, a twentieth of its size.
 
     python -m darkrank_jax.main --config configs/market1501_resnet50_to_osnet.py \
-        --config.data.path=DIR --config.teacher.data.path=DIR \
+        --config.data.path=DIR \
         --config.weights.path=osnet_x0_25.safetensors \
         --config.teacher.weights.path=resnet50.safetensors
 
@@ -19,24 +19,17 @@ LABELLED = {
     "normalized_softmax": {"weight": 1.0, "temperature": 0.05},
     "triplet": {"weight": 1.0, "margin": 0.3, "mining": "hard"},
 }
-DARKRANK = {
-    "weight": 0.04,
-    "alpha": 6.0,
-    "beta": 1.0,
-    "list_size": None,
-    "method": "sampled",
-    "num_samples": 2,
-}
 # 12,936 images in batches of 64.
 STEPS = 120 * 202
 
 
 def get_config() -> ConfigDict:
     student = _common("osnet_x0_25", 512)
-    student.losses = ConfigDict({**LABELLED, "darkrank_soft": DARKRANK})
+    student.losses = ConfigDict({**LABELLED, "darkrank_soft": default.WHOLE_LISTS})
     student.baseline = ConfigDict(LABELLED)
     student.teacher = _common("resnet50", 512)
     student.teacher.losses = ConfigDict(LABELLED)
+    default.share_images(student)
     return student.lock()
 
 

@@ -15,26 +15,15 @@ from ml_collections import ConfigDict
 from configs import default
 
 SUPCON = {"weight": 1.0, "temperature": 0.1}
-# Whole lists: see experiments/omniglot.
-DARKRANK = {
-    "weight": 0.04,
-    "alpha": 6.0,
-    "beta": 1.0,
-    "list_size": None,
-    "method": "sampled",
-    "num_samples": 2,
-}
 
 
 def get_config() -> ConfigDict:
     student = _common()
     student.model.update({"name": "resnet18", "embedding_dim": 128})
-    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": DARKRANK})
+    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.WHOLE_LISTS})
     student.baseline = ConfigDict({"supcon": SUPCON})
     student.teacher = _common()
-    # Teacher and student see the same images, so one flag changes both.
-    for field in ("path", "image_size"):
-        student.teacher.data[field] = student.data.get_ref(field)
+    default.share_images(student)
     student.teacher.model.update({"name": "resnet50", "embedding_dim": 0})
     student.teacher.losses = ConfigDict({"supcon": SUPCON})
     return student.lock()

@@ -1,7 +1,7 @@
 """Stanford Online Products: a ResNet-50 teaches a ResNet-18; 11,318 products train, 11,316 test.
 
     python -m darkrank_jax.main --config configs/sop_resnet50_to_resnet18.py \
-        --config.data.path=DIR --config.teacher.data.path=DIR \
+        --config.data.path=DIR \
         --config.weights.path=resnet18.safetensors \
         --config.teacher.weights.path=resnet50.safetensors
 

@@ -15,9 +15,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 PERSONS = (2, 7, 9, 11, 13, 15, 20, 21)
 SQUARE = ("--config.data.batch_size=4", "--config.data.image_size=32")
 PERSON = ("--config.data.batch_size=8", "--config.data.image_size=(64, 32)")
-# Fields that are the teacher's as well; with own images a flag for the student changes both.
+# Fields that are the teacher's as well; its images follow the student's.
 BOTH = ("data.batch_size", "steps", "eval_every")
-IMAGES = ("data.path", "data.image_size")
 
 
 def own_images():
@@ -61,7 +60,7 @@ def run(name, tmp_path, *arguments, config=""):
     flags = [f"--config.data.path={data}", *sizes, *arguments]
     for flag in tuple(flags):
         field = flag.removeprefix("--config.")
-        if field.startswith(BOTH if name == "own_images" else BOTH + IMAGES):
+        if field.startswith(BOTH):
             flags.append(f"--config.teacher.{field}")
     config = config or f"--config={CONFIGS / name}.py"
     return command_line.main(["main", config, f"--workdir={tmp_path / 'run'}", *flags])

@@ -211,44 +211,33 @@ def compatible_ranking_loss(
 
     Example:
       >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
-      >>> print(compatible_ranking_loss(teacher, teacher))
+      >>> round(float(compatible_ranking_loss(teacher, teacher)), 4)
       0.0
       >>> round(float(compatible_ranking_loss(teacher + 0.2, teacher)), 4)
       0.1599
     """
-    check_arrays(
-        student_embeddings=(student_embeddings, "float", "batch dim"),
-        teacher_embeddings=(teacher_embeddings, "float", "batch dim"),
-        where=(where, "bool", "batch"),
-    )
-    check_positive(alpha=alpha, beta=beta)
-    check_range("list_size", 1 if list_size is None else list_size, 1)
-    batch = student_embeddings.shape[0]
-    rows = valid_rows(batch, where)
-    others = other_mask(rows)
-    gallery = jax.lax.stop_gradient(zero_rows(teacher_embeddings, rows))
-    lengths = distances(gallery, gallery)
-    most = max(batch - 1, 1)
-    size = most if list_size is None else min(list_size, most)
-    chosen = _nearest(jnp.where(others, lengths, jnp.inf), size, None)
-    student, teacher, valid = (
-        jnp.take_along_axis(each, chosen, axis=-1)
-        for each in (distances(zero_rows(student_embeddings, rows), gallery), lengths, others)
-    )
-    scores = (_scores(each, 1.0, alpha, beta) for each in (student, teacher))
+    student, teacher, valid = _ranked_lists(
+        student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
+        where=where, in_teachers_gallery=True,
+    )  # fmt: skip
     return permutation_kl_loss(
-        *scores, method=method, num_samples=num_samples, key=key, where=valid, reduce_fn=reduce_fn
-    )
+        student, teacher, method=method, num_samples=num_samples, key=key, where=valid,
+        reduce_fn=reduce_fn,
+    )  # fmt: skip
 
 
 def _ranked_lists(
-    student, teacher, *, alpha, beta, list_size, list_selection, calibration, num_queries, key,
-    where,
+    student, teacher, *, alpha, beta, list_size, list_selection="nearest", calibration="none",
+    num_queries=None, key=None, where=None, in_teachers_gallery=False,
 ):  # fmt: skip
     """Student's and teacher's scores of the lists [queries, list], and which items are there."""
     check_arrays(
         student_embeddings=(student, "float", "batch dim"),
-        teacher_embeddings=(teacher, "float", "batch teacher_dim"),
+        teacher_embeddings=(
+            teacher,
+            "float",
+            "batch dim" if in_teachers_gallery else "batch teacher_dim",
+        ),
         where=(where, "bool", "batch"),
     )
     check_positive(alpha=alpha, beta=beta)
@@ -261,6 +250,7 @@ def _ranked_lists(
     others = other_mask(rows, num_queries)
     student = zero_rows(student, rows)
     teacher = jax.lax.stop_gradient(zero_rows(teacher, rows))
+    gallery = teacher if in_teachers_gallery else student
     lengths = distances(teacher[:num_queries], teacher)
     most = max(batch - 1, 1)
     size = most if list_size is None else min(list_size, most)
@@ -272,10 +262,10 @@ def _ranked_lists(
 
     if calibration == "none" and size * student.shape[1] <= 4 * batch:
         # So few pairs of the student's are measured faster one by one than all of them together.
-        gaps = student[:num_queries, None] - student[chosen]
+        gaps = student[:num_queries, None] - gallery[chosen]
         student_scores = _scores(safe_sqrt(jnp.square(gaps).sum(-1)), 1.0, alpha, beta)
     else:
-        student_scores = scores(distances(student[:num_queries], student))
+        student_scores = scores(distances(student[:num_queries], gallery))
     return student_scores, scores(lengths), jnp.take_along_axis(others, chosen, axis=-1)
 
 
@@ -311,7 +301,7 @@ def _nearest(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
 def _smallest(lengths: jax.Array, size: int) -> jax.Array:
     """Indices [queries, size] of the smallest, in so many rounds.
 
-    As fast as `top_k`, for which XLA copies all rows of all devices to each of them.
+    For `top_k`, as fast or faster on one device, XLA copies all rows to each of several.
     """
     absent = jnp.finfo(lengths.dtype).max
     lengths = jnp.where(jnp.isinf(lengths), absent, lengths)

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from orbax.checkpoint import checkpoint_managers
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training import manifests
+from darkrank_jax.training.processes import lead_first, leads
 from darkrank_jax.training.state import TrainState
 
 BEST = "recall_at_1"
@@ -53,9 +53,9 @@ def open_checkpoints(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager
     Raises:
       UserError: the last checkpoint could not be saved.
     """
-    if jax.process_index() == 0:
-        _set_aside(workdir)
-    multihost_utils.sync_global_devices("checkpoints")
+    with lead_first():
+        if leads():
+            _set_aside(workdir)
     policy = checkpoint_managers.AnyPreservationPolicy(
         [
             checkpoint_managers.LatestN(keep),
@@ -67,7 +67,7 @@ def open_checkpoints(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager
     directory = _directory(workdir)
 
     def seal_unfinished() -> None:
-        if jax.process_index() == 0:
+        if leads():
             for folder in _unfinished(directory):
                 manifests.seal(folder, without=_UNSETTLED)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from darkrank_jax.data import Split, every_view, view_of
 from darkrank_jax.data import fingerprint as images_fingerprint
 from darkrank_jax.errors import UserError
+from darkrank_jax.models import compute_dtype
 from darkrank_jax.training.mesh import by_rows, put
 from darkrank_jax.training.network import Embedder, teach
 from darkrank_jax.training.run_config import Run, describe
@@ -90,6 +92,8 @@ def fingerprint(run: Run, train: Split, teacher: Embedder, wanted: set[str]) -> 
     """
     facts = {
         "teacher": describe(teacher.run),
+        # What a dtype of "auto" stands for here.
+        "computed": jnp.dtype(compute_dtype("auto")).name,
         "wanted": sorted(wanted),
         "seed": run.seed,
         "shape": _shape(run, len(train.labels)),

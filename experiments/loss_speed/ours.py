@@ -18,7 +18,7 @@ def build(name: str, batch: int, **options: Any) -> Callable[[], Any]:
     if name == STEP:
         return _resnet_step(batch)
     arrays = {key: jnp.asarray(value) for key, value in batches.arrays(batch).items()}
-    if name in ("correlation_congruence", "embedding_match"):
+    if name in ("compatible_ranking", "correlation_congruence", "embedding_match"):
         arrays["teacher_embeddings"] = arrays["teacher_embeddings"][:, : batches.DIM]
     function, inputs = losses.LOSSES[name]
     return _repeated(
