@@ -1,0 +1,120 @@
+"""A comparison chooses by validation alone, tests the chosen, and trains nobody twice."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from experiments import comparison, sweep
+
+CONFIG = "tests/tiny_config.py"
+METHODS: comparison.Methods = {
+    comparison.ALONE: ({"triplet": {"weight": 1.0, "margin": 0.2}}, {"triplet": {"weight": 3.0}}),
+    "RKD": ({"rkd_angle": {"weight": 2.0}}, {"rkd_angle": {"weight": 5.0}}),
+}
+
+# Stands for a run. Its score in the test falls where that in validation rises.
+STUB = """
+import ast, json, pathlib, sys
+flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
+workdir = pathlib.Path(flags["workdir"])
+with (workdir.parent.parent / "trained.txt").open("a") as file:
+    file.write(f"{workdir.parent.name}/{workdir.name}\\\\n")
+losses = ast.literal_eval(flags["config.losses"])
+(weight,) = (loss["weight"] for loss in losses.values())
+good = {1.0: 0.3, 3.0: 0.4, 2.0: 0.6, 5.0: 0.5}[weight]
+if workdir.name == "teacher":
+    good = 0.9
+else:
+    teacher = flags.get("config.teacher.checkpoint")
+    assert (teacher is None) == ("triplet" in losses)
+    assert teacher is None or (pathlib.Path(teacher) / "results.json").exists()
+rows = {"step": 6, "validation/map_at_r": good, "validation/recall_at_1": good / 2}
+(workdir / "metrics.jsonl").write_text(json.dumps(rows) + "\\\\n")
+noise = int(flags["config.seed"]) / 100
+scores = {"map_at_r": 1 - good + noise, "recall_at_1": 0.25}
+network = {"metrics": scores, "best_step": 6}
+(workdir / "results.json").write_text(json.dumps({"networks": {"network": network}}))
+""".replace("\\\\n", "\\n")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "COMMAND", ("-c", STUB))
+
+    def once():
+        flags = [f"--workdir={tmp_path}", f"--tables={tmp_path}", "--workers=2"]
+        monkeypatch.setattr("sys.argv", ["run", *flags])
+        comparison.run_experiment(CONFIG, METHODS, ("recall_at_1", "map_at_r"), tmp_path, "About.")
+        return capsys.readouterr().out
+
+    return once
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_settings_are_chosen_in_validation_and_only_the_chosen_are_tested(run, tmp_path):
+    said = run()
+    tuning, results = (rows_of(tmp_path / f"{name}.csv") for name in ("tuning", "results"))
+    assert len(tuning) == 1 + 4
+    assert {row["seed"] for row in tuning} == {"3"}
+    assert [row["map_at_r"] for row in tuning] == ["0.9", "0.3", "0.4", "0.6", "0.5"]
+    chosen = {(row["method"], row["setting"], row["losses"]) for row in results}
+    assert chosen == {
+        ("teacher", "0", ""),
+        ("student alone", "1", "3 triplet"),
+        ("RKD", "0", "2 rkd_angle"),
+    }
+    # By hand: over seeds 0, 1, 2 the stub's scores are 1 - validation + seed / 100.
+    lines = said.splitlines()[-3:]
+    assert lines[0] == (
+        "| student alone | 3 triplet | 0.250 ± 0.000 | 0.610 ± 0.010 | +0.000 +0.000 +0.000 "
+        "| 0.000 ± 0.000 |"
+    )
+    assert lines[1].startswith("| RKD | 2 rkd_angle | 0.250 ± 0.000 | 0.410 ± 0.010 | -0.200")
+    assert lines[1].endswith("| 0.400 ± 0.000 |")
+    assert lines[2].startswith("| teacher |  | 0.250 ± 0.000 | 0.110 ± 0.010 | -0.500")
+
+
+def test_what_is_trained_is_not_trained_again(run, tmp_path):
+    first = run()
+    trained = (tmp_path / "trained.txt").read_text()
+    assert len(trained.split()) == 5 + 9
+    assert run().splitlines()[-3:] == first.splitlines()[-3:]
+    assert (tmp_path / "trained.txt").read_text() == trained
+
+
+def test_the_teachers_run_is_the_teacher_of_the_config(tmp_path):
+    fields = comparison._teacher_fields(CONFIG)
+    assert fields["model"]["width"] == 6
+    assert fields["losses"] == {"normalized_softmax": {"weight": 1.0}}
+    assert fields["teacher"] == {}
+    assert "ema_decay" in fields
+    assert "steps" not in fields
+
+
+def test_leads_and_gaps_go_by_seed():
+    rng = np.random.default_rng(4)
+    chosen = {"teacher": 0, "student alone": 1, "RKD": 0}
+    values = {
+        comparison.Case(method, setting, seed): {"map_at_r": float(rng.uniform())}
+        for method, setting in chosen.items()
+        for seed in comparison.SEEDS
+    }
+
+    def row(method):
+        return [values[comparison.Case(method, chosen[method], s)]["map_at_r"] for s in (0, 1, 2)]
+
+    gaps = [
+        (own - alone) / (teacher - alone)
+        for own, alone, teacher in zip(*map(row, ("RKD", "student alone", "teacher")), strict=True)
+    ]
+    (line,) = (
+        line
+        for line in comparison.table(values, chosen, METHODS).splitlines()
+        if line.startswith("| RKD")
+    )
+    assert line.endswith(f"| {np.mean(gaps):.3f} ± {np.std(gaps, ddof=1):.3f} |")
