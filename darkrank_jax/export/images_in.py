@@ -1,13 +1,16 @@
-"""A user's images to embed: a folder, an archive or a table; no classes are asked for."""
+"""Images to embed: a folder, an archive, a table, or those that a run was tested on."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from darkrank_jax.data.archives import is_hidden, open_entries, read_file
-from darkrank_jax.data.pictures import SUFFIXES
+from darkrank_jax.data.pictures import SUFFIXES, to_picture
 from darkrank_jax.data.tables import READERS, read_table
 from darkrank_jax.errors import UserError
+from darkrank_jax.training.preflight import load_data
+from darkrank_jax.training.workdir import is_workdir, recorded_run
 
 
 class ImagesIn(NamedTuple):
@@ -15,7 +18,7 @@ class ImagesIn(NamedTuple):
 
     Attributes:
       ids: their names there.
-      labels: a table's labels, or the folder that each lies in, "" where there is none.
+      labels: a table's labels, classes, or the folder that each lies in; "" where there is none.
       read: the bytes of a name.
     """
 
@@ -25,18 +28,21 @@ class ImagesIn(NamedTuple):
 
 
 def list_images(path: Path) -> ImagesIn:
-    """Finds the images of a folder, an archive or a table.
+    """Finds the images of a folder, an archive, a table or a run.
 
     Args:
       path: folder, .zip, .tar (plain or compressed), .csv, .tsv or .parquet with columns `path`
-        (relative to the table's folder) and `label`; or one image.
+        (relative to the table's folder) and `label`; or one image; or the workdir of a run, for
+        the images that it was tested on.
 
     Returns:
-      The images, in the order of the table or of their names.
+      The images, in the order of the table, the split or their names.
 
     Raises:
       UserError: there are none, or the path cannot be read.
     """
+    if is_workdir(path):
+        return _tested_on(path)
     if path.suffix.lower() in READERS:
         lines = list(read_table(path))
         names, labels = [line.name for line in lines], [line.label for line in lines]
@@ -51,3 +57,19 @@ def list_images(path: Path) -> ImagesIn:
         raise UserError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}")
     folders = [PurePosixPath(name).parent.as_posix() for name in names]
     return ImagesIn(names, ["" if x == "." else x for x in folders], entries.read)
+
+
+def _tested_on(workdir: Path) -> ImagesIn:
+    """The test split of a run, as files of the size at which its network sees them."""
+    split = load_data(recorded_run(workdir).data)["test"]
+    labels = [split.class_names[label] for label in split.labels]
+    # A source that draws its images has no names for them.
+    names = split.names or [f"{label}/{row}" for row, label in enumerate(labels)]
+    row_of = {name: row for row, name in enumerate(names)}
+
+    def read(name: str) -> bytes:
+        file = io.BytesIO()
+        to_picture(split.images[row_of[name]]).save(file, "PNG")
+        return file.getvalue()
+
+    return ImagesIn(names, labels, read)

@@ -19,7 +19,7 @@ from darkrank_jax.models import build_model
 from darkrank_jax.training.network import Network, load_network
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.step import make_embed_step
-from darkrank_jax.training.workdir import read_facts, recorded_run
+from darkrank_jax.training.workdir import is_workdir, read_facts, recorded_run
 
 # Of this layout of facts.
 SCHEMA = 1
@@ -142,7 +142,7 @@ def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:
     if "compatible_ranking" not in described["losses"]:
         return []
     teacher = Path(described["teacher"]["checkpoint"] or workdir / "teacher")
-    if not (teacher / "run.json").exists():
+    if not is_workdir(teacher):
         return []
     return [load_source(teacher).facts["fingerprint"]]
 

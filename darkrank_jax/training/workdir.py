@@ -50,6 +50,11 @@ def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
         ) from error
 
 
+def is_workdir(path: Path) -> bool:
+    """Whether a run was trained in a folder."""
+    return (path / "run.json").is_file()
+
+
 def read_facts(workdir: Path) -> dict[str, Any]:
     """What run.json says: "run", "channels", "num_classes"."""
     path = workdir / "run.json"

@@ -35,12 +35,19 @@ def _match(weight: float) -> Losses:
 METHODS: dict[str, tuple[Losses, ...]] = {
     ALONE: tuple(
         {"normalized_softmax": {"weight": 1.0, "temperature": temperature}}
-        for temperature in (0.05, 0.1, 0.2)
+        for temperature in (0.05, 0.1, 0.2, 0.3, 0.5)
     ),
-    "DarkRank soft, whole batch": (_soft(0.02), _soft(0.06), _soft(0.2)),
-    "RKD": (_rkd(10.0, 20.0), _rkd(25.0, 50.0), _rkd(50.0, 100.0)),
-    "relaxed contrastive": (_relaxed(0.3, 0.5), _relaxed(1.0, 1.0), _relaxed(3.0, 1.0)),
-    "embedding match": (_match(3.0), _match(10.0), _match(30.0)),
+    "DarkRank soft, whole batch": tuple(map(_soft, (0.02, 0.06, 0.2, 0.6, 2.0))),
+    "RKD": tuple(_rkd(weight, 2 * weight) for weight in (10.0, 25.0, 50.0, 100.0, 200.0)),
+    "relaxed contrastive": tuple(
+        _relaxed(*setting)
+        for setting in ((0.1, 0.5), (0.3, 0.5), (1.0, 0.5), (1.0, 1.0), (3.0, 1.0))
+    ),
+    "embedding match": tuple(map(_match, (1.0, 3.0, 10.0, 30.0, 100.0))),
+    "DarkRank soft, whole batch, and embedding match": tuple(
+        _soft(rank) | _match(match)
+        for rank, match in ((0.06, 3.0), (0.06, 10.0), (0.2, 3.0), (0.2, 10.0), (0.6, 10.0))
+    ),
 }
 
 

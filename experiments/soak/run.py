@@ -1,10 +1,11 @@
 """Does a long run keep its memory, threads and file handles? README.md has the figures.
 
-    python -m experiments.soak.run [--minutes 30] [--workdir runs/soak] [--output experiments/soak]
+    python -m experiments.soak.run [--minutes 30] [--every 500] [--workdir runs/soak]
+        [--output experiments/soak]
 
-Trains a tiny student in a process of its own, with validations and checkpoints every few steps, and
-looks at that process every two seconds; then stops it by SIGTERM, which must save. Writes
-samples.csv and prints, for each fifth of the time, medians of what was seen. Linux.
+Trains a tiny student in a process of its own, with a validation and a checkpoint every so many
+steps, and looks at that process every two seconds; then stops it by SIGTERM, which must save.
+Writes samples.csv and prints, for each fifth of the time, medians of what was seen. Linux.
 """
 
 import argparse
@@ -30,7 +31,6 @@ GROWTH = 0.02
 ARGUMENTS = (
     "--config=tests/tiny_config.py",
     "--config.steps=1000000000",
-    "--config.eval_every=25",
     "--config.log_every=5",
     "--config.baseline={}",
 )
@@ -48,6 +48,7 @@ class Sample(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--every", type=int, default=500, help="steps between two checkpoints")
     parser.add_argument("--workdir", type=Path, default=Path("runs/soak"))
     parser.add_argument("--output", type=Path, default=HERE)
     arguments = parser.parse_args()
@@ -56,7 +57,11 @@ def main() -> None:
     workdir.mkdir(parents=True)
     with (workdir / "log.txt").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "darkrank_jax.main", *ARGUMENTS, f"--workdir={workdir}"],
+            [
+                *(sys.executable, "-m", "darkrank_jax.main", *ARGUMENTS),
+                f"--config.eval_every={arguments.every}",
+                f"--workdir={workdir}",
+            ],
             stdout=log,
             stderr=log,
             cwd=HERE.parent.parent,

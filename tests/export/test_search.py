@@ -1,5 +1,6 @@
 """Embedding folders, archives and tables; searching; the command line of both."""
 
+import html
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.command import export_run
 from darkrank_jax.export.gallery import Gallery, read_gallery, write_gallery
 from darkrank_jax.export.search import embed_images, search
+from darkrank_jax.training.preflight import load_data
+from darkrank_jax.training.workdir import recorded_run
 
 SUFFIXES = (".npz", ".parquet", ".faiss")
 
@@ -242,8 +245,9 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     assert refusal(capsys, embed, here, "--output=a.npz").startswith(
         "--images: missing; --mode embed"
     )
-    said = refusal(capsys, embed, here, f"--images={empty}", "--output=a.npz")
-    assert said.startswith(f"{empty}: holds no image; images end in ")
+    (bare := tmp_path / "bare").mkdir()
+    said = refusal(capsys, embed, here, f"--images={bare}", "--output=a.npz")
+    assert said.startswith(f"{bare}: holds no image; images end in ")
     said = refusal(capsys, embed, here, f"--images={pictures}", "--output=a.csv")
     assert said == "a.csv: is no .npz, .parquet, .faiss; give one of these"
     said = refusal(capsys, look, here, f"--query={query}", "--gallery=none.npz")
@@ -270,3 +274,22 @@ def test_facts_are_plain(network):
     assert json.loads(json.dumps(network.facts)) == network.facts
     assert network.facts["image_shape"] == [16, 16, 1]
     assert network.facts["embedding_dim"] == 8
+
+
+def test_the_images_that_a_run_was_tested_on(workdir, network, tmp_path, capsys):
+    test = load_data(recorded_run(workdir).data)["test"]
+    path = tmp_path / "tested.npz"
+    embed_images(workdir, images=str(workdir), output=str(path))
+    known = read_gallery(path)
+    np.testing.assert_allclose(known.vectors, network.embed(test.images), atol=1e-6)
+    assert known.labels.tolist() == [test.class_names[label] for label in test.labels]
+    assert len(set(known.ids.tolist())) == len(test.labels)
+    Image.fromarray(test.images[5][:, :, 0]).save(tmp_path / "query.png")
+    page = tmp_path / "near.html"
+    search(
+        workdir, query=str(tmp_path / "query.png"), gallery=str(path), output=str(page), nearest=2
+    )
+    assert known.ids[5] in html.unescape(page.read_text())
+    capsys.readouterr()
+    search(workdir, query=str(tmp_path / "query.png"), gallery=str(path), nearest=1)
+    assert str(known.ids[5]) in capsys.readouterr().out.splitlines()[1]
