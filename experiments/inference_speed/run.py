@@ -31,6 +31,7 @@ from darkrank_jax.training.preflight import load_data
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 HERE = Path(__file__).parent
 BATCH, REPETITIONS = 64, 50
@@ -153,24 +154,24 @@ def _write(path: Path, rows: list[tuple]) -> None:
 
 
 def _draw(path: Path, rows: list[tuple]) -> None:
-    """Recall over throughput; the area of a point is the size of the file."""
+    """Recall over throughput; a colour for each runtime."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     runtimes = list(dict.fromkeys(row[1] for row in rows))
     markers = {"teacher": "o", "student": "D"}
-    for network, runtime, megabytes, recall, _, speed in rows:
-        axes.scatter(
-            speed,
-            recall,
-            s=40 + 60 * megabytes,
-            color=f"C{runtimes.index(runtime)}",
-            marker=markers[network],
-            alpha=0.8,
-            label=f"{network}, {runtime}: {megabytes:.2f} MB",
-        )
-    best = rows[0][3]
-    axes.axhline(0.95 * best, color="0.5", linestyle=":", label="95 % of the teacher's Recall@1")
+    for network, runtime, _, recall, _, speed in rows:
+        colour = f"C{runtimes.index(runtime)}"
+        axes.scatter(speed, recall, s=70, alpha=0.8, color=colour, marker=markers[network])
+    for network, marker in markers.items():
+        axes.scatter([], [], s=70, color="0.4", marker=marker, label=network)
+    for number, runtime in enumerate(runtimes):
+        axes.scatter([], [], s=70, color=f"C{number}", marker="s", label=runtime)
+    axes.axhline(0.95 * rows[0][3], color="0.5", linestyle=":", label="95 % of the teacher's")
     axes.set(xscale="log", xlabel="images a second, 64 at once", ylabel="Recall@1")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.08, y=0.12)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.savefig(path, dpi=150)
 
 
