@@ -18,6 +18,7 @@ from jax.extend import core
 from onnx import helper, numpy_helper
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.layers import plain_convolutions
 
 # The oldest that has all operators below, for the runtimes of phones and browsers.
 OPSET, _IR_VERSION = 17, 8
@@ -68,7 +69,8 @@ def convert(
     """
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), np.uint8)
-    closed = jax.make_jaxpr(function)(images)
+    with plain_convolutions():
+        closed = jax.make_jaxpr(function)(images)
     graph = Graph()
     start = Tensor(INPUT, images.shape, tuple(range(4)))
     (out,) = _run(graph, closed.jaxpr, [np.asarray(x) for x in closed.consts], [start])

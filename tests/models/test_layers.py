@@ -1,0 +1,65 @@
+"""Convolutions are those of XLA, however they are computed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from darkrank_jax.models.layers import conv, plain_convolutions
+
+
+def both(rows, columns, side, stride, padding, groups=1):
+    """A module's result and gradients, and those of XLA's convolution."""
+    keys = jax.random.split(jax.random.key(rows + 10 * columns + side), 3)
+    x = jax.random.normal(keys[0], (3, rows, columns, 4))
+    module = conv(6, side, stride, dtype=None, name="c", groups=groups, padding=padding)
+    variables = module.init(keys[1], x)
+    kernel = variables["params"]["kernel"]
+    pads = [(side // 2 if padding is None else padding,) * 2] * 2
+
+    def theirs(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )  # fmt: skip
+
+    def ours(x, kernel):
+        return module.apply({"params": {"kernel": kernel}}, x)
+
+    weights = jax.random.normal(keys[2], jax.eval_shape(theirs, x, kernel).shape)
+
+    def with_gradients(function):
+        gradients = jax.grad(lambda *args: jnp.sum(weights * function(*args)), (0, 1))
+        return function(x, kernel), *gradients(x, kernel)
+
+    return with_gradients(ours), with_gradients(theirs), jax.make_jaxpr(ours)(x, kernel)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "side", "stride", "padding", "is_product"),
+    [
+        (2, 2, 3, 1, None, True),
+        (4, 5, 3, 2, None, True),
+        (1, 3, 3, 1, None, True),
+        (6, 3, 5, 2, None, True),
+        (7, 6, 7, 2, 2, True),
+        (3, 4, 3, 1, None, False),
+        (6, 6, 3, 2, None, False),
+        (1, 1, 1, 1, None, False),
+    ],
+)
+def test_small_maps_are_convolved_as_large_ones(rows, columns, side, stride, padding, is_product):
+    found, expected, jaxpr = both(rows, columns, side, stride, padding)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert ("conv_general_dilated" not in str(jaxpr)) == is_product
+
+
+def test_groups_and_other_runtimes_have_convolutions_alone():
+    found, expected, jaxpr = both(2, 2, 3, 1, None, groups=2)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    assert "conv_general_dilated" in str(jaxpr)
+    with plain_convolutions():
+        assert "conv_general_dilated" in str(both(2, 2, 3, 1, None)[2])
+    assert "conv_general_dilated" not in str(both(2, 2, 3, 1, None)[2])
