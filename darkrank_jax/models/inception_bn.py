@@ -72,8 +72,10 @@ class InceptionBN(nn.Module):
         if not projected:
             return jnp.concatenate([*branches, max_pool(x, _halving)], axis=-1)
         # The last block alone pools by the maximum.
-        pool = nn.max_pool if name.endswith("5b") else nn.avg_pool
-        y = pool(x, (3, 3), (1, 1), padding=[(1, 1), (1, 1)])  # pyright: ignore
+        if name.endswith("5b"):
+            y = max_pool(x, centred, stride=1)
+        else:
+            y = nn.avg_pool(x, (3, 3), (1, 1), padding=[(1, 1), (1, 1)])  # pyright: ignore
         y = self._unit(y, f"{name}_pool_proj", projected, 1, train)
         return jnp.concatenate([*branches, y], axis=-1)
 

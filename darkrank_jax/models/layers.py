@@ -1,5 +1,6 @@
 """Layers that several architectures share: padded as PyTorch counts, NHWC."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,28 +85,53 @@ def _convolve(
     padding: Sequence[tuple[int, int]],
     **options: Any,
 ) -> jax.Array:
-    """A convolution; where the map that comes out is smaller than the kernel, a matrix product.
+    """A convolution; where XLA's is slow on CPUs, a matrix product.
 
-    For such maps, the last of a network that sees small images, and for their gradients, XLA has
-    only a loop on CPUs, which takes 5 to 100 times as long.
+    For maps that come out smaller than the kernel, the last of a network that sees small images,
+    and for their gradients, XLA has only a loop there, which takes 5 to 100 times as long. Where
+    the kernel is one place, its gradient takes up to 8 times as long as that of a product.
     """
-    sides, maps = kernel.shape[:2], x.shape[1:3]
-    rows, columns = (
-        (size + sum(pad) - side) // stride + 1
-        for size, pad, side, stride in zip(maps, padding, sides, strides, strict=True)
-    )
+    sides = kernel.shape[:2]
     grouped = options["feature_group_count"] > 1
-    if _PLAIN.get() or grouped or (rows >= sides[0] and columns >= sides[1]):
+    sizes = _window_counts(x, sides, strides, padding)
+    small = any(size < side for size, side in zip(sizes, sides, strict=True))
+    pointwise = all(number == 1 for number in (*sides, *strides))
+    if _PLAIN.get() or grouped or not (small or pointwise):
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
-    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    down, right = strides
-    patches = [
-        padded[:, i : i + down * (rows - 1) + 1 : down, j : j + right * (columns - 1) + 1 : right]
-        for i in range(sides[0])
-        for j in range(sides[1])
-    ]
+    patches = jnp.concatenate(_windows(x, sides, strides, padding, 0.0), axis=-1)
     weights = kernel.reshape(-1, kernel.shape[-1])
-    return jnp.matmul(jnp.concatenate(patches, axis=-1), weights, precision=options["precision"])
+    # Two-dimensional: XLA's product over several leading axes, in the gradient, is slower.
+    rows = patches.reshape(-1, patches.shape[-1])
+    product = jnp.matmul(rows, weights, precision=options["precision"])
+    return product.reshape(*patches.shape[:-1], weights.shape[-1])
+
+
+def _window_counts(
+    x: jax.Array,
+    sides: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> list[int]:
+    """How many windows fit down and across a padded map."""
+    sizes = zip(x.shape[1:3], sides, strides, padding, strict=True)
+    return [(size + sum(pad) - side) // stride + 1 for size, side, stride, pad in sizes]
+
+
+def _windows(
+    x: jax.Array,
+    sides: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    value: float,
+) -> list[jax.Array]:
+    """What each place of a window sees as the window moves over a map padded with a value."""
+    counts = _window_counts(x, sides, strides, padding)
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
+    slices = [
+        [slice(first, first + stride * (count - 1) + 1, stride) for first in range(side)]
+        for side, stride, count in zip(sides, strides, counts, strict=True)
+    ]
+    return [padded[:, rows, columns] for rows, columns in itertools.product(*slices)]
 
 
 def batch_norm(
@@ -126,23 +152,67 @@ def filled_up(size: int) -> tuple[int, int]:
     return 0, max(3 - size, (3 - size) % 2)
 
 
-def max_pool(x: jax.Array, pad: Callable[[int], tuple[int, int]]) -> jax.Array:
-    """The maximum over 3x3 places, every second one.
+def max_pool(x: jax.Array, pad: Callable[[int], tuple[int, int]], stride: int = 2) -> jax.Array:
+    """The maximum over 3x3 places.
 
     Args:
       x: [batch, h, w, channels].
       pad: places of minus infinity before and after a side, by its size.
+      stride: in both directions.
 
     Returns:
-      [batch, h', w', channels].
+      [batch, h', w', channels]; the gradient goes to the first of equal places.
 
     Example:
       >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
       >>> max_pool(x, centred)[0, :, :, 0].tolist(), max_pool(x, filled_up)[0, :, :, 0].tolist()
       ([[5.0, 7.0], [13.0, 15.0]], [[10.0, 11.0], [14.0, 15.0]])
     """
-    pads = [pad(size) for size in x.shape[1:3]]
-    return nn.max_pool(x, (3, 3), (2, 2), padding=pads)  # pyright: ignore
+    rows, columns = (pad(size) for size in x.shape[1:3])
+    return _max_pool((rows, columns), stride, x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _max_pool(padding: Sequence[tuple[int, int]], stride: int, x: jax.Array) -> jax.Array:
+    """The maximum, for whose own gradient XLA has only a slow loop on CPUs."""
+    return _xla_max_pool(padding, stride, x)
+
+
+def _xla_max_pool(padding: Sequence[tuple[int, int]], stride: int, x: jax.Array) -> jax.Array:
+    """The maximum, with the gradient that XLA has for it."""
+    return nn.max_pool(x, (3, 3), (stride, stride), padding=padding)  # pyright: ignore
+
+
+def _max_pool_gradient(
+    padding: Sequence[tuple[int, int]], stride: int, x: jax.Array, cotangent: jax.Array
+) -> tuple[jax.Array]:
+    """XLA's, but for CPUs."""
+
+    def theirs(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+        return jax.vjp(functools.partial(_xla_max_pool, padding, stride), x)[1](cotangent)
+
+    ours = functools.partial(_first_maxima_gradient, padding, stride)
+    return lax.platform_dependent(x, cotangent, cpu=ours, default=theirs)
+
+
+def _first_maxima_gradient(
+    padding: Sequence[tuple[int, int]], stride: int, x: jax.Array, cotangent: jax.Array
+) -> tuple[jax.Array]:
+    """Gives what comes to a window to its first maximum."""
+
+    def windows(x: jax.Array) -> list[jax.Array]:
+        return _windows(x, (3, 3), (stride, stride), padding, -jnp.inf)
+
+    (best, *others), give_back = jax.vjp(windows, x)
+    winner = jnp.zeros(best.shape, jnp.int8)
+    for place, value in enumerate(others, 1):
+        winner = jnp.where(value > best, jnp.int8(place), winner)
+        best = jnp.maximum(best, value)
+    shares = [jnp.where(winner == place, cotangent, 0) for place in range(1 + len(others))]
+    return give_back(shares)
+
+
+_max_pool.defvjp(lambda padding, stride, x: (_max_pool(padding, stride, x), x), _max_pool_gradient)
 
 
 def make_divisible(channels: float) -> int:

@@ -1,12 +1,13 @@
-"""Convolutions are those of XLA, however they are computed."""
+"""Convolutions and maxima are those of XLA, however they are computed."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import lax
 
-from darkrank_jax.models.layers import conv, plain_convolutions
+from darkrank_jax.models.layers import centred, conv, filled_up, max_pool, plain_convolutions
 
 
 def both(rows, columns, side, stride, padding, groups=1):
@@ -46,10 +47,11 @@ def both(rows, columns, side, stride, padding, groups=1):
         (7, 6, 7, 2, 2, True),
         (3, 4, 3, 1, None, False),
         (6, 6, 3, 2, None, False),
-        (1, 1, 1, 1, None, False),
+        (5, 4, 1, 1, None, True),
+        (5, 4, 1, 2, None, False),
     ],
 )
-def test_small_maps_are_convolved_as_large_ones(rows, columns, side, stride, padding, is_product):
+def test_products_convolve_as_xla_does(rows, columns, side, stride, padding, is_product):
     found, expected, jaxpr = both(rows, columns, side, stride, padding)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -63,3 +65,25 @@ def test_groups_and_other_runtimes_have_convolutions_alone():
     with plain_convolutions():
         assert "conv_general_dilated" in str(both(2, 2, 3, 1, None)[2])
     assert "conv_general_dilated" not in str(both(2, 2, 3, 1, None)[2])
+
+
+@pytest.mark.parametrize(("pad", "stride"), [(centred, 2), (filled_up, 2), (centred, 1)])
+@pytest.mark.parametrize(("rows", "columns"), [(7, 4), (2, 6), (1, 1)])
+def test_maxima_and_their_gradients_are_those_of_xla(rows, columns, pad, stride):
+    # Rounded: many windows have several maxima, of which the first gets the gradient.
+    x = jnp.round(jax.random.normal(jax.random.key(rows + columns), (3, rows, columns, 5)))
+    pads = [pad(size) for size in (rows, columns)]
+
+    def theirs(x):
+        return nn.max_pool(x, (3, 3), (stride, stride), padding=pads)
+
+    found, back = jax.vjp(lambda x: max_pool(x, pad, stride), x)
+    expected, their_back = jax.vjp(theirs, x)
+    np.testing.assert_array_equal(found, expected)
+    cotangent = jax.random.normal(jax.random.key(1), found.shape)
+    np.testing.assert_allclose(back(cotangent)[0], their_back(cotangent)[0], rtol=1e-6, atol=1e-6)
+
+
+def test_a_maximum_over_nan_is_nan():
+    x = jnp.zeros((1, 4, 4, 1)).at[0, 2, 2, 0].set(jnp.nan)
+    assert jnp.isnan(max_pool(x, filled_up)).squeeze().tolist() == [[True, True], [True, True]]
