@@ -1,5 +1,6 @@
 """Several processes as one run: how they meet, which of them writes, and what they agree on."""
 
+import itertools
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 from darkrank_jax.errors import UserError
 
@@ -19,6 +21,10 @@ _COORDINATOR, _PROCESSES, _PROCESS = (
     "JAX_NUM_PROCESSES",
     "JAX_PROCESS_ID",
 )
+# Seconds that a process waits for another, which may build a large source or write a long report.
+# One that died is noticed long before, by its heartbeat.
+_PATIENCE = 24 * 3600
+_MEETINGS = itertools.count()
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -51,19 +57,25 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             "JAX knows"
         ) from error
     sys.excepthook = _fail
+    # Devices open their connections at the first thing they do together, and do not wait long then.
+    _meet()
+    agreed(0)
 
 
 def leave(code: int) -> NoReturn:
     """Ends this process.
 
     Args:
-      code: its exit code. After an error a process waits for no others, as JAX would: they may be
-        waiting for it, and find it gone.
+      code: its exit code. With 0 a process waits for the others, of which the first one may have a
+        report to write; after an error for none, as JAX would: they may be waiting for it, and find
+        it gone.
     """
-    if code and jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if jax.distributed.is_initialized():
+        if code:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        _meet()
     sys.exit(code)
 
 
@@ -98,8 +110,9 @@ def _fail(kind: Any, error: Any, trace: Any) -> None:
 
 
 def _meet() -> None:
-    """Waits for all processes."""
-    multihost_utils.sync_global_devices("lead_first")
+    """Waits for all processes, which is the coordinator's work: devices give up within a minute."""
+    wait = multihost.get_barrier_sync_fn()
+    wait(key=f"darkrank_jax_{next(_MEETINGS)}", timeout_ms=1000 * _PATIENCE)
 
 
 def _number(given: int | None, variable: str) -> int | None:

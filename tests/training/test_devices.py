@@ -68,11 +68,11 @@ def losses_of(workdir):
     return [row["loss"] for row in read_log(workdir) if "loss" in row]
 
 
-def start(number, port, workdir, stored):
+def start(number, port, code, *given):
     """One of two processes with two devices each, on this machine."""
-    script = f"import jax; jax.config.update('jax_num_cpu_devices', 2); {MAIN}"
+    script = f"import jax; jax.config.update('jax_num_cpu_devices', 2); {code}"
     return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments(workdir, stored), f"--process={number}"],
+        [sys.executable, "-c", script, *given, f"--process={number}"],
         env=os.environ | {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -89,6 +89,17 @@ def arguments(workdir, stored):
 
 
 MAIN = "import sys; from darkrank_jax.main import console; console()"
+# Of process 0, longer than devices wait for each other: as it builds a source, and as it reports.
+SLOW = """
+import sys, time
+from darkrank_jax.training import processes
+processes.join(None, None, int(sys.argv[1][-1]))
+with processes.lead_first():
+    time.sleep(40 * processes.leads())
+print(processes.agreed(3 + processes.leads()))
+time.sleep(40 * processes.leads())
+processes.leave(0)
+"""
 
 
 def free_port():
@@ -102,7 +113,8 @@ def test_two_processes_give_the_losses_of_one(stored, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert command_line.main(["main", *arguments(alone, stored)]) == 0
     port = free_port()
-    both = [start(number, port, together, stored) for number in (0, 1)]
+    given = arguments(together, stored)
+    both = [start(number, port, MAIN, *given) for number in (0, 1)]
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert "4 x cpu of 2 processes" in said[0][0]
@@ -111,6 +123,15 @@ def test_two_processes_give_the_losses_of_one(stored, tmp_path):
     first, second = (read_log(workdir)[-1] for workdir in (together, alone))
     assert first == pytest.approx(second, rel=1e-4)
     assert (together / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_processes_wait_for_a_slow_first_one():
+    port = free_port()
+    both = [start(number, port, SLOW) for number in (0, 1)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert [out.splitlines()[-1] for out, _ in said] == ["4", "4"]
 
 
 def test_embeds_on_devices_that_do_not_divide_the_batch():
