@@ -177,6 +177,17 @@ def test_the_environment_says_what_flags_do_not(monkeypatch):
         processes.join(None, None, None)
 
 
+def test_a_lost_process_ends_the_others_with_what_to_do(capsys):
+    error = RuntimeError("Connection closed by peer")
+    with pytest.raises(SystemExit) as end:
+        processes._fail(RuntimeError, error, None)
+    *_, cause, line = capsys.readouterr().err.splitlines()
+    assert end.value.code == 1
+    assert cause == "RuntimeError: Connection closed by peer"
+    assert line.startswith("error: process 0 of 1 ended by the above;")
+    assert line.endswith("The same command, in all of them, goes on from the last checkpoint")
+
+
 def test_one_process_leads_and_agrees_with_itself():
     assert processes.leads()
     assert processes.agreed(15) == 15
