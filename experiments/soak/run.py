@@ -1,6 +1,6 @@
 """Does a long run keep its memory, threads and file handles? README.md has the figures.
 
-    python -m experiments.soak.run [--minutes 30] [--every 500] [--workdir runs/soak]
+    python -m experiments.soak.run [--minutes 30] [--every 15000] [--workdir runs/soak]
         [--output experiments/soak]
 
 Trains a tiny student in a process of its own, with a validation and a checkpoint every so many
@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--every", type=int, default=500, help="steps between two checkpoints")
+    parser.add_argument("--every", type=int, default=15_000, help="steps between two checkpoints")
     parser.add_argument("--workdir", type=Path, default=Path("runs/soak"))
     parser.add_argument("--output", type=Path, default=HERE)
     arguments = parser.parse_args()
