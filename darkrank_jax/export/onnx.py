@@ -36,9 +36,9 @@ def write_onnx(source: Source, path: Path) -> None:
 def write_onnx_int8(source: Source, path: Path) -> None:
     """The same in int8: weights and activations, by ONNX Runtime's static quantisation.
 
-    Kernels have a scale for each output, and seven of their eight bits, so that the file gives the
-    same on every processor; the ranges of activations are those of some images that the network was
-    trained on.
+    Kernels have a scale for each output, and seven of their eight bits, so that nothing overflows
+    on processors without VNNI; the ranges of activations are those of some images that the network
+    was trained on.
 
     Args:
       source: the network.

@@ -89,7 +89,8 @@ def _convolve(
 
     For maps that come out smaller than the kernel, the last of a network that sees small images,
     and for their gradients, XLA has only a loop there, which takes 5 to 100 times as long. Where
-    the kernel is one place, its gradient takes up to 8 times as long as that of a product.
+    the kernel is one place, its gradient is slower there than that of a product. Other platforms
+    take the products too, which was not timed on any.
     """
     sides = kernel.shape[:2]
     grouped = options["feature_group_count"] > 1

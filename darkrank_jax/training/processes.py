@@ -107,9 +107,8 @@ def _fail(kind: Any, error: Any, trace: Any) -> None:
     """What an error that nobody expected ends in, such as that of a process that is gone."""
     traceback.print_exception(kind, error, trace)
     print(
-        f"error: process {jax.process_index()} of {jax.process_count()} ended by the above; where "
-        "that is a lost connection, another process went first and says why. The same command, in "
-        "all of them, goes on from the last checkpoint",
+        "error: this process ended by the above; where that is a lost connection, another one went "
+        "first and says why. The same command, in all of them, goes on from the last checkpoint",
         file=sys.stderr,
     )
     leave(1)

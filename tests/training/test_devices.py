@@ -184,7 +184,7 @@ def test_a_lost_process_ends_the_others_with_what_to_do(capsys):
     *_, cause, line = capsys.readouterr().err.splitlines()
     assert end.value.code == 1
     assert cause == "RuntimeError: Connection closed by peer"
-    assert line.startswith("error: process 0 of 1 ended by the above;")
+    assert line.startswith("error: this process ended by the above;")
     assert line.endswith("The same command, in all of them, goes on from the last checkpoint")
 
 
