@@ -1,8 +1,10 @@
 """Random changes of one image: functions of the image and a generator, by name in a table."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
@@ -70,11 +72,7 @@ def horizontal_flip(
     """Mirrors left and right with a probability."""
     if rng.random() >= probability:
         return image
-    flipped = np.empty_like(image)
-    # One channel after the other: that is four times as fast as pixels of three bytes.
-    for channel in range(image.shape[2]):
-        flipped[:, :, channel] = image[:, ::-1, channel]
-    return flipped
+    return cv2.flip(image, 1).reshape(image.shape)
 
 
 def random_erasing(
@@ -99,15 +97,13 @@ def random_erasing(
         return image
     height, width = image.shape[:2]
     share = rng.uniform(*area) * height * width
-    aspect = np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3)))
-    rows = min(height, max(1, round(np.sqrt(share * aspect))))
-    columns = min(width, max(1, round(np.sqrt(share / aspect))))
+    aspect = math.exp(rng.uniform(math.log(0.3), math.log(1 / 0.3)))
+    rows = min(height, max(1, round(math.sqrt(share * aspect))))
+    columns = min(width, max(1, round(math.sqrt(share / aspect))))
     top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
     erased = image.copy()
-    # A few hundred pixels give the colour, and the mean of all takes longer than decoding them.
-    every = max(1, min(height, width) // 16)
-    colour = image[::every, ::every].mean(axis=(0, 1)).astype(np.uint8)
-    erased[top : top + rows, left : left + columns] = colour
+    colour = cv2.mean(image)[: image.shape[2]]
+    erased[top : top + rows, left : left + columns] = np.array(colour, np.uint8)
     return erased
 
 
@@ -185,7 +181,7 @@ AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def augment(
-    picture: Image.Image,
+    picture: np.ndarray,
     size: tuple[int, int],
     augmentation: Mapping[str, Mapping[str, Any]],
     rng: np.random.Generator,
@@ -195,7 +191,7 @@ def augment(
     """Cuts an image out of a picture and changes it.
 
     Args:
-      picture: of mode "L" or "RGB"; stays as it is.
+      picture: uint8 [h, w, c]; stays as it is.
       size: height and width of the image.
       augmentation: name in CROPS or AUGMENTATIONS -> its keyword arguments. The crop comes first,
         the others in the order of AUGMENTATIONS.
@@ -205,9 +201,10 @@ def augment(
     Returns:
       uint8 [height, width, c].
     """
-    box = crop(*picture.size)
+    height, width = picture.shape[:2]
+    box = crop(width, height)
     for name in augmentation.keys() & CROPS.keys():
-        box = CROPS[name](*picture.size, size, rng, **augmentation[name])
+        box = CROPS[name](width, height, size, rng, **augmentation[name])
     image = cut(picture, box, size)
     for name, change in AUGMENTATIONS.items():
         if name in augmentation:

@@ -9,9 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from darkrank_jax.data.pictures import Box, cut, decode, to_picture
+from darkrank_jax.data.pictures import Box, cut, decode
 
 # (width, height) of a picture to the part of it that counts.
 Crop = Callable[[int, int], Box]
@@ -42,20 +41,18 @@ class Cache:
 
     def __init__(self, most_bytes: int):
         self._free = most_bytes
-        self._pictures: dict[int, Image.Image] = {}
+        self._pictures: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: int, make: Callable[[], Image.Image]) -> Image.Image:
+    def get(self, key: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The picture that is kept, or a new one."""
         found = self._pictures.get(key)
         if found is not None:
             return found
         made = make()
-        # Pillow holds a coloured pixel in four bytes.
-        size = made.width * made.height * (1 if made.mode == "L" else 4)
         with self._lock:
-            if key not in self._pictures and size <= self._free:
-                self._free -= size
+            if key not in self._pictures and made.nbytes <= self._free:
+                self._free -= made.nbytes
                 self._pictures[key] = made
         return made
 
@@ -103,11 +100,11 @@ class EncodedImages:
             images[place] = image
         return images
 
-    def picture(self, row: int) -> Image.Image:
-        """The decoded image, at least as large as `decode` promises; not to be changed."""
+    def picture(self, row: int) -> np.ndarray:
+        """The decoded image, at least as large as `decode` promises; not to be written to."""
         file = int(self.rows[row])
 
-        def make() -> Image.Image:
+        def make() -> np.ndarray:
             data, path = self._files.read(file), self._files.path(file)
             return decode(data, path, size=self._size, grayscale=self._grayscale)
 
@@ -126,7 +123,8 @@ class EncodedImages:
 
     def _middle(self, row: int) -> np.ndarray:
         picture = self.picture(row)
-        return cut(picture, self.crop(*picture.size), self._size)
+        height, width = picture.shape[:2]
+        return cut(picture, self.crop(width, height), self._size)
 
     def names(self) -> list[str]:
         """The name of each image within its source."""
@@ -159,11 +157,9 @@ def select_images(images: Images, rows: np.ndarray) -> Images:
     return images.select(rows) if isinstance(images, EncodedImages) else images[rows]
 
 
-def picture_of(images: Images, row: int) -> Image.Image:
-    """One image as training cuts it: as decoded, or as the array has it."""
-    if isinstance(images, EncodedImages):
-        return images.picture(row)
-    return to_picture(images[row])
+def picture_of(images: Images, row: int) -> np.ndarray:
+    """One image as training cuts it, uint8 [h, w, c]: as decoded, or as the array has it."""
+    return images.picture(row) if isinstance(images, EncodedImages) else images[row]
 
 
 def pack_names(names: Iterable[str]) -> Callable[[int], str]:

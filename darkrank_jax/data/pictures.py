@@ -4,7 +4,9 @@ import io
 import struct
 from collections.abc import Callable
 
+import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps
 
 from darkrank_jax.errors import UserError
@@ -19,6 +21,8 @@ SUFFIXES = (
 Box = tuple[float, float, float, float]
 # A picture is kept at no less than so many times the height and width that are asked for.
 _SPARE = 2
+# How far a JPEG file may be reduced while it is decoded; as Pillow's `draft` does.
+_JPEG_REDUCTIONS = (1, 2, 4, 8)
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 # What Pillow raises for a broken file; its warning of a bomb may be raised, too.
 _BROKEN = (
@@ -32,7 +36,7 @@ _BROKEN = (
 )
 
 
-def decode(file: bytes, name: str, *, size: tuple[int, int], grayscale: bool) -> Image.Image:
+def decode(file: bytes, name: str, *, size: tuple[int, int], grayscale: bool) -> np.ndarray:
     """Decodes an image at the smallest whole reduction that leaves twice the size asked for.
 
     JPEG files are reduced while they are decoded. The result follows from the file and the
@@ -46,23 +50,16 @@ def decode(file: bytes, name: str, *, size: tuple[int, int], grayscale: bool) ->
       grayscale: one channel instead of red, green and blue.
 
     Returns:
-      An upright picture, as the camera's EXIF orientation has it, of mode "L" or "RGB".
+      uint8 [h, w, 1 or 3], upright, as the camera's EXIF orientation has it; not to be written to.
 
     Raises:
       UserError: the file is empty, no such image, cut off, of floats, or absurdly large.
     """
     if not file:
         raise UserError(f"{name}: is empty; delete it or put the image there again")
-    mode = "L" if grayscale else "RGB"
     try:
-        with Image.open(io.BytesIO(file), formats=FORMATS) as picture:
-            turned = _orientation(picture) in _TURNED
-            height, width = size[::-1] if turned else size
-            picture.draft(mode, (_SPARE * width, _SPARE * height))
-            ImageOps.exif_transpose(picture, in_place=True)
-            upright = _convert(picture, mode)
-        factor = min(upright.width // (_SPARE * size[1]), upright.height // (_SPARE * size[0]))
-        return upright.reduce(factor) if factor > 1 else upright
+        plain = _decode_plain_jpeg(file, size, grayscale)
+        return plain if plain is not None else _decode_any(file, size, grayscale)
     except Image.UnidentifiedImageError:
         raise UserError(f"{name}: is no image of a known kind; delete it or save it anew") from None
     except _BROKEN as error:
@@ -72,34 +69,125 @@ def decode(file: bytes, name: str, *, size: tuple[int, int], grayscale: bool) ->
         ) from error
 
 
-def cut(picture: Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
+def cut(picture: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
     """Resamples a part of a picture to a size, bilinear with antialiasing.
 
+    Pillow and torchvision widen the triangle of bilinear interpolation by the scale s of an axis
+    that is reduced, to a variance of s^2 / 6 pixels^2. Here the part is smoothed first, by a
+    variance of (s^2 - 1) / 6, and interpolated then, which adds 1 / 6. That takes a quarter of the
+    time; on photographs the levels, 0 to 255, differ from theirs by 0.5 to 2 (root mean square).
+
     Args:
-      picture: of mode "L" or "RGB".
-      box: the part, within the picture.
+      picture: uint8 [h, w, 1 or 3].
+      box: the part, within the picture; its edges are rounded to whole pixels.
       size: height and width of the result.
 
     Returns:
-      uint8 [height, width, 1 or 3].
+      uint8 [height, width, 1 or 3]; part of the picture's memory where the size is the same.
 
     Example:
-      >>> picture = Image.fromarray(np.array([[0, 100], [200, 60]], np.uint8))
+      >>> picture = np.array([[[0], [100]], [[200], [60]]], np.uint8)
       >>> cut(picture, (0, 0, 2, 2), (1, 1)).tolist()
       [[[90]]]
     """
-    return to_array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    left, top, right, bottom = _whole_pixels(box)
+    part = picture[top:bottom, left:right]
+    return part if part.shape[:2] == size else _resize(part, size).reshape(*size, -1)
 
 
 def to_picture(image: np.ndarray) -> Image.Image:
-    """An array [h, w, 1 or 3] as a picture."""
+    """An array [h, w, 1 or 3] for Pillow."""
     return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
 
 
 def to_array(picture: Image.Image) -> np.ndarray:
-    """A picture as an array [h, w, 1 or 3]."""
+    """An array [h, w, 1 or 3] of what Pillow made; not to be written to."""
     array = np.asarray(picture)
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def _decode_plain_jpeg(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray | None:
+    """What `_decode_any` makes, to the bit, in less time and in one call that leaves Python free.
+
+    None of anything but a sound and upright JPEG file of usual colours: Pillow sees to the others.
+    """
+    if not _is_upright_jpeg(file):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(file)
+        height, width = int(height), int(width)
+        factor = min(height // (_SPARE * size[0]), width // (_SPARE * size[1]))
+        reduction = max(r for r in _JPEG_REDUCTIONS if r <= max(1, factor))
+        height_left, width_left = -(-height // reduction), -(-width // reduction)
+        left = min(height_left // (_SPARE * size[0]), width_left // (_SPARE * size[1]))
+        absurd = height * width > (Image.MAX_IMAGE_PIXELS or np.inf)
+        if colours not in ("YCbCr", "Gray") or left > 1 or absurd:
+            return None
+        form = "GRAY" if grayscale else "RGB"
+        pixels = simplejpeg.decode_jpeg(file, form, min_height=height_left, min_width=width_left)
+    except ValueError:
+        return None
+    pixels.flags.writeable = False
+    return pixels
+
+
+def _is_upright_jpeg(file: bytes) -> bool:
+    if not file.startswith(b"\xff\xd8"):
+        return False
+    if not any(word in file for word in (b"Exif\0\0", b"tiff:Orientation")):
+        return True
+    with Image.open(io.BytesIO(file), formats=("JPEG",)) as picture:
+        return _orientation(picture) == 1
+
+
+def _decode_any(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+    """Of any kind, by Pillow."""
+    mode = "L" if grayscale else "RGB"
+    with Image.open(io.BytesIO(file), formats=FORMATS) as picture:
+        turned = _orientation(picture) in _TURNED
+        height, width = size[::-1] if turned else size
+        picture.draft(mode, (_SPARE * width, _SPARE * height))
+        ImageOps.exif_transpose(picture, in_place=True)
+        upright = _convert(picture, mode)
+    factor = min(upright.width // (_SPARE * size[1]), upright.height // (_SPARE * size[0]))
+    return to_array(upright.reduce(factor) if factor > 1 else upright)
+
+
+def _whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """At least one pixel each way."""
+    left, top = int(box[0] + 0.5), int(box[1] + 0.5)
+    return left, top, max(left + 1, int(box[2] + 0.5)), max(top + 1, int(box[3] + 0.5))
+
+
+def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An array [h, w, c] in another size, without the axis of a single channel; see `cut`."""
+    height, width = pixels.shape[:2]
+    down, right = max(1, height // (2 * size[0])), max(1, width // (2 * size[1]))
+    if max(down, right) > 1:
+        # Whole pixels are averaged first, or the smoothing of large reductions would take long.
+        height, width = height // down, width // right
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    if height > size[0] or width > size[1]:
+        rows, columns = _smoothing(height / size[0]), _smoothing(width / size[1])
+        pixels = cv2.sepFilter2D(pixels, -1, columns, rows, borderType=cv2.BORDER_REFLECT)
+    return cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _smoothing(scale: float) -> np.ndarray:
+    """Weights of variance (scale^2 - 1) / 6, in whole 256ths, with which OpenCV is exact.
+
+    They are those of a walk of some steps: a pixel to either side with probability a each has
+    variance 2 a. With a quarter, the most, what an image of half the size cannot hold is gone.
+    """
+    variance = (scale**2 - 1) / 6 if scale > 1 else 0.0
+    steps = max(1, int(np.ceil(2 * variance)))
+    aside = variance / (2 * steps)
+    step, weights = np.array([aside, 1 - 2 * aside, aside]), np.ones(1)
+    for _ in range(steps):
+        weights = np.convolve(weights, step)
+    weights = np.round(256 * weights) / 256
+    weights[steps] += 1 - weights.sum()
+    return weights
 
 
 def _orientation(picture: Image.Image) -> int:

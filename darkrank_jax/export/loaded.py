@@ -65,13 +65,11 @@ class LoadedRun:
         """One image as the network sees it, uint8 [h, w, c]; see `embed`."""
         height, width, channels = self.facts["image_shape"]
         size = (height, width)
-        picture = _open(image, size, grayscale=channels == 1)
-        picture = picture.convert("L" if channels == 1 else "RGB")
-        if (picture.height, picture.width) == size:
-            pixels = to_array(picture)
-        else:
-            share = self.facts["center_crop"]
-            pixels = cut(picture, center_crop(*picture.size, size, share=share), size)
+        pixels = _open(image, size, grayscale=channels == 1)
+        if pixels.shape[:2] != size:
+            rows, columns = pixels.shape[:2]
+            box = center_crop(columns, rows, size, share=self.facts["center_crop"])
+            pixels = cut(pixels, box, size)
         return 255 - pixels if invert else pixels
 
     def _prepared(self, images: Any, invert: bool) -> Iterable[np.ndarray]:
@@ -92,7 +90,7 @@ def load_run(path: str | os.PathLike) -> LoadedRun:
 
     Args:
       path: the workdir of a run (or the `teacher` or `baseline` in it), or a file that
-        `--mode export` wrote: .stablehlo (needs jax, and Pillow for files), .onnx (needs
+        `--mode export` wrote: .stablehlo (needs jax), .onnx (needs
         onnxruntime) or .safetensors.
 
     Returns:
@@ -115,22 +113,24 @@ def load_run(path: str | os.PathLike) -> LoadedRun:
     return LoadedRun(source.facts, lambda images: np.asarray(call(variables, images)))
 
 
-def _open(image: AnyImage, size: tuple[int, int], *, grayscale: bool) -> Image.Image:
-    """A picture of anything that may be one."""
-    if isinstance(image, Image.Image):
-        return image
-    if not isinstance(image, np.ndarray):
+def _open(image: AnyImage, size: tuple[int, int], *, grayscale: bool) -> np.ndarray:
+    """Pixels [h, w, c] of anything that may be an image, gray or coloured as is asked."""
+    if isinstance(image, str | os.PathLike):
         try:
             return decode(Path(image).read_bytes(), str(image), size=size, grayscale=grayscale)
         except OSError as error:
             raise UserError(f"{image}: cannot be read ({error.strerror})") from error
-    pixels = image[:, :, None] if image.ndim == 2 else image
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-        raise UserError(
-            f"images: an array is {image.dtype} of shape {image.shape}; give uint8 [h, w], "
-            "[h, w, 1] or [h, w, 3], or several as [n, h, w, c]"
-        )
-    return to_picture(pixels)
+    if isinstance(image, np.ndarray):
+        pixels = image[:, :, None] if image.ndim == 2 else image
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+            raise UserError(
+                f"images: an array is {image.dtype} of shape {image.shape}; give uint8 [h, w], "
+                "[h, w, 1] or [h, w, 3], or several as [n, h, w, c]"
+            )
+        if pixels.shape[2] == (1 if grayscale else 3):
+            return pixels
+        image = to_picture(pixels)
+    return to_array(image.convert("L" if grayscale else "RGB"))
 
 
 def _batches(images: Iterable[np.ndarray], size: int) -> Iterable[np.ndarray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darkrank_jax.data.pictures import decode
+from darkrank_jax.data.pictures import decode, to_picture
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
 from darkrank_jax.evaluation.report.markup import Html, join, tag
@@ -142,8 +142,7 @@ def _write_page(path: Path, query: Path, gallery: Gallery, lines: list[tuple[str
 
 def _picture(file: bytes, name: str) -> Html:
     """An image in the page itself, so that the page needs nothing beside it."""
-    picture = decode(file, name, size=(_THUMBNAIL, _THUMBNAIL), grayscale=False)
-    picture = picture.copy()
+    picture = to_picture(decode(file, name, size=(_THUMBNAIL, _THUMBNAIL), grayscale=False))
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

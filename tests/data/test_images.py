@@ -14,6 +14,7 @@ from darkrank_jax.data.images import (
     picture_of,
     select_images,
 )
+from darkrank_jax.data.pictures import cut
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -41,8 +42,8 @@ def images(rows=(4, 0, 5, 2), reads=None, most_bytes=0, crop=whole, **options):
 
 
 def resized(index, box=None):
-    picture = Image.fromarray(ARRAYS[index])
-    return np.asarray(picture.resize((12, 8), Image.Resampling.BILINEAR, box=box))
+    array = ARRAYS[index]
+    return cut(array, box or (0, 0, *array.shape[1::-1]), (8, 12))
 
 
 def test_is_indexed_as_an_array_is():
@@ -69,8 +70,8 @@ def test_evaluation_sees_the_crop_and_training_the_whole():
     box = crop(16, 9 + 5)
     assert box == (4.0, pytest.approx(7 - 8 / 3), 12.0, pytest.approx(7 + 8 / 3))
     np.testing.assert_array_equal(found[2], resized(5, box))
-    np.testing.assert_array_equal(np.asarray(picture_of(found, 2)), ARRAYS[5])
-    np.testing.assert_array_equal(np.asarray(picture_of(ARRAYS[3][None], 0)), ARRAYS[3])
+    np.testing.assert_array_equal(picture_of(found, 2), ARRAYS[5])
+    np.testing.assert_array_equal(picture_of(ARRAYS[3][None], 0), ARRAYS[3])
 
 
 def test_grayscale_has_one_channel():
@@ -90,9 +91,9 @@ def test_a_cached_picture_is_read_once():
 
 
 def test_the_cache_stops_when_it_is_full():
-    # 16 x 13 and 16 x 9 pixels of four bytes fit; what comes later does not.
+    # 16 x 13 and 16 x 9 pixels of three bytes fit; what comes later does not.
     reads = []
-    found = images(reads=reads, most_bytes=4 * 16 * (13 + 9) + 100)
+    found = images(reads=reads, most_bytes=3 * 16 * (13 + 9) + 100)
     for _ in range(3):
         for row in range(4):
             np.testing.assert_array_equal(found[row], images()[row])

@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from darkrank_jax.data.pictures import cut, decode
@@ -21,9 +23,11 @@ def encoded(picture, kind="PNG", **options):
 
 
 def decoded(file, *, size=(64, 64), grayscale=False):
-    picture = decode(file, "a/b.jpg", size=size, grayscale=grayscale)
-    assert picture.mode == ("L" if grayscale else "RGB")
-    return np.asarray(picture)
+    pixels = decode(file, "a/b.jpg", size=size, grayscale=grayscale)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[2] == (1 if grayscale else 3)
+    assert not pixels.flags.writeable
+    return pixels[:, :, 0] if grayscale else pixels
 
 
 @pytest.mark.parametrize(
@@ -118,15 +122,99 @@ def test_a_large_picture_is_reduced_but_not_below_twice_the_size(kind, orientati
     assert np.abs(found - expected).mean() < 2
 
 
-def test_cuts_part_of_a_picture():
-    picture = Image.fromarray(COLOURS)
-    np.testing.assert_array_equal(cut(picture, (2, 4, 10, 8), (4, 8)), COLOURS[4:8, 2:10])
-    # Half the size: every colour fills two by two pixels.
-    np.testing.assert_allclose(
-        cut(picture, (0, 0, 14, 10), (5, 7))[1:-1, 1:-1].astype(int),
-        np.asarray(picture.resize((7, 5), Image.Resampling.BILINEAR))[1:-1, 1:-1],
+PHOTO = np.asarray(
+    Image.fromarray(RNG.integers(0, 256, (31, 43, 3), np.uint8)).resize(
+        (430, 310), Image.Resampling.BICUBIC
     )
-    assert cut(Image.fromarray(GRAYS), (0, 0, 4, 4), (3, 2)).shape == (3, 2, 1)
+)
+
+
+@pytest.mark.parametrize("grayscale", [False, True])
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8, 17])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0, "progressive": True}, {"exif": True}])
+def test_jpeg_files_are_decoded_as_pillow_does(options, reduction, grayscale):
+    if options.get("exif"):
+        exif = Image.Exif()
+        exif[0x0112] = 1
+        options = {"exif": exif}
+    file = encoded(Image.fromarray(PHOTO), "JPEG", quality=83, **options)
+    size = (310 // reduction // 2, 430 // reduction // 2)
+    with Image.open(io.BytesIO(file)) as picture:
+        picture.draft("L" if grayscale else "RGB", (2 * size[1], 2 * size[0]))
+        expected = picture.convert("L" if grayscale else "RGB")
+        rest = min(expected.width // (2 * size[1]), expected.height // (2 * size[0]))
+        expected = np.asarray(expected.reduce(rest) if rest > 1 else expected)
+    np.testing.assert_array_equal(decoded(file, size=size, grayscale=grayscale), expected)
+
+
+def test_a_gray_jpeg_file_is_decoded_as_pillow_does():
+    file = encoded(Image.fromarray(PHOTO[:, :, 0]), "JPEG")
+    expected = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    np.testing.assert_array_equal(decoded(file, size=(155, 215)), expected)
+
+
+def test_a_broken_place_in_a_jpeg_file_is_left_to_pillow():
+    file = bytearray(encoded(Image.fromarray(PHOTO), "JPEG"))
+    file[len(file) // 2 : len(file) // 2 + 9] = b"\xff\xd9" + bytes(7)
+    with Image.open(io.BytesIO(file)) as picture:
+        expected = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(decoded(bytes(file), size=(155, 215)), expected)
+
+
+def test_cuts_part_of_a_picture():
+    np.testing.assert_array_equal(cut(COLOURS, (2, 4, 10, 8), (4, 8)), COLOURS[4:8, 2:10])
+    # Edges lie where they round to, and at least one pixel is left.
+    np.testing.assert_array_equal(cut(COLOURS, (1.5, 4.4, 10.4, 7.5), (4, 8)), COLOURS[4:8, 2:10])
+    sliver = cut(COLOURS, (3.1, 0, 3.2, 1), (2, 2))
+    np.testing.assert_array_equal(sliver, np.tile(COLOURS[:1, 3:4], (2, 2, 1)))
+    assert cut(GRAYS[:, :, None], (0, 0, 4, 4), (3, 2)).shape == (3, 2, 1)
+
+
+SIZES = [(433, 600), (310, 215), (200, 430), (217, 300), (155, 215), (120, 150), (82, 115)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_resampling_is_pillows_but_for_rounding(size, channels):
+    pixels = np.ascontiguousarray(PHOTO[:, :, :channels])
+    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    expected = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)).astype(float)
+    found = cut(pixels, (0, 0, 430, 310), size)
+    error = found - expected.reshape(*size, channels)
+    assert np.sqrt((error**2).mean()) < 0.8
+    assert np.abs(error).max() < 6
+    assert abs(error.mean()) < 0.2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.integers(0, 255),
+)
+def test_one_colour_stays_the_same(old, new, level):
+    assert (cut(np.full((*old, 3), level, np.uint8), (0, 0, *old[::-1]), new) == level).all()
+
+
+def test_what_half_the_size_cannot_hold_is_gone():
+    board = (np.indices((40, 60)).sum(0)[:, :, None] % 2 * 200).astype(np.uint8)
+    half = cut(board, (0, 0, 60, 40), (20, 30))
+    np.testing.assert_allclose(half[1:-1, 1:-1], 100, atol=1)
+
+
+@pytest.mark.parametrize("scale", [1.2, 1.55, 1.9, 2.7, 3.6, 4.7, 9.1])
+def test_a_point_spreads_as_far_as_in_antialiased_bilinear_interpolation(scale):
+    old, spread = 360, []
+    new = round(old / scale)
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    for place in range(160, 200):
+        lines = np.zeros((old, 3, 1), np.uint8)
+        lines[place] = 255
+        found = cut(lines, (0, 0, 3, old), (new, 3))[:, 1, 0].astype(float)
+        spread.append(((centres - place) ** 2 * found).sum() / found.sum())
+    # The triangle's own, of half width scale; whole pixels that are averaged first add a little.
+    expected = (old / new) ** 2 / 6
+    assert expected * 0.9 < np.mean(spread) < expected * (1.1 if scale < 4 else 1.25)
 
 
 WHOLE = encoded(Image.fromarray(RNG.integers(0, 256, (60, 80, 3), np.uint8)), "JPEG")
