@@ -170,6 +170,14 @@ def test_cuts_part_of_a_picture():
     assert cut(GRAYS[:, :, None], (0, 0, 4, 4), (3, 2)).shape == (3, 2, 1)
 
 
+@pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::-2, ::3], np.s_[..., ::-1]], ids=str)
+def test_an_array_may_lie_in_memory_in_any_way(view):
+    pixels = PHOTO[view]
+    box = (1, 2, *pixels.shape[1::-1])
+    found = cut(pixels, box, (47, 31))
+    np.testing.assert_array_equal(found, cut(np.ascontiguousarray(pixels), box, (47, 31)))
+
+
 SIZES = [(433, 600), (310, 215), (200, 430), (217, 300), (155, 215), (120, 150), (82, 115)]
 
 
