@@ -10,7 +10,8 @@ from PIL import Image, ImageEnhance
 
 from darkrank_jax.data.crops import CROPS
 from darkrank_jax.data.images import Crop
-from darkrank_jax.data.pictures import cut, to_array, to_picture
+from darkrank_jax.data.pictures import to_array, to_picture
+from darkrank_jax.data.resampling import cut
 
 
 def random_affine(

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from darkrank_jax.data.pictures import Box, cut, decode
+from darkrank_jax.data.pictures import decode
+from darkrank_jax.data.resampling import Box, cut
 
 # (width, height) of a picture to the part of it that counts.
 Crop = Callable[[int, int], Box]

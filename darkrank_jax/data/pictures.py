@@ -4,7 +4,6 @@ import io
 import struct
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
@@ -17,8 +16,6 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm"),
 )
-# (left, top, right, bottom) in pixels of a picture, not rounded.
-Box = tuple[float, float, float, float]
 # A picture is kept at no less than so many times the height and width that are asked for.
 _SPARE = 2
 # How far a JPEG file may be reduced while it is decoded; as Pillow's `draft` does.
@@ -69,32 +66,6 @@ def decode(file: bytes, name: str, *, size: tuple[int, int], grayscale: bool) ->
         ) from error
 
 
-def cut(picture: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Resamples a part of a picture to a size, bilinear with antialiasing.
-
-    Pillow and torchvision widen the triangle of bilinear interpolation by the scale s of an axis
-    that is reduced, to a variance of s^2 / 6 pixels^2. Here the part is smoothed first, by a
-    variance of (s^2 - 1) / 6, and interpolated then, which adds 1 / 6. That takes a quarter of the
-    time; on photographs the levels, 0 to 255, differ from theirs by 0.5 to 2 (root mean square).
-
-    Args:
-      picture: uint8 [h, w, 1 or 3].
-      box: the part, within the picture; its edges are rounded to whole pixels.
-      size: height and width of the result.
-
-    Returns:
-      uint8 [height, width, 1 or 3]; part of the picture's memory where the size is the same.
-
-    Example:
-      >>> picture = np.array([[[0], [100]], [[200], [60]]], np.uint8)
-      >>> cut(picture, (0, 0, 2, 2), (1, 1)).tolist()
-      [[[90]]]
-    """
-    left, top, right, bottom = _whole_pixels(box)
-    part = picture[top:bottom, left:right]
-    return part if part.shape[:2] == size else _resize(part, size).reshape(*size, -1)
-
-
 def to_picture(image: np.ndarray) -> Image.Image:
     """An array [h, w, 1 or 3] for Pillow."""
     return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
@@ -116,12 +87,14 @@ def _decode_plain_jpeg(file: bytes, size: tuple[int, int], grayscale: bool) -> n
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(file)
         height, width = int(height), int(width)
-        factor = min(height // (_SPARE * size[0]), width // (_SPARE * size[1]))
-        reduction = max(r for r in _JPEG_REDUCTIONS if r <= max(1, factor))
+        reduction = max(r for r in _JPEG_REDUCTIONS if r <= _reduction(height, width, size))
         height_left, width_left = -(-height // reduction), -(-width // reduction)
-        left = min(height_left // (_SPARE * size[0]), width_left // (_SPARE * size[1]))
         absurd = height * width > (Image.MAX_IMAGE_PIXELS or np.inf)
-        if colours not in ("YCbCr", "Gray") or left > 1 or absurd:
+        if (
+            absurd
+            or colours not in ("YCbCr", "Gray")
+            or _reduction(height_left, width_left, size) > 1
+        ):
             return None
         form = "GRAY" if grayscale else "RGB"
         pixels = simplejpeg.decode_jpeg(file, form, min_height=height_left, min_width=width_left)
@@ -132,6 +105,7 @@ def _decode_plain_jpeg(file: bytes, size: tuple[int, int], grayscale: bool) -> n
 
 
 def _is_upright_jpeg(file: bytes) -> bool:
+    """Whether it calls itself JPEG and no camera says that it lies otherwise."""
     if not file.startswith(b"\xff\xd8"):
         return False
     if not any(word in file for word in (b"Exif\0\0", b"tiff:Orientation")):
@@ -149,45 +123,13 @@ def _decode_any(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarr
         picture.draft(mode, (_SPARE * width, _SPARE * height))
         ImageOps.exif_transpose(picture, in_place=True)
         upright = _convert(picture, mode)
-    factor = min(upright.width // (_SPARE * size[1]), upright.height // (_SPARE * size[0]))
+    factor = _reduction(upright.height, upright.width, size)
     return to_array(upright.reduce(factor) if factor > 1 else upright)
 
 
-def _whole_pixels(box: Box) -> tuple[int, int, int, int]:
-    """At least one pixel each way."""
-    left, top = int(box[0] + 0.5), int(box[1] + 0.5)
-    return left, top, max(left + 1, int(box[2] + 0.5)), max(top + 1, int(box[3] + 0.5))
-
-
-def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An array [h, w, c] in another size, without the axis of a single channel; see `cut`."""
-    height, width = pixels.shape[:2]
-    down, right = max(1, height // (2 * size[0])), max(1, width // (2 * size[1]))
-    if max(down, right) > 1:
-        # Whole pixels are averaged first, or the smoothing of large reductions would take long.
-        height, width = height // down, width // right
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    if height > size[0] or width > size[1]:
-        rows, columns = _smoothing(height / size[0]), _smoothing(width / size[1])
-        pixels = cv2.sepFilter2D(pixels, -1, columns, rows, borderType=cv2.BORDER_REFLECT)
-    return cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def _smoothing(scale: float) -> np.ndarray:
-    """Weights of variance (scale^2 - 1) / 6, in whole 256ths, with which OpenCV is exact.
-
-    They are those of a walk of some steps: a pixel to either side with probability a each has
-    variance 2 a. With a quarter, the most, what an image of half the size cannot hold is gone.
-    """
-    variance = (scale**2 - 1) / 6 if scale > 1 else 0.0
-    steps = max(1, int(np.ceil(2 * variance)))
-    aside = variance / (2 * steps)
-    step, weights = np.array([aside, 1 - 2 * aside, aside]), np.ones(1)
-    for _ in range(steps):
-        weights = np.convolve(weights, step)
-    weights = np.round(256 * weights) / 256
-    weights[steps] += 1 - weights.sum()
-    return weights
+def _reduction(height: int, width: int, size: tuple[int, int]) -> int:
+    """By how much a picture may be reduced to be as large as is asked; at least 1."""
+    return max(1, min(height // (_SPARE * size[0]), width // (_SPARE * size[1])))
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from darkrank_jax.data.crops import center_crop
-from darkrank_jax.data.pictures import cut, decode, to_array, to_picture
+from darkrank_jax.data.pictures import decode, to_array, to_picture
+from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.formats import LOADERS
 from darkrank_jax.export.source import EmbedBatch, load_source
@@ -90,8 +91,7 @@ def load_run(path: str | os.PathLike) -> LoadedRun:
 
     Args:
       path: the workdir of a run (or the `teacher` or `baseline` in it), or a file that
-        `--mode export` wrote: .stablehlo (needs jax), .onnx (needs
-        onnxruntime) or .safetensors.
+        `--mode export` wrote: .stablehlo, .onnx (needs onnxruntime) or .safetensors.
 
     Returns:
       An object whose `embed` takes images or paths.

@@ -14,7 +14,7 @@ from darkrank_jax.data.images import (
     picture_of,
     select_images,
 )
-from darkrank_jax.data.pictures import cut
+from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from darkrank_jax import main as command_line
 from darkrank_jax.data import SOURCES, batches
-from darkrank_jax.data.pictures import cut
+from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
 
 own_images = SOURCES["images"]
