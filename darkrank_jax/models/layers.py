@@ -85,26 +85,32 @@ def _convolve(
     padding: Sequence[tuple[int, int]],
     **options: Any,
 ) -> jax.Array:
-    """A convolution; where XLA's is slow on CPUs, a matrix product.
+    """A convolution; on CPUs, where XLA's is slow, a matrix product.
 
     For maps that come out smaller than the kernel, the last of a network that sees small images,
     and for their gradients, XLA has only a loop there, which takes 5 to 100 times as long. Where
-    the kernel is one place, its gradient is slower there than that of a product. Other platforms
-    take the products too, which was not timed on any.
+    the kernel is one place, its gradient is slower there than that of a product.
     """
     sides = kernel.shape[:2]
     grouped = options["feature_group_count"] > 1
     sizes = _window_counts(x, sides, strides, padding)
     small = any(size < side for size, side in zip(sizes, sides, strict=True))
     pointwise = all(number == 1 for number in (*sides, *strides))
-    if _PLAIN.get() or grouped or not (small or pointwise):
+
+    def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
-    patches = jnp.concatenate(_windows(x, sides, strides, padding, 0.0), axis=-1)
-    weights = kernel.reshape(-1, kernel.shape[-1])
-    # Two-dimensional: XLA's product over several leading axes, in the gradient, is slower.
-    rows = patches.reshape(-1, patches.shape[-1])
-    product = jnp.matmul(rows, weights, precision=options["precision"])
-    return product.reshape(*patches.shape[:-1], weights.shape[-1])
+
+    def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        patches = jnp.concatenate(_windows(x, sides, strides, padding, 0.0), axis=-1)
+        weights = kernel.reshape(-1, kernel.shape[-1])
+        # Two-dimensional: XLA's product over several leading axes, in the gradient, is slower.
+        rows = patches.reshape(-1, patches.shape[-1])
+        found = jnp.matmul(rows, weights, precision=options["precision"])
+        return found.reshape(*patches.shape[:-1], weights.shape[-1])
+
+    if _PLAIN.get() or grouped or not (small or pointwise):
+        return convolution(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=product, default=convolution)
 
 
 def _window_counts(
@@ -175,7 +181,7 @@ def max_pool(x: jax.Array, pad: Callable[[int], tuple[int, int]], stride: int = 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _max_pool(padding: Sequence[tuple[int, int]], stride: int, x: jax.Array) -> jax.Array:
-    """The maximum, for whose own gradient XLA has only a slow loop on CPUs."""
+    """The maximum, for whose own gradient XLA has a slow loop on CPUs, and atomic sums on GPUs."""
     return _xla_max_pool(padding, stride, x)
 
 
@@ -187,13 +193,13 @@ def _xla_max_pool(padding: Sequence[tuple[int, int]], stride: int, x: jax.Array)
 def _max_pool_gradient(
     padding: Sequence[tuple[int, int]], stride: int, x: jax.Array, cotangent: jax.Array
 ) -> tuple[jax.Array]:
-    """XLA's, but for CPUs."""
+    """XLA's where that is made for it, on TPUs; their order of sums is fixed in both."""
 
     def theirs(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
         return jax.vjp(functools.partial(_xla_max_pool, padding, stride), x)[1](cotangent)
 
     ours = functools.partial(_first_maxima_gradient, padding, stride)
-    return lax.platform_dependent(x, cotangent, cpu=ours, default=theirs)
+    return lax.platform_dependent(x, cotangent, tpu=theirs, default=ours)
 
 
 def _first_maxima_gradient(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +10,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.errors import UserError
 from darkrank_jax.models import compute_dtype
+from darkrank_jax.training.accelerators import (
+    Accelerator,
+    absent_devices,
+    has_compiler,
+    known_accelerator,
+    name_of,
+)
 from darkrank_jax.training.mesh import by_rows, make_mesh, replicated
 from darkrank_jax.training.network import (
     Embedder,
@@ -28,35 +36,7 @@ _GB = 1e9
 # evaluation, the next batch and the runtime.
 UTILISATION = 0.4
 USABLE = 0.9
-
-
-class Accelerator(NamedTuple):
-    """A device as its maker describes it.
-
-    Attributes:
-      flops: a second, of dense products in bfloat16.
-      bandwidth: of its memory, bytes a second.
-      memory: bytes.
-      kind: how JAX's name of it begins.
-    """
-
-    flops: float
-    bandwidth: float
-    memory: float
-    kind: str
-
-
-ACCELERATORS: dict[str, Accelerator] = {
-    "a100": Accelerator(312e12, 2.04e12, 80 * _GB, "NVIDIA A100-SXM4-80GB"),
-    "a100_40gb": Accelerator(312e12, 1.56e12, 40 * _GB, "NVIDIA A100-SXM4-40GB"),
-    "h100": Accelerator(989e12, 3.35e12, 80 * _GB, "NVIDIA H100"),
-    "h200": Accelerator(989e12, 4.8e12, 141 * _GB, "NVIDIA H200"),
-    "l4": Accelerator(121e12, 0.3e12, 24 * _GB, "NVIDIA L4"),
-    "tpu_v4": Accelerator(275e12, 1.23e12, 32 * _GB, "TPU v4"),
-    "tpu_v5e": Accelerator(197e12, 0.82e12, 16 * _GB, "TPU v5 lite"),
-    "tpu_v5p": Accelerator(459e12, 2.77e12, 95 * _GB, "TPU v5p"),
-    "tpu_v6e": Accelerator(918e12, 1.64e12, 32 * _GB, "TPU v6"),
-}
+_REMEDY = "raise chunks, set remat to True, lower data.batch_size, or give more --devices"
 
 
 class Plan(NamedTuple):
@@ -67,8 +47,10 @@ class Plan(NamedTuple):
       flops: of a step, over all devices; what is computed twice counts twice.
       state: bytes on each device of parameters, optimizer and the teacher.
       batch: bytes on each device of images and labels.
-      temporary: bytes on each device of activations, gradients and relations, at their peak.
+      temporary: bytes on each device of activations, gradients and relations, at their peak, of
+        the program itself, and of what the arrays above take more than they hold.
       traffic: bytes that a device reads and writes in a step, as XLA counts them.
+      counted_on: the kind of device in whose program they are counted.
     """
 
     parameters: int
@@ -77,6 +59,7 @@ class Plan(NamedTuple):
     batch: int
     temporary: int
     traffic: float
+    counted_on: str
 
     @property
     def memory(self) -> int:
@@ -102,27 +85,31 @@ def plan(
     Args:
       run: read from a config.
       workdir: is not written to; modes have it.
-      devices: how many; more than there are, are simulated on the CPU. 0: those that there are.
-      accelerator: of ACCELERATORS, that they are taken for; empty: what they are.
+      devices: how many; they need not be there. 0: those that there are, or one of an accelerator
+        that is named.
+      accelerator: what they are, of ACCELERATORS; empty: what is there. The step is compiled for
+        it where XLA's compiler for it is installed, and for as many CPUs where it is not.
       memory: of each in GB; 0: what the accelerator has.
 
     Raises:
       UserError: the step does not fit in memory; an unknown accelerator; from the config.
     """
     del workdir
-    mesh = make_mesh(run.data.batch_size, _devices(devices))
-    name, device = _accelerator(accelerator, mesh.devices.flat[0])
+    known = known_accelerator(accelerator) if accelerator else None
+    found = _devices(devices, known)
+    name = accelerator or name_of(found[0].device_kind)
+    device = known_accelerator(name) if name else None
     if name:
         run = _computing_in("bfloat16", run)
+    mesh = make_mesh(run.data.batch_size, found)
     check_sizes(run)
-    found = plan_step(run, mesh)
-    print(_described(run, found, mesh, name, device))
+    taken = plan_step(run, mesh)
+    print(_described(run, taken, mesh, name, device))
     limit = memory * _GB or (device.memory if device else 0)
-    if limit and found.memory > USABLE * limit:
+    if limit and taken.memory > USABLE * limit:
         raise UserError(
-            f"plan: a device needs {found.memory / _GB:.1f} GB, and {USABLE:.0%} of its "
-            f"{limit / _GB:.0f} GB are for the step; raise chunks, set remat to True, lower "
-            "data.batch_size, or give more --devices"
+            f"plan: a device needs {taken.memory / _GB:.1f} GB, and {USABLE:.0%} of its "
+            f"{limit / _GB:.0f} GB are for the step; {_REMEDY}"
         )
 
 
@@ -135,23 +122,51 @@ def plan_step(run: Run, mesh: Mesh) -> Plan:
 
     Returns:
       What the compiled program takes on each of them.
+
+    Raises:
+      UserError: XLA's compiler itself finds that the program does not fit.
     """
     step, arguments = _step(run, mesh)
-    compiled = step.lower(*arguments).compile()
+    compiled = _compiled(step.lower(*arguments))
     memory: Any = compiled.memory_analysis()
     state, batch, teacher, _ = arguments
     state_bytes, batch_bytes = _bytes((state, teacher)), _bytes(batch) // mesh.size
-    # The new state takes the place of the old one, which is donated.
-    temporary = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    traffic, counted_on = _traffic(run, compiled, mesh)
+    # The new state takes the place of the old one, which is donated. Arrays may lie padded.
+    padding = max(0, memory.argument_size_in_bytes - state_bytes - batch_bytes)
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    temporary = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return Plan(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params["model"])),
-        flops=_flops(run, mesh),
+        flops=_flops(run),
         state=state_bytes,
         batch=batch_bytes,
-        temporary=temporary,
+        temporary=temporary + results + padding,
         # XLA counts what is in a loop once.
-        traffic=_cost(compiled, "bytes accessed") * run.chunks,
+        traffic=traffic * run.chunks,
+        counted_on=counted_on,
     )
+
+
+def _compiled(lowered: Any) -> Any:
+    """A program, compiled; some compilers refuse what does not fit."""
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        code, _, said = str(error).partition(": ")
+        if code != "RESOURCE_EXHAUSTED":
+            raise
+        raise UserError(f"plan: XLA says: {said.splitlines()[0].rstrip('.')}; {_REMEDY}") from error
+
+
+def _traffic(run: Run, compiled: Any, mesh: Mesh) -> tuple[float, str]:
+    """Bytes that a program moves, or those of a CPU's where XLA does not count its own."""
+    cost = compiled.cost_analysis()
+    if cost is None:
+        mesh = make_mesh(run.data.batch_size, _cpus(mesh.size))
+        step, arguments = _step(run, mesh)
+        cost = step.lower(*arguments).compile().cost_analysis()
+    return cost["bytes accessed"], mesh.devices.flat[0].device_kind
 
 
 def _step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
@@ -176,20 +191,17 @@ def _step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
     return step, (state, _laid(rows, by_rows(mesh)), variables, key)
 
 
-def _flops(run: Run, mesh: Mesh) -> float:
+def _flops(run: Run) -> float:
     """Of a step: of the plain one, since XLA counts a loop's body once, and what is repeated."""
+    # As lowered for a CPU, of whose programs alone XLA counts them before they are compiled.
+    mesh = make_mesh(run.data.batch_size, _cpus(1))
     step, arguments = _step(dataclasses.replace(run, chunks=1, remat=False), mesh)
     state, batch, _, _ = arguments
-    total, again = _cost(step.lower(*arguments), "flops"), (run.chunks > 1) + run.remat
-    if again:
+    programs = [step.lower(*arguments)]
+    if again := (run.chunks > 1) + run.remat:
         forward = jax.jit(_abstract(run).embed_step())
-        total += again * _cost(forward.lower(state.evaluated, batch["images"]), "flops")
-    return total
-
-
-def _cost(program: Any, of: str) -> float:
-    """What XLA counts in a lowered or compiled program."""
-    return program.cost_analysis()[of]
+        programs += again * [forward.lower(state.evaluated, batch["images"])]
+    return sum(program.cost_analysis()["flops"] for program in programs)
 
 
 def _abstract(run: Run) -> Embedder:
@@ -216,27 +228,31 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _devices(count: int) -> list[Any]:
-    """So many devices, of the CPU where there are fewer others."""
-    if not count:
+def _devices(count: int, accelerator: Accelerator | None) -> Sequence[Any]:
+    """So many devices, of an accelerator, or what there is; simulated where there are fewer."""
+    if accelerator is None and not count:
         return jax.devices()
+    if accelerator is not None:
+        # Plugins complain of what is not there, unless nobody wants to run on it.
+        jax.config.update("jax_platforms", "cpu")
+    count = count or 1
     # Where JAX has begun already, it has as many as it has.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", count)
-    for found in (jax.devices(), jax.devices("cpu")):
-        if len(found) >= count:
-            return found[:count]
-    raise UserError(f"--devices: is {count}, and JAX began with {len(found)}; start it anew")
+    if accelerator is not None and has_compiler(accelerator):
+        # What is compiled for absent devices can be kept, but not be read again.
+        jax.config.update("jax_enable_compilation_cache", False)
+        return absent_devices(accelerator, count)
+    there = jax.devices()
+    return there[:count] if len(there) >= count else _cpus(count)
 
 
-def _accelerator(name: str, device: Any) -> tuple[str, Accelerator | None]:
-    """What devices are taken for, by name or by what they are; ("", None) for a CPU."""
-    if name and name not in ACCELERATORS:
-        raise UserError(f"--accelerator: unknown name {name!r}; {nearest(name, ACCELERATORS)}")
-    kind = device.device_kind
-    same = (known for known, each in ACCELERATORS.items() if kind.startswith(each.kind))
-    name = name or next(same, "")
-    return name, ACCELERATORS.get(name)
+def _cpus(count: int) -> Sequence[Any]:
+    """So many CPUs, which `_devices` has simulated."""
+    found = jax.devices("cpu")
+    if len(found) < count:
+        raise UserError(f"--devices: is {count}, and JAX began with {len(found)}; start it anew")
+    return found[:count]
 
 
 def _computing_in(dtype: str, run: Run) -> Run:
@@ -253,17 +269,22 @@ def _computing_in(dtype: str, run: Run) -> Run:
 def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator | None) -> str:
     """The plan as lines."""
     compiled_for = mesh.devices.flat[0].device_kind
+    program = f"compiled for {compiled_for}"
+    if device is not None and not compiled_for.startswith(device.kind):
+        program += f"; pip install -U {device.compiler.package} to compile for {name}"
     dtype = compute_dtype(run.model.get("dtype", "float32")).__name__
     chunks = f" in {run.chunks} chunks" if run.chunks > 1 else ""
     parts = {"state": found.state, "batch": found.batch, "temporary": found.temporary}
     listed = ", ".join(f"{part} {size / _GB:.3f}" for part, size in parts.items())
     lines = {
-        "devices": f"{mesh.size} x {name or compiled_for}; compiled for {compiled_for}",
+        "devices": f"{mesh.size} x {name or compiled_for}",
+        "program": program,
         "batch": f"{run.data.batch_size:,} images{chunks}, {dtype}",
         "parameters": f"{found.parameters:,}",
         "memory": f"{found.memory / _GB:.3f} GB a device: {listed}",
         "compute": f"{found.flops:.3g} FLOP a step, {found.flops / mesh.size:.3g} a device",
-        "traffic": f"{found.traffic / _GB:.3f} GB a step and device",
+        "traffic": f"{found.traffic / _GB:.3f} GB a step and device, in the program for "
+        f"{found.counted_on}",
     }
     if device is not None:
         low, high = found.seconds(device, mesh.size)

@@ -1,6 +1,7 @@
 """A plan counts what a step takes, and refuses what does not fit; nothing is trained."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from darkrank_jax import main as command_line
 from darkrank_jax.errors import UserError
 from darkrank_jax.training import plan as plans
+from darkrank_jax.training.accelerators import ACCELERATORS
 from darkrank_jax.training.mesh import make_mesh
-from darkrank_jax.training.plan import Accelerator, Plan, plan_step
+from darkrank_jax.training.plan import Plan, plan_step
 from darkrank_jax.training.run_config import read_run
 from tests import devices_config
 
@@ -49,13 +51,59 @@ def test_counts_what_a_step_takes(run):
     # Two layers of each block keep what they are given for the gradient.
     assert found.temporary > BATCH // 2 * TOKENS * (4 * WIDTH + 4 * WIDTH) * 4
     assert found.traffic > found.state + found.batch
+    assert found.counted_on == "cpu"
+
+
+def test_what_a_compiler_does_not_count_is_counted_in_a_cpus_program(run):
+    mesh = make_mesh(BATCH, jax.devices()[:2])
+    silent = SimpleNamespace(cost_analysis=lambda: None)
+    step, arguments = plans._step(run, mesh)
+    expected = step.lower(*arguments).compile().cost_analysis()["bytes accessed"]
+    assert plans._traffic(run, silent, mesh) == (expected, "cpu")
+
+
+def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(run, monkeypatch):
+    mesh = make_mesh(BATCH, jax.devices()[:1])
+    plain = plan_step(run, mesh)
+    sizes = {"argument": plain.state + plain.batch + 1000, "temp": 200, "generated_code": 30}
+    sizes |= {"output": 7, "alias": 4}
+    memory = SimpleNamespace(**{f"{name}_size_in_bytes": size for name, size in sizes.items()})
+    compiled = SimpleNamespace(
+        memory_analysis=lambda: memory, cost_analysis=lambda: {"bytes accessed": 5.0}
+    )
+    monkeypatch.setattr(plans, "_compiled", lambda lowered: compiled)
+    found = plan_step(run, mesh)
+    assert found.temporary == 1000 + 200 + 30 + 3
+    assert found.memory == found.state + found.batch + 1233
+    assert (found.traffic, found.flops) == (5.0, plain.flops)
+
+
+def test_a_compilers_own_refusal_is_a_line():
+    def refusing(said):
+        def compile():
+            raise jax.errors.JaxRuntimeError(said)
+
+        return SimpleNamespace(compile=compile)
+
+    said = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, 49.72G of 15.75G.\nLargest: ..."
+    with pytest.raises(UserError) as raised:
+        plans._compiled(refusing(said))
+    assert str(raised.value).startswith(
+        "plan: XLA says: Ran out of memory on HBM, 49.72G of 15.75G; raise chunks, set remat"
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: something else"):
+        plans._compiled(refusing("INTERNAL: something else"))
 
 
 def test_time_is_between_computing_and_waiting_for_memory():
-    found = Plan(1, 8e12, 2, 3, 4, 1e9)
+    found = Plan(1, 8e12, 2, 3, 4, 1e9, "cpu")
     assert found.memory == 9
-    assert found.seconds(Accelerator(1e12, 1e9, 0, ""), 4) == pytest.approx((2 / 0.4, 2 / 0.4))
-    assert found.seconds(Accelerator(1e15, 1e8, 0, ""), 4) == pytest.approx((0.005, 10))
+    slow, fast = (
+        ACCELERATORS["h100"]._replace(flops=flops, bandwidth=bandwidth)
+        for flops, bandwidth in ((1e12, 1e9), (1e15, 1e8))
+    )
+    assert found.seconds(slow, 4) == pytest.approx((2 / 0.4, 2 / 0.4))
+    assert found.seconds(fast, 4) == pytest.approx((0.005, 10))
 
 
 def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_path):
@@ -63,16 +111,20 @@ def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_pat
 
     def compiled(run, mesh):
         seen.append((run.model["dtype"], run.chunks, mesh.size))
-        return Plan(19_764, 4e15, 60_000_000_000, 1_000_000_000, 13_000_000_000, 1e9)
+        return Plan(19_764, 4e15, 60_000_000_000, 1_000_000_000, 13_000_000_000, 1e9, "cpu")
 
     monkeypatch.setattr(plans, "plan_step", compiled)
+    monkeypatch.setattr(plans, "has_compiler", lambda accelerator: False)
     config = f"--config={devices_config.__file__}"
     teacher = f"--config.teacher.embeddings={stored}"
     arguments = ["--mode=plan", "--devices=4", "--accelerator=h100", "--config.chunks=2"]
     where = f"--workdir={tmp_path / 'w'}"
     assert command_line.main(["main", config, teacher, where, *arguments]) == 2
     said = capsys.readouterr()
-    assert "devices    4 x h100; compiled for cpu" in said.out
+    assert "devices    4 x h100\n" in said.out
+    hint = 'pip install -U "jax[cuda13]" to compile for h100'
+    assert f"program    compiled for cpu; {hint}\n" in said.out
+    assert "traffic    1.000 GB a step and device, in the program for cpu\n" in said.out
     assert "16 images in 2 chunks, float32" in said.out
     assert "74.000 GB a device: state 60.000, batch 1.000, temporary 13.000" in said.out
     # 4e15 over four devices at 0.4 of 989e12.
@@ -87,13 +139,39 @@ def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_pat
 
 
 def test_what_is_computed_twice_counts_twice(run):
-    mesh = make_mesh(BATCH, jax.devices()[:1])
     plain, chunked, both = (
-        plans._flops(dataclasses.replace(run, **options), mesh)
+        plans._flops(dataclasses.replace(run, **options))
         for options in ({}, {"chunks": 2}, {"chunks": 2, "remat": True})
     )
     assert chunked - plain == both - chunked
     assert 1.2 < chunked / plain < 1.4
+
+
+def test_is_compiled_for_the_accelerator_that_is_named(run, monkeypatch, tmp_path, capsys):
+    seen = []
+
+    def compiled(run, mesh):
+        seen.append(mesh.devices.flat[0].device_kind)
+        return Plan(1, 1.0, 2, 3, 4, 5.0, seen[-1])
+
+    updates = {}
+    monkeypatch.setattr(plans, "plan_step", compiled)
+    monkeypatch.setattr(plans, "has_compiler", lambda accelerator: True)
+    monkeypatch.setattr(plans.jax.config, "update", updates.__setitem__)
+    fields = {"device_kind": "TPU v5 lite", "process_index": 0}
+    absent = dataclasses.make_dataclass("Absent", ["id"], namespace=fields, frozen=True)
+    devices = [absent(place) for place in range(8)]
+    monkeypatch.setattr(plans, "absent_devices", lambda accelerator, count: devices[:count])
+    plans.plan(run, tmp_path, devices=8, accelerator="tpu_v5e")
+    assert (
+        "devices    8 x tpu_v5e\nprogram    compiled for TPU v5 lite\n" in capsys.readouterr().out
+    )
+    plans.plan(run, tmp_path, accelerator="tpu_v5e")
+    assert capsys.readouterr().out.startswith("devices    1 x tpu_v5e\n")
+    assert seen == 2 * ["TPU v5 lite"]
+    # JAX would look for them, and could not read what it had kept of them.
+    assert updates["jax_platforms"] == "cpu"
+    assert updates["jax_enable_compilation_cache"] is False
 
 
 def test_refuses_what_is_not_there(run, tmp_path):
