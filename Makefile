@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-all coverage lint format docs package clean
+.PHONY: demo test test-all test-accelerators coverage lint format docs package clean
 
 demo: .venv/installed
 	$(BIN)/python -m darkrank_jax.main --config configs/demo.py
@@ -13,6 +13,10 @@ test: .venv/installed-dev
 
 test-all: .venv/installed-dev
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+# Compiles for accelerators that are not there, with JAX's packages for them (5 GB).
+test-accelerators: build/accelerators/installed
+	build/accelerators/bin/pytest -n $(WORKERS) tests/test_absent_accelerators.py
 
 coverage: .venv/installed-dev
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
@@ -51,6 +55,11 @@ clean:
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+build/accelerators/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv build/accelerators
+	build/accelerators/bin/pip install --quiet -r requirements-dev.txt "jax[cuda13,tpu]"
 	touch $@
 
 .venv/installed-docs: .venv/installed requirements-docs.txt

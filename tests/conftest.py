@@ -22,6 +22,8 @@ jax.config.update(
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
+# Also where there is an accelerator, or its package without one.
+jax.config.update("jax_platforms", "cpu")
 # Four simulated devices: every test of training runs on a real mesh, also on a laptop.
 jax.config.update("jax_num_cpu_devices", 4)
 # (3,) + (4, 3) silently broadcasts in NumPy; here it is a fault.

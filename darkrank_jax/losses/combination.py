@@ -148,7 +148,9 @@ def combine(
             if "key" in inspect.signature(loss.function).parameters:
                 options["key"] = own_key
             inputs = [arrays[x][name] if x == "class_weights" else arrays[x] for x in loss.inputs]
-            values[name] = loss.function(*inputs, **options)
+            # So that a trace of the run, or its program, tells whose time it is.
+            with jax.named_scope(name):
+                values[name] = loss.function(*inputs, **options)
             weight = arguments["weight"]
             factor: Any = weight(step) if callable(weight) else weight
             sum_ = sum_ + factor * values[name]

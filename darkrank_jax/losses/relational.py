@@ -1,5 +1,8 @@
 """A student's relations between the images of a batch against the teacher's."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -17,8 +20,12 @@ from darkrank_jax.losses.pairwise import (
 )
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 
-# Floats that one tile of angles may hold, unless a single vertex needs more.
-_TILE = 2**21
+# Floats that one tile of angles may hold, unless so many vertices, one for each device, need more.
+_TILE, _DEVICES = 2**22, 8
+# Of vertices: squared lengths of their edges and inverse lengths, each as rows of its matrix and as
+# columns. They are the same; but of a matrix whose rows lie on several devices, a device has all
+# columns.
+Edges = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 def rkd_distance_loss(
@@ -348,15 +355,16 @@ def _smooth_l1(gaps: jax.Array) -> jax.Array:
 def _angle_losses(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> jax.Array:
     """Mean loss of the angles at each vertex, from all squared distances."""
 
-    def at(vertex: tuple[jax.Array, ...]) -> jax.Array:
-        edges, inverse, teacher_edges, teacher_inverse = vertex
-        gaps = _cosines_at(edges, inverse, student)
-        gaps -= _cosines_at(teacher_edges, teacher_inverse, teacher)
-        return _smooth_l1(gaps).sum()
+    def at(vertex: tuple[Edges, Edges]) -> jax.Array:
+        return _smooth_l1(_gaps_at(vertex, student, teacher)).sum()
 
-    batch = valid.shape[0]
-    tile = min(batch, max(1, _TILE // batch**2))
-    sums = jax.lax.map(at, _vertices(student, teacher, valid), batch_size=tile)
+    def by_tile(vertices: tuple[Edges, Edges]) -> jax.Array:
+        return _untiled(jax.lax.map(jax.vmap(at), _tiled(vertices)), len(valid))
+
+    vertices = _vertices(student, teacher, valid)
+    sums = jax.lax.platform_dependent(
+        vertices, cpu=functools.partial(jax.lax.map, at), default=by_tile
+    )
     return sums / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
 
 
@@ -367,39 +375,88 @@ def _angle_losses_forward(student, teacher, valid):
 def _angle_losses_backward(residuals, cotangents):
     """One more pass over the vertices; automatic differentiation would need several."""
     student, teacher, valid = residuals
+    at = functools.partial(_gradient_at, student, teacher)
+
+    def by_vertex(vertices: Any) -> tuple[jax.Array, jax.Array]:
+        def add(gradient: jax.Array, vertex: Any) -> tuple[jax.Array, jax.Array]:
+            shares, of_edges = at(vertex)
+            return gradient - 0.5 * shares, of_edges
+
+        return jax.lax.scan(add, jnp.zeros_like(student), vertices)
+
+    def by_tile(vertices: Any) -> tuple[jax.Array, jax.Array]:
+        def add(gradient: jax.Array, tile: Any) -> tuple[jax.Array, jax.Array]:
+            shares, of_edges = jax.vmap(at)(tile)
+            return gradient - 0.5 * shares.sum(0), of_edges
+
+        gradient, of_edges = jax.lax.scan(add, jnp.zeros_like(student), _tiled(vertices))
+        return gradient, _untiled(of_edges, len(valid))
+
     scales = cotangents / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
-
-    def add(gradient: jax.Array, vertex: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        scale, edges, inverse, teacher_edges, teacher_inverse = vertex
-        gaps = _cosines_at(edges, inverse, student)
-        gaps -= _cosines_at(teacher_edges, teacher_inverse, teacher)
-        # cosine_jk = (edge_j + edge_k - square_jk) / (2 |j| |k|), with edges to the vertex.
-        shares = scale * jnp.clip(gaps, -1, 1) * inverse[:, None] * inverse[None, :]
-        # The matrix is symmetric, and to add its rows is faster than to sum each.
-        sums = inner_products(shares, jnp.ones_like(edges)[None])[:, 0]
-        turned = edges * sums + inner_products(shares, edges[None])[:, 0]
-        turned -= (shares * student).sum(0)
-        return gradient - 0.5 * shares, sums - 0.5 * jnp.square(inverse) * turned
-
-    vertices = scales, *_vertices(student, teacher, valid)
-    gradient, of_edges = jax.lax.scan(add, jnp.zeros_like(student), vertices)
+    vertices = scales, _vertices(student, teacher, valid)
+    gradient, of_edges = jax.lax.platform_dependent(vertices, cpu=by_vertex, default=by_tile)
     return gradient + of_edges, None, None
 
 
 _angle_losses.defvjp(_angle_losses_forward, _angle_losses_backward)
 
 
-def _vertices(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
-    """By vertex: squared lengths of its edges, their inverse lengths, and those of the teacher."""
+def _gradient_at(
+    student: jax.Array, teacher: jax.Array, vertex: Any
+) -> tuple[jax.Array, jax.Array]:
+    """What the angles at one vertex give to the sides opposite to it, twice, and to its edges."""
+    scale, edges_of_both = vertex
+    (edges, own, inverse, own_inverse), _ = edges_of_both
+    gaps = _gaps_at(edges_of_both, student, teacher)
+    # cosine_jk = (edge_j + edge_k - square_jk) / (2 |j| |k|), with edges to the vertex.
+    shares = scale * jnp.clip(gaps, -1, 1) * own_inverse[:, None] * inverse[None, :]
+    # The matrix is symmetric, and to add its rows is faster than to sum each.
+    sums = inner_products(shares, jnp.ones_like(edges)[None])[:, 0]
+    turned = own * sums + inner_products(shares, edges[None])[:, 0]
+    turned -= (shares * student).sum(0)
+    return shares, sums - 0.5 * jnp.square(own_inverse) * turned
+
+
+def _tiled(vertices: Any) -> Any:
+    """Arrays by vertex as [tiles, vertices, ...]; what fills up the last ones is zero.
+
+    On a CPU one vertex at a time stays in the cache; elsewhere so many steps would be a long wait.
+    """
+
+    def tiled(array: jax.Array) -> jax.Array:
+        batch = len(array)
+        size = min(batch, max(_DEVICES, _TILE // batch**2))
+        filled = jnp.pad(array, [(0, -batch % size)] + [(0, 0)] * (array.ndim - 1))
+        # Of rows that lie on several devices, each tile has some of every device.
+        return filled.reshape(size, -1, *array.shape[1:]).swapaxes(0, 1)
+
+    return jax.tree.map(tiled, vertices)
+
+
+def _untiled(array: jax.Array, batch: int) -> jax.Array:
+    """What was found for the vertices of tiles, by vertex again."""
+    return array.swapaxes(0, 1).reshape(-1, *array.shape[2:])[:batch]
+
+
+def _vertices(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> tuple[Edges, Edges]:
+    """By vertex: its edges in the student and in the teacher."""
     found = []
     for squares in (student, teacher):
         inverse = safe_divide(jnp.ones_like(squares), safe_sqrt(squares))
         # Edges to rows that do not count have no angle.
-        found += [squares, jnp.where(_pairs(valid), inverse, 0)]
+        inverse = jnp.where(_pairs(valid), inverse, 0)
+        found.append((squares, squares.T, inverse, inverse.T))
     return tuple(found)
 
 
-def _cosines_at(edges: jax.Array, inverse: jax.Array, squares: jax.Array) -> jax.Array:
+def _gaps_at(vertex: tuple[Edges, Edges], student: jax.Array, teacher: jax.Array) -> jax.Array:
+    """Cosines [batch, batch] of the angles at one vertex, the student's minus the teacher's."""
+    of_student, of_teacher = vertex
+    return _cosines_at(of_student, student) - _cosines_at(of_teacher, teacher)
+
+
+def _cosines_at(vertex: Edges, squares: jax.Array) -> jax.Array:
     """Cosines [batch, batch] of the angles at one vertex."""
-    sums = edges[:, None] + edges[None, :] - squares
-    return 0.5 * sums * inverse[:, None] * inverse[None, :]
+    edges, own, inverse, own_inverse = vertex
+    sums = own[:, None] + edges[None, :] - squares
+    return 0.5 * sums * own_inverse[:, None] * inverse[None, :]

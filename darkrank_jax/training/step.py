@@ -145,19 +145,22 @@ def make_train_step(
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         teacher = batch["teacher"]
         if teach is not None:
-            teacher, _ = in_chunks(
-                lambda images, teach=teach: (teach(teacher_variables, images), ()), batch["images"]
-            )
+            with jax.named_scope("teacher"):
+                teacher, _ = in_chunks(
+                    lambda images, teach=teach: (teach(teacher_variables, images), ()),
+                    batch["images"],
+                )
         rows = batch | {"teacher": jax.lax.stop_gradient(teacher)}
         rows["place"] = jnp.arange(len(batch["labels"]))
         (total, (values, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, state, rows, jax.random.fold_in(key, state.step)
         )
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        ema_params = state.ema_params
-        if ema_params is not None:
-            ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            ema_params = state.ema_params
+            if ema_params is not None:
+                ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
         metrics = {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         metrics |= {f"losses/{name}": value for name, value in values.items()}
         state = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)

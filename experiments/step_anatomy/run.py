@@ -24,11 +24,6 @@ ENGINES = {"ours": ("ours", True), "eager": ("others", False), "compiled": ("oth
 HEADS = {"ours": "ours", "eager": "PyTorch eager", "compiled": "PyTorch compiled"}
 # Seconds of a turn and the most repetitions in it; one is measured at least.
 TURN, REPETITIONS = 1.0, 20
-# Most floating-point operations a second in bfloat16, dense, by what JAX calls the device.
-PEAKS = {
-    "NVIDIA A100": 312e12, "NVIDIA H100": 989e12, "NVIDIA H200": 989e12,
-    "TPU v4": 275e12, "TPU v5 lite": 197e12, "TPU v5p": 459e12, "TPU v6 lite": 918e12,
-}  # fmt: skip
 
 _parts: dict[str, Callable[[], object]] = {}
 
@@ -122,12 +117,13 @@ def _efficiency(sizes: Sizes, seconds: float) -> str:
     """The rate of the step's operations, and the share of what the device can do."""
     import jax
 
+    from darkrank_jax.training.accelerators import ACCELERATORS, name_of
     from experiments.step_anatomy import ours
 
     rate = ours.flops(sizes) / seconds
     kind = jax.devices()[0].device_kind
-    peaks = [peak for name, peak in PEAKS.items() if kind.startswith(name)]
-    used = f", MFU {rate / peaks[0]:.1%}" if peaks else ""
+    name = name_of(kind)
+    used = f", MFU {rate / ACCELERATORS[name].flops:.1%}" if name else ""
     return f"{kind}: {rate / 1e9:,.1f} GFLOP/s in the networks{used}"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.losses import combine
-from experiments.step_anatomy import batch, run
+from experiments.step_anatomy import batch, compiled, run
 
 
 @pytest.mark.slow
@@ -41,3 +41,50 @@ def test_the_table_has_shares_of_our_step():
         "| images/s | 80.0 | 64.0 | |",
         "| teacher stored / student alone | 1.050 | 1.000 | |",
     ]
+
+
+PROGRAM = """HloModule jit_train_step
+%fused (p: f32[4]) -> f32[4] {
+  ROOT %x = f32[4] negate(%p), metadata={op_name="jit(train_step)/teacher/neg"}
+}
+
+%inner_end (p: (s32[])) -> pred[] {
+  %seven = s32[]{:T(128)} constant(7)
+  ROOT %less = pred[] compare(%p, %seven), direction=LT
+}
+
+%inner (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %d = f32[4] fusion(%p), metadata={op_name="jit(train_step)/transpose(jvp(rkd_angle))/while/dot"}, backend_config={"estimated_cycles":"10"}
+}
+
+%outer_end (p: (s32[])) -> pred[] {
+  %three = s32[] constant(3)
+}
+
+%outer (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %one = s32[] constant(1)
+  %w = (s32[], f32[4]) while(%t), condition=%inner_end, body=%inner, metadata={op_name="a"}
+  %e = f32[4] add(%p, %p), metadata={op_name="jit(train_step)/jvp(EmbeddingModel)/head/add"}, backend_config={"estimated_cycles":"100"}
+}
+
+ENTRY %main.1 (a: f32[4]) -> (f32[4]) {
+  %f = f32[4] fusion(%a), calls=%fused, metadata={op_name="jit(train_step)/teacher/EmbeddingModel/x"}, backend_config={"flags":[],"estimated_cycles":"5000"}
+  %v = (s32[], f32[4]) while(%t), condition=%outer_end, body=%outer, metadata={op_name="jit(train_step)/b"}
+  %g = f32[4] fusion(%a), metadata={op_name="jit(train_step)/transpose(jvp(EmbeddingModel))/y"}, backend_config={"estimated_cycles":"2000"}
+  %o = f32[4] fusion(%a), metadata={op_name="jit(train_step)/optimizer/mul"}, backend_config={"estimated_cycles":"290"}
+  ROOT %c = f32[4] all-reduce(%a), backend_config={"estimated_cycles":"200"}
+}
+"""  # noqa: E501
+
+
+def test_cycles_of_a_program_are_those_of_its_parts_and_loops_count_as_often_as_they_run():
+    found = compiled.cycles(PROGRAM)
+    assert found == {
+        "teacher": 5000, "rkd_angle": 3 * 7 * 10, "student forward": 3 * 100,
+        "student backward": 2000, "optimizer": 290, "": 200,
+    }  # fmt: skip
+    lines = compiled.table(found).splitlines()
+    assert "| teacher | 5.0 | 62.5% |" in lines
+    assert "| rkd_angle | 0.2 | 2.6% |" in lines
+    assert "| all losses | 0.2 | 2.6% |" in lines
+    assert lines[-2:] == ["| rest | 0.2 | 2.5% |", "| step | 8.0 | 100.0% |"]

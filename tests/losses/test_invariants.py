@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from darkrank_jax import losses
+from darkrank_jax.losses import relational
 
 BATCH, CLASSES = 8, 3
 # Options that lead to other code, beside every loss of the table with its defaults.
@@ -147,6 +148,28 @@ def test_only_the_student_learns(variant):
     _, gradients = run(variant, arrays_of())
     for name, gradient in gradients.items():
         assert gradient.any() != name.startswith("teacher"), name
+
+
+@over(["darkrank_hard", "darkrank_hard mean", "rkd_angle"])
+def test_what_other_platforms_compute_is_what_a_cpu_computes(variant, monkeypatch):
+    arrays, where = arrays_of(), np.arange(BATCH) != 2
+    value, gradients = run(variant, arrays, where)
+    asked = []
+
+    def elsewhere(*arguments, cpu, default):
+        asked.append(cpu)
+        return default(*arguments)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+    # Three vertices to a tile, of which the last one is filled up.
+    monkeypatch.setattr(relational, "_TILE", 1)
+    monkeypatch.setattr(relational, "_DEVICES", 3)
+    anew = jax.jit(jax.value_and_grad(function_of.__wrapped__(variant)))
+    there, gradients_there = anew(*split(variant, arrays), where)
+    assert asked
+    np.testing.assert_allclose(there, value, rtol=2e-6)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradients_there[name], gradient, rtol=1e-4, atol=1e-7)
 
 
 @over(ZERO_AT_TEACHER)

@@ -1,9 +1,8 @@
 """Accelerators that are not there: how XLA's compilers are told of them."""
 
-from types import SimpleNamespace
-
 import jax
 import pytest
+from jax.experimental.topologies import TopologyDescription
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training import accelerators
@@ -17,7 +16,7 @@ def asked(monkeypatch):
 
     def get_topology_desc(name, platform, **options):
         found.append((name, platform, options))
-        return SimpleNamespace(devices=[name])
+        return TopologyDescription([name])
 
     monkeypatch.setattr(accelerators.topologies, "get_topology_desc", get_topology_desc)
     monkeypatch.setattr(accelerators.os, "environ", {})

@@ -1,0 +1,95 @@
+"""Losses, networks and a whole step compile for TPUs and GPUs; run by `make test-accelerators`.
+
+No accelerator is needed, and nothing is run: XLA's compilers come with JAX's packages for them.
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from configs import demo
+from darkrank_jax import losses
+from darkrank_jax.models import MODELS, build_model
+from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices, has_compiler
+from darkrank_jax.training.mesh import by_rows, make_mesh, replicated
+from darkrank_jax.training.plan import plan_step
+from darkrank_jax.training.run_config import read_run
+from tests.losses.test_invariants import RANDOM, VARIANTS
+
+pytestmark = pytest.mark.slow
+BATCH, DEVICES = 128, 4
+
+
+@pytest.fixture(params=["tpu_v5e", "h100"])
+def mesh(request):
+    accelerator = ACCELERATORS[request.param]
+    if not has_compiler(accelerator):
+        pytest.skip(f"no compiler for {request.param}; run make test-accelerators")
+    # What was compiled for absent devices cannot be read again.
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield make_mesh(BATCH, absent_devices(accelerator, DEVICES))
+    jax.config.update("jax_enable_compilation_cache", before)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses(variant, mesh):
+    name, options = VARIANTS[variant]
+    function, inputs = losses.LOSSES[name]
+    shapes = {"embeddings": (24,), "features": (16,), "logits": (9,), "maps": (3, 2, 8)}
+    shapes |= {f"teacher_{name}": shape for name, shape in shapes.items()}
+    rows, whole = by_rows(mesh), replicated(mesh)
+    arrays = {
+        name: jax.ShapeDtypeStruct((BATCH, *shapes[name]), jnp.float32, sharding=rows)
+        for name in inputs
+        if name in shapes
+    }
+    if "class_weights" in inputs:
+        arrays["class_weights"] = jax.ShapeDtypeStruct((24, 9), jnp.float32, sharding=whole)
+    labels = jax.ShapeDtypeStruct((BATCH,), jnp.int32, sharding=rows)
+
+    def value(arrays, labels, key):
+        given = arrays | {"labels": labels}
+        drawn = {"key": key} if variant in RANDOM else {}
+        return function(*[given[name] for name in inputs], **options, **drawn)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=whole)
+    program = jax.jit(jax.value_and_grad(value)).lower(arrays, labels, key).compile()
+    assert program.memory_analysis().argument_size_in_bytes > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_and_their_gradients(name, mesh):
+    model = build_model(name, dtype="bfloat16", embedding_dim=16)
+    images = jax.ShapeDtypeStruct((BATCH, 32, 32, 3), jnp.float32, sharding=by_rows(mesh))
+    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
+    variables = jax.eval_shape(lambda: model.init(keys, jnp.zeros((2, 32, 32, 3)), train=False))
+
+    def embedded(params, rest, images):
+        outputs, updates = model.apply(
+            {"params": params} | rest, images, train=True, mutable=["batch_stats"], rngs=keys
+        )
+        return outputs["embeddings"].sum(), updates
+
+    laid = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, P())
+        ),
+        variables,
+    )
+    params = laid.pop("params")
+    gradient = jax.jit(jax.grad(embedded, has_aux=True))
+    program = gradient.lower(params, laid, images).compile()
+    assert program.memory_analysis().argument_size_in_bytes > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": 2}, {"remat": True}], ids=str)
+def test_a_step_of_a_run(options, mesh):
+    config = demo.get_config().unlock()
+    config.update(options)
+    found = plan_step(read_run(config.to_dict()), mesh)
+    assert found.temporary > 0
+    assert found.traffic > found.state
