@@ -8,6 +8,7 @@ from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.miners import multi_similarity_pairs
 from darkrank_jax.losses.pairwise import cosines, distances, inner_products, normalize
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
+from darkrank_jax.losses.tiles import map_rows
 
 # Logit of what does not take part: its exponential is 0, and no difference of it is NaN.
 _ABSENT = -1e30
@@ -360,7 +361,7 @@ def smooth_ap_loss(
     1 - mean over p of rank_among_positives(p) / rank_among_all(p),
     rank(p) = 1 + sum_{j != p} sigmoid((s_aj - s_ap) / temperature), s cosine, mean over anchors
 
-    Costs batch^3.
+    Costs batch^3 time and batch^2 memory. Reverse differentiation only, once.
 
     Args:
       embeddings: [batch, dim], floating.
@@ -386,17 +387,43 @@ def smooth_ap_loss(
     """
     check_positive(temperature=temperature)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    similarities = cosines(embeddings[:num_anchors], embeddings)
-    gaps = similarities[:, None, :] - similarities[:, :, None]
-    itself = jnp.eye(similarities.shape[1], dtype=bool)[None]
-    steps = jnp.where(itself, 1, jax.nn.sigmoid(gaps / temperature))
-    among_positives = jnp.where(positives[:, None, :], steps, 0).sum(2)
-    among_negatives = jnp.where(negatives[:, None, :], steps, 0).sum(2)
-    # Rows that are no positive have no rank among positives: 1 keeps the quotient finite.
-    among_positives = jnp.where(positives, among_positives, 1)
-    precision = jnp.where(positives, among_positives / (among_positives + among_negatives), 0)
-    values = 1 - precision.sum(1) / jnp.maximum(positives.sum(1), 1)
+    scores = cosines(embeddings[:num_anchors], embeddings) / temperature
+    sums = map_rows(_reversible_precision, (scores, positives, negatives), len(embeddings))
+    values = 1 - sums / jnp.maximum(positives.sum(1), 1)
     return apply_reduction(reduce_fn, values, positives.any(1))
+
+
+def _summed_precision(anchor: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    """Smooth precision at the places of an anchor's positives, summed.
+
+    Args:
+      anchor: scores, positives and negatives [batch].
+
+    Returns:
+      Scalar.
+    """
+    scores, positive, negative = anchor
+    itself = jnp.eye(len(scores), dtype=bool)
+    steps = jnp.where(itself, 1, jax.nn.sigmoid(scores[None, :] - scores[:, None]))
+    among_positives = jnp.where(positive[None, :], steps, 0).sum(1)
+    among_negatives = jnp.where(negative[None, :], steps, 0).sum(1)
+    # Rows that are no positive have no rank among positives: 1 keeps the quotient finite.
+    among_positives = jnp.where(positive, among_positives, 1)
+    return jnp.where(positive, among_positives / (among_positives + among_negatives), 0).sum()
+
+
+def _summed_precision_forward(anchor):
+    """The gradient goes along: to find it later would take the batch x batch steps again."""
+    value, gradient = jax.value_and_grad(_summed_precision, allow_int=True)(anchor)
+    return value, gradient[0]
+
+
+def _summed_precision_backward(of_scores, cotangent):
+    return ((cotangent * of_scores, None, None),)
+
+
+_reversible_precision = jax.custom_vjp(_summed_precision)
+_reversible_precision.defvjp(_summed_precision_forward, _summed_precision_backward)
 
 
 def _distances(embeddings: jax.Array, num_anchors: int | None, unit: bool) -> jax.Array:

@@ -19,9 +19,8 @@ from darkrank_jax.losses.pairwise import (
     zero_rows,
 )
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
+from darkrank_jax.losses.tiles import map_rows, tiled, untiled
 
-# Floats that one tile of angles may hold, unless so many vertices, one for each device, need more.
-_TILE, _DEVICES = 2**22, 8
 # Of vertices: squared lengths of their edges and inverse lengths, each as rows of its matrix and as
 # columns. They are the same; but of a matrix whose rows lie on several devices, a device has all
 # columns.
@@ -358,13 +357,7 @@ def _angle_losses(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> j
     def at(vertex: tuple[Edges, Edges]) -> jax.Array:
         return _smooth_l1(_gaps_at(vertex, student, teacher)).sum()
 
-    def by_tile(vertices: tuple[Edges, Edges]) -> jax.Array:
-        return _untiled(jax.lax.map(jax.vmap(at), _tiled(vertices)), len(valid))
-
-    vertices = _vertices(student, teacher, valid)
-    sums = jax.lax.platform_dependent(
-        vertices, cpu=functools.partial(jax.lax.map, at), default=by_tile
-    )
+    sums = map_rows(at, _vertices(student, teacher, valid), len(valid))
     return sums / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
 
 
@@ -389,8 +382,8 @@ def _angle_losses_backward(residuals, cotangents):
             shares, of_edges = jax.vmap(at)(tile)
             return gradient - 0.5 * shares.sum(0), of_edges
 
-        gradient, of_edges = jax.lax.scan(add, jnp.zeros_like(student), _tiled(vertices))
-        return gradient, _untiled(of_edges, len(valid))
+        gradient, of_edges = jax.lax.scan(add, jnp.zeros_like(student), tiled(vertices, len(valid)))
+        return gradient, untiled(of_edges, len(valid))
 
     scales = cotangents / jnp.maximum(jnp.square(valid.sum()), 1).astype(student.dtype)
     vertices = scales, _vertices(student, teacher, valid)
@@ -415,27 +408,6 @@ def _gradient_at(
     turned = own * sums + inner_products(shares, edges[None])[:, 0]
     turned -= (shares * student).sum(0)
     return shares, sums - 0.5 * jnp.square(own_inverse) * turned
-
-
-def _tiled(vertices: Any) -> Any:
-    """Arrays by vertex as [tiles, vertices, ...]; what fills up the last ones is zero.
-
-    On a CPU one vertex at a time stays in the cache; elsewhere so many steps would be a long wait.
-    """
-
-    def tiled(array: jax.Array) -> jax.Array:
-        batch = len(array)
-        size = min(batch, max(_DEVICES, _TILE // batch**2))
-        filled = jnp.pad(array, [(0, -batch % size)] + [(0, 0)] * (array.ndim - 1))
-        # Of rows that lie on several devices, each tile has some of every device.
-        return filled.reshape(size, -1, *array.shape[1:]).swapaxes(0, 1)
-
-    return jax.tree.map(tiled, vertices)
-
-
-def _untiled(array: jax.Array, batch: int) -> jax.Array:
-    """What was found for the vertices of tiles, by vertex again."""
-    return array.swapaxes(0, 1).reshape(-1, *array.shape[2:])[:batch]
 
 
 def _vertices(student: jax.Array, teacher: jax.Array, valid: jax.Array) -> tuple[Edges, Edges]:

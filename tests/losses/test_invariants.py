@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from darkrank_jax import losses
-from darkrank_jax.losses import relational
+from darkrank_jax.losses import tiles
 
 BATCH, CLASSES = 8, 3
 # Options that lead to other code, beside every loss of the table with its defaults.
@@ -150,7 +150,7 @@ def test_only_the_student_learns(variant):
         assert gradient.any() != name.startswith("teacher"), name
 
 
-@over(["darkrank_hard", "darkrank_hard mean", "rkd_angle"])
+@over(["darkrank_hard", "darkrank_hard mean", "rkd_angle", "smooth_ap"])
 def test_what_other_platforms_compute_is_what_a_cpu_computes(variant, monkeypatch):
     arrays, where = arrays_of(), np.arange(BATCH) != 2
     value, gradients = run(variant, arrays, where)
@@ -161,9 +161,9 @@ def test_what_other_platforms_compute_is_what_a_cpu_computes(variant, monkeypatc
         return default(*arguments)
 
     monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
-    # Three vertices to a tile, of which the last one is filled up.
-    monkeypatch.setattr(relational, "_TILE", 1)
-    monkeypatch.setattr(relational, "_DEVICES", 3)
+    # Three rows to a tile, of which the last one is filled up.
+    monkeypatch.setattr(tiles, "_FLOATS", 1)
+    monkeypatch.setattr(tiles, "_DEVICES", 3)
     anew = jax.jit(jax.value_and_grad(function_of.__wrapped__(variant)))
     there, gradients_there = anew(*split(variant, arrays), where)
     assert asked
