@@ -11,6 +11,14 @@ from jax.sharding import PartitionSpec as P
 
 from configs import demo
 from darkrank_jax import losses
+from darkrank_jax.evaluation import (
+    kmeans,
+    nearest_neighbors,
+    rank_agreement,
+    reid,
+    reranking,
+    retrieval,
+)
 from darkrank_jax.models import MODELS, build_model
 from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices, has_compiler
 from darkrank_jax.training.mesh import by_rows, make_mesh, replicated
@@ -93,3 +101,30 @@ def test_a_step_of_a_run(options, mesh):
     found = plan_step(read_run(config.to_dict()), mesh)
     assert found.temporary > 0
     assert found.traffic > found.state
+
+
+def test_evaluation(mesh):
+    one = make_mesh(1, list(mesh.devices.flat)[:1])
+
+    def array(shape, dtype=jnp.float32, sharding=None):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding or replicated(one))
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    rows, lines, number = array((4096, 32)), array((256, 32)), array((), jnp.int32)
+    matches = array((256, 9), jnp.int32), array((256, 9), bool)
+    best = array((256, 30)), array((256, 30), jnp.int32)
+    whole = [array(leaf.shape, leaf.dtype, replicated(mesh)) for leaf in (lines, number, *best)]
+    sharded = array(rows.shape, sharding=by_rows(mesh)), array((4096,), sharding=by_rows(mesh))
+    programs = [
+        nearest_neighbors._measured.lower(rows, number, cosine=True),
+        nearest_neighbors._search.lower(whole[0], *sharded, *whole[1:], wanted=30, mesh=mesh),
+        retrieval._positive_ranks.lower(lines, rows, array((4096,)), *matches, number),
+        reid.squared_distances.lower(lines, rows),
+        reranking._largest.lower(lines, rows),
+        rank_agreement._tile_agreement.lower(
+            array((256,), jnp.int32), rows, rows, ks=(1, 10), orders=True
+        ),
+        kmeans.kmeans.lower(rows, num_clusters=20, key=array(key.shape, key.dtype)),
+    ]
+    for program in programs:
+        assert program.compile().memory_analysis().argument_size_in_bytes > 0

@@ -142,8 +142,7 @@ def plan_step(run: Run, mesh: Mesh) -> Plan:
         state=state_bytes,
         batch=batch_bytes,
         temporary=temporary + results + padding,
-        # XLA counts what is in a loop once.
-        traffic=traffic * run.chunks,
+        traffic=traffic,
         counted_on=counted_on,
     )
 
@@ -159,14 +158,17 @@ def _compiled(lowered: Any) -> Any:
         raise UserError(f"plan: XLA says: {said.splitlines()[0].rstrip('.')}; {_REMEDY}") from error
 
 
-def _traffic(run: Run, compiled: Any, mesh: Mesh) -> tuple[float, str]:
+def _traffic(run: Run, compiled: Any, mesh: Any) -> tuple[float, str]:
     """Bytes that a program moves, or those of a CPU's where XLA does not count its own."""
     cost = compiled.cost_analysis()
     if cost is None:
         mesh = make_mesh(run.data.batch_size, _cpus(mesh.size))
         step, arguments = _step(run, mesh)
         cost = step.lower(*arguments).compile().cost_analysis()
-    return cost["bytes accessed"], mesh.devices.flat[0].device_kind
+    device = mesh.devices.flat[0]
+    # XLA counts what is in a loop once, but in programs for TPUs as often as it runs.
+    times = 1 if device.platform == "tpu" else run.chunks
+    return cost["bytes accessed"] * times, device.device_kind
 
 
 def _step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:

@@ -1,24 +1,39 @@
-"""Our gradient of the 3x3 maximum beside XLA's, on a CPU; README.md has the table.
+"""Our gradient of the 3x3 maximum beside XLA's; README.md has the tables.
 
-python -m experiments.step_anatomy.maximum
+    python -m experiments.step_anatomy.maximum                   # times on a CPU
+    python -m experiments.step_anatomy.maximum --accelerator h100
+
+An accelerator need not be there, only its compiler (pip install "jax[cuda13]"): temporary memory.
 """
 
+import argparse
 import functools
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
 
 from darkrank_jax.models import layers
+from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices
 
 SHAPES = ((32, 32, 32, 64), (32, 112, 112, 64), (128, 16, 16, 16), (64, 24, 24, 8))
 _PADDING, _STRIDE = ((1, 1), (1, 1)), 2
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--accelerator", choices=list(ACCELERATORS))
+    accelerator = parser.parse_args().accelerator
     jax.config.update("jax_platforms", "cpu")
-    print("| map | ours, ms | XLA's, ms | ratio |\n|---|---|---|---|")
+    unit, measure = "ms", milliseconds
+    if accelerator:
+        (device,) = absent_devices(ACCELERATORS[accelerator], 1)
+        unit, measure = "MB", functools.partial(megabytes, SingleDeviceSharding(device))
+    print(f"| map | ours, {unit} | XLA's, {unit} | ratio |\n|---|---|---|---|")
     for shape in SHAPES:
         keys = jax.random.split(jax.random.key(0))
         x = jax.random.normal(keys[0], shape)
@@ -26,9 +41,15 @@ def main() -> None:
         cotangent = jax.random.normal(keys[1], jax.eval_shape(maximum, x).shape)
         ours = functools.partial(layers._first_maxima_gradient, _PADDING, _STRIDE)
         theirs = functools.partial(_gradient, maximum)
-        times = [milliseconds(jax.jit(each), x, cotangent) for each in (ours, theirs)]
+        found = [measure(jax.jit(each), x, cotangent) for each in (ours, theirs)]
         name = "x".join(map(str, shape))
-        print(f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.1f} |")
+        print(f"| {name} | {found[0]:.1f} | {found[1]:.1f} | {found[1] / found[0]:.1f} |")
+
+
+def megabytes(sharding: SingleDeviceSharding, function: Any, *arguments: jax.Array) -> float:
+    """Temporary memory of a program for a device that need not be there, in bfloat16."""
+    shapes = [jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=sharding) for x in arguments]
+    return function.lower(*shapes).compile().memory_analysis().temp_size_in_bytes / 1e6
 
 
 def _gradient(function: Callable, x: jax.Array, cotangent: jax.Array) -> jax.Array:

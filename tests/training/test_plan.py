@@ -62,6 +62,15 @@ def test_what_a_compiler_does_not_count_is_counted_in_a_cpus_program(run):
     assert plans._traffic(run, silent, mesh) == (expected, "cpu")
 
 
+@pytest.mark.parametrize(("platform", "times"), [("tpu", 1), ("cpu", 4)])
+def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times, run):
+    device = SimpleNamespace(platform=platform, device_kind="some kind")
+    mesh = SimpleNamespace(devices=np.array([device]))
+    program = SimpleNamespace(cost_analysis=lambda: {"bytes accessed": 3.0})
+    found = plans._traffic(dataclasses.replace(run, chunks=4), program, mesh)
+    assert found == (3.0 * times, "some kind")
+
+
 def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(run, monkeypatch):
     mesh = make_mesh(BATCH, jax.devices()[:1])
     plain = plan_step(run, mesh)
