@@ -160,15 +160,16 @@ def _compiled(lowered: Any) -> Any:
 
 def _traffic(run: Run, compiled: Any, mesh: Any) -> tuple[float, str]:
     """Bytes that a program moves, or those of a CPU's where XLA does not count its own."""
-    cost = compiled.cost_analysis()
+    cost, size = compiled.cost_analysis(), mesh.size
     if cost is None:
-        mesh = make_mesh(run.data.batch_size, _cpus(mesh.size))
+        # Where too few are simulated, one, and the share of a device in its bytes.
+        mesh = make_mesh(run.data.batch_size, _cpus(size if len(jax.devices("cpu")) >= size else 1))
         step, arguments = _step(run, mesh)
         cost = step.lower(*arguments).compile().cost_analysis()
     device = mesh.devices.flat[0]
     # XLA counts what is in a loop once, but in programs for TPUs as often as it runs.
     times = 1 if device.platform == "tpu" else run.chunks
-    return cost["bytes accessed"] * times, device.device_kind
+    return cost["bytes accessed"] * times * mesh.size / size, device.device_kind
 
 
 def _step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:

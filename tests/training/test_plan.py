@@ -54,18 +54,21 @@ def test_counts_what_a_step_takes(run):
     assert found.counted_on == "cpu"
 
 
-def test_what_a_compiler_does_not_count_is_counted_in_a_cpus_program(run):
-    mesh = make_mesh(BATCH, jax.devices()[:2])
+# Of sixteen, one of the four CPUs there are stands for all.
+@pytest.mark.parametrize(("devices", "simulated"), [(2, 2), (16, 1)])
+def test_what_a_compiler_does_not_count_is_counted_in_a_cpus_program(devices, simulated, run):
     silent = SimpleNamespace(cost_analysis=lambda: None)
-    step, arguments = plans._step(run, mesh)
-    expected = step.lower(*arguments).compile().cost_analysis()["bytes accessed"]
-    assert plans._traffic(run, silent, mesh) == (expected, "cpu")
+    step, arguments = plans._step(run, make_mesh(BATCH, jax.devices()[:simulated]))
+    cost = step.lower(*arguments).compile().cost_analysis()["bytes accessed"]
+    found, counted_on = plans._traffic(run, silent, SimpleNamespace(size=devices))
+    assert found == pytest.approx(cost * simulated / devices)
+    assert counted_on == "cpu"
 
 
 @pytest.mark.parametrize(("platform", "times"), [("tpu", 1), ("cpu", 4)])
 def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times, run):
     device = SimpleNamespace(platform=platform, device_kind="some kind")
-    mesh = SimpleNamespace(devices=np.array([device]))
+    mesh = SimpleNamespace(devices=np.array([device]), size=1)
     program = SimpleNamespace(cost_analysis=lambda: {"bytes accessed": 3.0})
     found = plans._traffic(dataclasses.replace(run, chunks=4), program, mesh)
     assert found == (3.0 * times, "some kind")
