@@ -94,6 +94,22 @@ def test_networks_and_their_gradients(name, mesh):
     assert program.memory_analysis().argument_size_in_bytes > 0
 
 
+@pytest.mark.parametrize("mesh", ["h100"], indirect=True)
+def test_norms_and_shortcuts_in_evaluation_are_a_part_of_convolutions(mesh):
+    model = build_model("resnet18", dtype="bfloat16", embedding_dim=16)
+    images = jnp.zeros((2, 32, 32, 3))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    laid = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
+        variables,
+    )
+    shape = jax.ShapeDtypeStruct((BATCH, 32, 32, 3), jnp.float32, sharding=by_rows(mesh))
+    embed = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+    program = embed.lower(laid, shape).compile().as_text()
+    assert program.count('custom_call_target="__cudnn$convBiasActivationForward"') == 20
+    assert "__cudnn$convForward" not in program
+
+
 @pytest.mark.parametrize("options", [{}, {"chunks": 2}, {"remat": True}], ids=str)
 def test_a_step_of_a_run(options, mesh):
     config = demo.get_config().unlock()

@@ -18,7 +18,7 @@ from jax.extend import core
 from onnx import helper, numpy_helper
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.layers import plain_convolutions
+from darkrank_jax.models.convolution import plain_convolutions
 
 # The oldest that has all operators below, for the runtimes of phones and browsers.
 OPSET, _IR_VERSION = 17, 8

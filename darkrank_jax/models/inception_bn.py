@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from darkrank_jax.models.layers import Maps, batch_norm, centred, conv, filled_up, max_pool
+from darkrank_jax.models.convolution import batch_norm, conv, conv_then_norm
+from darkrank_jax.models.layers import Maps
+from darkrank_jax.models.pooling import centred, filled_up, max_pool
 
 # Channels of each block's branches: 1x1; 3x3 reduced, 3x3; double 3x3 reduced, double 3x3; pooled
 # and projected. None in the first and the last: the block halves the map.
@@ -84,8 +86,9 @@ class InceptionBN(nn.Module):
     ) -> jax.Array:
         """Convolution, batch norm and ReLU."""
         features = max(1, round(channels * self.width))
-        x = conv(features, kernel, stride, bias=True, dtype=self.dtype, name=name)(x)
-        return nn.relu(batch_norm(train, self.dtype, f"{name}_bn")(x))
+        convolve = conv(features, kernel, stride, bias=True, dtype=self.dtype, name=name)
+        norm = batch_norm(train, self.dtype, f"{name}_bn")
+        return nn.relu(conv_then_norm(convolve, norm, x))
 
 
 def _halving(size: int) -> tuple[int, int]:

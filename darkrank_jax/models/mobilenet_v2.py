@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from darkrank_jax.models.layers import ConvNorm, Maps, batch_norm, conv, make_divisible
+from darkrank_jax.models.convolution import batch_norm, conv, conv_then_norm
+from darkrank_jax.models.layers import ConvNorm, Maps, make_divisible
 
 # Expansion, channels out, blocks, stride of the first: table 2 of the paper.
 _STAGES = (
@@ -79,6 +80,7 @@ class Block(nn.Module):
             expanded, 3, self.stride, groups=expanded, name=f"conv.{expands}"
         )
         y = depthwise(y, train)
-        y = conv(self.features, 1, dtype=depthwise.dtype, name=f"conv.{expands + 1}")(y)
-        y = batch_norm(train, depthwise.dtype, f"conv.{expands + 2}")(y)
+        project = conv(self.features, 1, dtype=depthwise.dtype, name=f"conv.{expands + 1}")
+        norm = batch_norm(train, depthwise.dtype, f"conv.{expands + 2}")
+        y = conv_then_norm(project, norm, y)
         return x + y if self.stride == 1 and x.shape == y.shape else y

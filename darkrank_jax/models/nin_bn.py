@@ -7,7 +7,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.layers import Maps, batch_norm, conv, filled_up, max_pool
+from darkrank_jax.models.convolution import batch_norm, conv, conv_then_norm
+from darkrank_jax.models.layers import Maps
+from darkrank_jax.models.pooling import filled_up, max_pool
 
 # Of each stage: name, kernel, stride and padding of its convolution, channels, names of its two
 # 1x1 convolutions.
@@ -59,6 +61,6 @@ class NINBN(nn.Module):
                     features, side, step, padding=pad, bias=True, dtype=self.dtype, name=unit
                 )
                 norm = batch_norm(train, self.dtype, f"bn_{number}", epsilon=1e-3)
-                x = nn.relu(norm(convolve(x)))
+                x = nn.relu(conv_then_norm(convolve, norm, x))
             maps.append(x)
         return tuple(maps)

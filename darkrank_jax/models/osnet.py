@@ -8,16 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from darkrank_jax.models.layers import (
-    Activation,
-    Maps,
-    SqueezeExcite,
-    batch_norm,
-    centred,
-    conv,
-    identity,
-    max_pool,
-)
+from darkrank_jax.models.convolution import batch_norm, conv, conv_then_norm
+from darkrank_jax.models.layers import Activation, Maps, SqueezeExcite, identity
+from darkrank_jax.models.pooling import centred, max_pool
 
 
 class OSNet(nn.Module):
@@ -86,8 +79,9 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps [batch, h, w, c] to [batch, h / stride, w / stride, features]."""
-        x = conv(self.features, self.kernel, self.stride, dtype=self.dtype, name="conv")(x)
-        return self.activation(batch_norm(train, self.dtype, "bn")(x))
+        convolve = conv(self.features, self.kernel, self.stride, dtype=self.dtype, name="conv")
+        norm = batch_norm(train, self.dtype, "bn")
+        return self.activation(conv_then_norm(convolve, norm, x))
 
 
 class LightConv(nn.Module):

@@ -1,6 +1,6 @@
 """Residual networks (He et al., CVPR 2016): one family, its depth, width and stem by options."""
 
-import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -8,8 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from darkrank_jax.models.layers import Maps, batch_norm, centred, conv, max_pool
+from darkrank_jax.models.convolution import batch_norm, conv, conv_then_norm
+from darkrank_jax.models.layers import Maps
+from darkrank_jax.models.pooling import centred, max_pool
 
+Layer = Callable[..., jax.Array]
 # Blocks in each stage, and whether they are bottlenecks.
 DEPTHS: dict[str, tuple[tuple[int, ...], bool]] = {
     "resnet10": ((1, 1, 1, 1), False),
@@ -59,8 +62,8 @@ class ResNet(nn.Module):
     def _stem(self, x: jax.Array, train: bool) -> jax.Array:
         """The first convolution and what reduces the image before the first stage."""
         kernel, stride = {"imagenet": (7, 2), "strided": (3, 2), "small": (3, 1)}[self.stem]
-        x = conv(self.width, kernel, stride, dtype=self.dtype, name="conv1")(x)
-        x = nn.relu(batch_norm(train, self.dtype, "bn1")(x))
+        layer = _maker(train, self.dtype)
+        x = nn.relu(layer(x, self.width, kernel, stride, names=("conv1", "bn1")))
         return max_pool(x, centred) if self.stem == "imagenet" else x
 
 
@@ -74,10 +77,10 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps [batch, h, w, c] to [batch, h / stride, w / stride, features]."""
-        conv, norm = _makers(train, self.dtype)
-        y = nn.relu(norm(name="bn1")(conv(self.features, 3, self.stride, name="conv1")(x)))
-        y = norm(name="bn2")(conv(self.features, 3, 1, name="conv2")(y))
-        return nn.relu(_shortcut(x, self.features, self.stride, conv, norm) + y)
+        layer = _maker(train, self.dtype)
+        y = nn.relu(layer(x, self.features, 3, self.stride, names=("conv1", "bn1")))
+        y = layer(y, self.features, 3, 1, names=("conv2", "bn2"))
+        return nn.relu(_shortcut(x, self.features, self.stride, layer) + y)
 
 
 class BottleneckBlock(nn.Module):
@@ -90,21 +93,27 @@ class BottleneckBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps [batch, h, w, c] to [batch, h / stride, w / stride, 4 * features]."""
-        conv, norm = _makers(train, self.dtype)
-        y = nn.relu(norm(name="bn1")(conv(self.features, 1, 1, name="conv1")(x)))
-        y = nn.relu(norm(name="bn2")(conv(self.features, 3, self.stride, name="conv2")(y)))
-        y = norm(name="bn3")(conv(4 * self.features, 1, 1, name="conv3")(y))
-        return nn.relu(_shortcut(x, 4 * self.features, self.stride, conv, norm) + y)
+        layer = _maker(train, self.dtype)
+        y = nn.relu(layer(x, self.features, 1, 1, names=("conv1", "bn1")))
+        y = nn.relu(layer(y, self.features, 3, self.stride, names=("conv2", "bn2")))
+        y = layer(y, 4 * self.features, 1, 1, names=("conv3", "bn3"))
+        return nn.relu(_shortcut(x, 4 * self.features, self.stride, layer) + y)
 
 
-def _makers(train: bool, dtype: Any) -> tuple[Any, Any]:
-    """Makers of a block's convolutions and norms."""
-    return functools.partial(conv, dtype=dtype), functools.partial(batch_norm, train, dtype)
+def _maker(train: bool, dtype: Any) -> Layer:
+    """What convolves and normalizes, by modules of the block that calls it."""
+
+    def layer(
+        x: jax.Array, features: int, kernel: int, stride: int, names: tuple[str, str]
+    ) -> jax.Array:
+        convolve = conv(features, kernel, stride, dtype=dtype, name=names[0])
+        return conv_then_norm(convolve, batch_norm(train, dtype, names[1]), x)
+
+    return layer
 
 
-def _shortcut(x: jax.Array, features: int, stride: int, conv: Any, norm: Any) -> jax.Array:
+def _shortcut(x: jax.Array, features: int, stride: int, layer: Layer) -> jax.Array:
     """The input itself, or projected where the block changes its shape."""
     if stride == 1 and x.shape[-1] == features:
         return x
-    projected = conv(features, 1, stride, name="downsample_conv")(x)
-    return norm(name="downsample_bn")(projected)
+    return layer(x, features, 1, stride, names=("downsample_conv", "downsample_bn"))

@@ -29,6 +29,7 @@ from darkrank_jax.training.network import (
     wanted_arrays,
 )
 from darkrank_jax.training.preflight import check_sizes, load_data, teacher_shapes
+from darkrank_jax.training.program import operations
 from darkrank_jax.training.run_config import Run
 
 _GB = 1e9
@@ -49,8 +50,7 @@ class Plan(NamedTuple):
       batch: bytes on each device of images and labels.
       temporary: bytes on each device of activations, gradients and relations, at their peak, of
         the program itself, and of what the arrays above take more than they hold.
-      traffic: bytes that a device reads and writes in a step, as XLA counts them.
-      counted_on: the kind of device in whose program they are counted.
+      traffic: bytes that a device reads and writes in a step.
     """
 
     parameters: int
@@ -59,7 +59,6 @@ class Plan(NamedTuple):
     batch: int
     temporary: int
     traffic: float
-    counted_on: str
 
     @property
     def memory(self) -> int:
@@ -126,12 +125,11 @@ def plan_step(run: Run, mesh: Mesh) -> Plan:
     Raises:
       UserError: XLA's compiler itself finds that the program does not fit.
     """
-    step, arguments = _step(run, mesh)
+    step, arguments = abstract_step(run, mesh)
     compiled = _compiled(step.lower(*arguments))
     memory: Any = compiled.memory_analysis()
     state, batch, teacher, _ = arguments
     state_bytes, batch_bytes = _bytes((state, teacher)), _bytes(batch) // mesh.size
-    traffic, counted_on = _traffic(run, compiled, mesh)
     # The new state takes the place of the old one, which is donated. Arrays may lie padded.
     padding = max(0, memory.argument_size_in_bytes - state_bytes - batch_bytes)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -142,8 +140,7 @@ def plan_step(run: Run, mesh: Mesh) -> Plan:
         state=state_bytes,
         batch=batch_bytes,
         temporary=temporary + results + padding,
-        traffic=traffic,
-        counted_on=counted_on,
+        traffic=_traffic(run, compiled, mesh),
     )
 
 
@@ -158,22 +155,28 @@ def _compiled(lowered: Any) -> Any:
         raise UserError(f"plan: XLA says: {said.splitlines()[0].rstrip('.')}; {_REMEDY}") from error
 
 
-def _traffic(run: Run, compiled: Any, mesh: Any) -> tuple[float, str]:
-    """Bytes that a program moves, or those of a CPU's where XLA does not count its own."""
-    cost, size = compiled.cost_analysis(), mesh.size
+def _traffic(run: Run, compiled: Any, mesh: Any) -> float:
+    """Bytes that a program moves on a device."""
+    cost = compiled.cost_analysis()
+    # Of programs for GPUs that are not there XLA does not count them.
     if cost is None:
-        # Where too few are simulated, one, and the share of a device in its bytes.
-        mesh = make_mesh(run.data.batch_size, _cpus(size if len(jax.devices("cpu")) >= size else 1))
-        step, arguments = _step(run, mesh)
-        cost = step.lower(*arguments).compile().cost_analysis()
-    device = mesh.devices.flat[0]
+        return float(sum(each.times * each.bytes for each in operations(compiled.as_text())))
     # XLA counts what is in a loop once, but in programs for TPUs as often as it runs.
-    times = 1 if device.platform == "tpu" else run.chunks
-    return cost["bytes accessed"] * times * mesh.size / size, device.device_kind
+    times = 1 if mesh.devices.flat[0].platform == "tpu" else run.chunks
+    return cost["bytes accessed"] * times
 
 
-def _step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
-    """The step under jit, and the shapes of its arguments as they lie on the devices."""
+def abstract_step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+    """The step of a run under jit, and the shapes of its arguments as they lie on the devices.
+
+    Args:
+      run: read from a config; its data is loaded, for its sizes.
+      mesh: the devices; they need not be there.
+
+    Returns:
+      step, and of its state, batch, teacher's variables and random key, so that
+      `step.lower(*shapes)` can be compiled.
+    """
     data, whole = run.data, replicated(mesh)
     train = load_data(data)["train"]
     sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
@@ -198,7 +201,7 @@ def _flops(run: Run) -> float:
     """Of a step: of the plain one, since XLA counts a loop's body once, and what is repeated."""
     # As lowered for a CPU, of whose programs alone XLA counts them before they are compiled.
     mesh = make_mesh(run.data.batch_size, _cpus(1))
-    step, arguments = _step(dataclasses.replace(run, chunks=1, remat=False), mesh)
+    step, arguments = abstract_step(dataclasses.replace(run, chunks=1, remat=False), mesh)
     state, batch, _, _ = arguments
     programs = [step.lower(*arguments)]
     if again := (run.chunks > 1) + run.remat:
@@ -286,8 +289,7 @@ def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator
         "parameters": f"{found.parameters:,}",
         "memory": f"{found.memory / _GB:.3f} GB a device: {listed}",
         "compute": f"{found.flops:.3g} FLOP a step, {found.flops / mesh.size:.3g} a device",
-        "traffic": f"{found.traffic / _GB:.3f} GB a step and device, in the program for "
-        f"{found.counted_on}",
+        "traffic": f"{found.traffic / _GB:.3f} GB a step and device",
     }
     if device is not None:
         low, high = found.seconds(device, mesh.size)

@@ -1,17 +1,19 @@
-"""Where a TPU's compiler expects the time of a step to go; no TPU is needed. README.md has it.
+"""Where the compiler for an accelerator expects the time of a step to go; none is needed.
 
-    pip install "jax[tpu]"
+    pip install "jax[tpu]" "jax[cuda13]"
     python -m experiments.step_anatomy.compiled [--accelerator tpu_v5e] [--devices 1]
         [--batch 256] [--pixels 224]
 
-The step of run.py, in bfloat16. The compiler writes into its program how many cycles it expects
-each operation to take; here they are summed by the part of the step that the operation is of, those
-in a loop as often as it runs.
+The step of run.py, in bfloat16; README.md has the tables. The compiler for TPUs writes into its
+program how many cycles it expects each operation to take; those for GPUs write none, and of them
+the bytes of operands and results are counted. Either is summed by the part of the step that the
+operation is of, those in a loop as often as it runs.
 """
 
 import argparse
 import re
 from collections import Counter
+from collections.abc import Iterable
 from unittest import mock
 
 import jax
@@ -21,16 +23,18 @@ from darkrank_jax.data import Split
 from darkrank_jax.training import plan as plans
 from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices
 from darkrank_jax.training.mesh import make_mesh
+from darkrank_jax.training.program import Operation, operations
 from experiments.step_anatomy import ours
 from experiments.step_anatomy.batch import LOSSES, Sizes
 
 FORWARD, BACKWARD = "student forward", "student backward"
-TPUS = [name for name in ACCELERATORS if name.startswith("tpu")]
+# What is counted of an operation.
+UNITS = {"tpu": ("thousand cycles", "cycles", 1e3), "gpu": ("MB", "bytes", 1e6)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--accelerator", choices=TPUS, default="tpu_v5e")
+    parser.add_argument("--accelerator", choices=list(ACCELERATORS), default="tpu_v5e")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--pixels", type=int, default=224)
@@ -38,9 +42,10 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")
     devices = absent_devices(ACCELERATORS[arguments.accelerator], arguments.devices)
     sizes = Sizes(arguments.batch, arguments.pixels, "bfloat16")
-    program = compiled(sizes, devices)
+    unit, counted, scale = UNITS["tpu" if devices[0].platform == "tpu" else "gpu"]
+    found = by_part(operations(compiled(sizes, devices)), counted)
     print(f"{len(devices)} x {devices[0].device_kind}, batch {sizes.batch}, {sizes.pixels} px, "
-          f"{sizes.dtype}\n\n{table(cycles(program))}")  # fmt: skip
+          f"{sizes.dtype}\n\n{table(found, unit, scale)}")  # fmt: skip
 
 
 def compiled(sizes: Sizes, devices: list) -> str:
@@ -50,52 +55,41 @@ def compiled(sizes: Sizes, devices: list) -> str:
     split = Split(images, np.zeros(sizes.batch, np.int32), ("one",))
     # Of the data, only its shapes go into a program.
     with mock.patch.object(plans, "load_data", return_value={"train": split}):
-        step, shapes = plans._step(run, make_mesh(sizes.batch, devices))
+        step, shapes = plans.abstract_step(run, make_mesh(sizes.batch, devices))
     return step.lower(*shapes).compile().as_text()
 
 
-def table(found: Counter[str]) -> str:
-    """Thousands of cycles by part, and shares of the step."""
+def by_part(found: Iterable[Operation], counted: str) -> Counter[str]:
+    """The cycles or bytes of a step, by part."""
+    total: Counter[str] = Counter()
+    for each in found:
+        total[part_of(each.name)] += each.times * getattr(each, counted)
+    return total
+
+
+def table(found: Counter[str], unit: str, scale: float) -> str:
+    """What each part has, in a unit of so many, and its share of the step."""
     found = Counter(found)
     found["all losses"] = sum(found[name] for name in LOSSES)
     step = sum(found.values()) - found["all losses"]
     named = ["teacher", FORWARD, BACKWARD, *LOSSES, "all losses", "optimizer"]
     found["rest"] = step - sum(found[name] for name in named if name not in LOSSES)
     lines = [
-        f"| {part} | {found[part] / 1e3:,.1f} | {found[part] / step:.1%} |"
+        f"| {part} | {found[part] / scale:,.1f} | {found[part] / step:.1%} |"
         for part in (*named, "rest")
     ]
-    head = ["| part | thousand cycles | share |", "|---|---|---|"]
-    return "\n".join([*head, *lines, f"| step | {step / 1e3:,.1f} | 100.0% |"])
+    head = [f"| part | {unit} | share |", "|---|---|---|"]
+    return "\n".join([*head, *lines, f"| step | {step / scale:,.1f} | 100.0% |"])
 
 
-def cycles(program: str) -> Counter[str]:
-    """Cycles that the compiler expects, by part, from the text of a program."""
-    blocks = dict(re.findall(r"^(?:ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", program, re.M | re.S))
-    (entry,) = re.findall(r"^ENTRY %(\S+) ", program, re.M)
-
-    def of(block: str, times: int) -> Counter[str]:
-        total: Counter[str] = Counter()
-        for line in blocks[block].splitlines():
-            if expected := re.search(r'"estimated_cycles":"(\d+)"', line):
-                total[part_of(line)] += times * int(expected[1])
-            if loop := re.search(r" while\(.*condition=%([^,]+), body=%([^,]+)", line):
-                # It counts up to the one number that its condition compares with.
-                ends = re.findall(r"constant\((\d+)\)", blocks[loop[1]])
-                total += of(loop[2], times * max(map(int, ends)))
-        return total
-
-    return of(entry, 1)
-
-
-def part_of(line: str) -> str:
-    """The part of the step that a line of a program is of, by the name that JAX gave it."""
-    scope = re.search(r'op_name="jit\(train_step\)/([^/"]*)', line)
+def part_of(name: str) -> str:
+    """The part of the step that an operation is of, by the name that JAX gave it."""
+    scope = re.match(r"jit\(train_step\)/([^/]*)", name)
     innermost = re.search(r"([^()]*)\)*$", scope[1] if scope else "")
-    name = innermost[1] if innermost else ""
-    if scope and name == "EmbeddingModel":
+    part = innermost[1] if innermost else ""
+    if scope and part == "EmbeddingModel":
         return BACKWARD if scope[1].startswith("transpose") else FORWARD
-    return name
+    return part
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 from jax.sharding import SingleDeviceSharding
 
-from darkrank_jax.models import layers
+from darkrank_jax.models.pooling import centred, max_pool
 from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices
 
 SHAPES = ((32, 32, 32, 64), (32, 112, 112, 64), (128, 16, 16, 16), (64, 24, 24, 8))
-_PADDING, _STRIDE = ((1, 1), (1, 1)), 2
 
 
 def main() -> None:
@@ -37,11 +37,9 @@ def main() -> None:
     for shape in SHAPES:
         keys = jax.random.split(jax.random.key(0))
         x = jax.random.normal(keys[0], shape)
-        maximum = functools.partial(layers._xla_max_pool, _PADDING, _STRIDE)
-        cotangent = jax.random.normal(keys[1], jax.eval_shape(maximum, x).shape)
-        ours = functools.partial(layers._first_maxima_gradient, _PADDING, _STRIDE)
-        theirs = functools.partial(_gradient, maximum)
-        found = [measure(jax.jit(each), x, cotangent) for each in (ours, theirs)]
+        cotangent = jax.random.normal(keys[1], jax.eval_shape(_ours, x).shape)
+        gradients = [jax.jit(functools.partial(_gradient, each)) for each in (_ours, _theirs)]
+        found = [measure(gradient, x, cotangent) for gradient in gradients]
         name = "x".join(map(str, shape))
         print(f"| {name} | {found[0]:.1f} | {found[1]:.1f} | {found[1] / found[0]:.1f} |")
 
@@ -50,6 +48,14 @@ def megabytes(sharding: SingleDeviceSharding, function: Any, *arguments: jax.Arr
     """Temporary memory of a program for a device that need not be there, in bfloat16."""
     shapes = [jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=sharding) for x in arguments]
     return function.lower(*shapes).compile().memory_analysis().temp_size_in_bytes / 1e6
+
+
+def _ours(x: jax.Array) -> jax.Array:
+    return max_pool(x, centred)
+
+
+def _theirs(x: jax.Array) -> jax.Array:
+    return linen.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore
 
 
 def _gradient(function: Callable, x: jax.Array, cotangent: jax.Array) -> jax.Array:

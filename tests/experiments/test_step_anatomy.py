@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.losses import combine
+from darkrank_jax.training.program import Operation
 from experiments.step_anatomy import batch, compiled, run
 
 
@@ -43,47 +44,24 @@ def test_the_table_has_shares_of_our_step():
     ]
 
 
-PROGRAM = """HloModule jit_train_step
-%fused (p: f32[4]) -> f32[4] {
-  ROOT %x = f32[4] negate(%p), metadata={op_name="jit(train_step)/teacher/neg"}
-}
-
-%inner_end (p: (s32[])) -> pred[] {
-  %seven = s32[]{:T(128)} constant(7)
-  ROOT %less = pred[] compare(%p, %seven), direction=LT
-}
-
-%inner (p: (s32[], f32[4])) -> (s32[], f32[4]) {
-  %d = f32[4] fusion(%p), metadata={op_name="jit(train_step)/transpose(jvp(rkd_angle))/while/dot"}, backend_config={"estimated_cycles":"10"}
-}
-
-%outer_end (p: (s32[])) -> pred[] {
-  %three = s32[] constant(3)
-}
-
-%outer (p: (s32[], f32[4])) -> (s32[], f32[4]) {
-  %one = s32[] constant(1)
-  %w = (s32[], f32[4]) while(%t), condition=%inner_end, body=%inner, metadata={op_name="a"}
-  %e = f32[4] add(%p, %p), metadata={op_name="jit(train_step)/jvp(EmbeddingModel)/head/add"}, backend_config={"estimated_cycles":"100"}
-}
-
-ENTRY %main.1 (a: f32[4]) -> (f32[4]) {
-  %f = f32[4] fusion(%a), calls=%fused, metadata={op_name="jit(train_step)/teacher/EmbeddingModel/x"}, backend_config={"flags":[],"estimated_cycles":"5000"}
-  %v = (s32[], f32[4]) while(%t), condition=%outer_end, body=%outer, metadata={op_name="jit(train_step)/b"}
-  %g = f32[4] fusion(%a), metadata={op_name="jit(train_step)/transpose(jvp(EmbeddingModel))/y"}, backend_config={"estimated_cycles":"2000"}
-  %o = f32[4] fusion(%a), metadata={op_name="jit(train_step)/optimizer/mul"}, backend_config={"estimated_cycles":"290"}
-  ROOT %c = f32[4] all-reduce(%a), backend_config={"estimated_cycles":"200"}
-}
-"""  # noqa: E501
-
-
-def test_cycles_of_a_program_are_those_of_its_parts_and_loops_count_as_often_as_they_run():
-    found = compiled.cycles(PROGRAM)
+def test_what_operations_take_is_summed_by_parts():
+    names = {
+        "jit(train_step)/teacher/EmbeddingModel/x": (1, 5000),
+        "jit(train_step)/transpose(jvp(rkd_angle))/while/dot": (21, 10),
+        "jit(train_step)/jvp(EmbeddingModel)/head/add": (3, 100),
+        "jit(train_step)/transpose(jvp(EmbeddingModel))/y": (1, 2000),
+        "jit(train_step)/optimizer/mul": (1, 290),
+        "": (1, 200),
+    }
+    ran = [Operation(name, times, 7, cycles) for name, (times, cycles) in names.items()]
+    found = compiled.by_part(ran, "cycles")
     assert found == {
-        "teacher": 5000, "rkd_angle": 3 * 7 * 10, "student forward": 3 * 100,
-        "student backward": 2000, "optimizer": 290, "": 200,
+        "teacher": 5000, "rkd_angle": 210, "student forward": 300, "student backward": 2000,
+        "optimizer": 290, "": 200,
     }  # fmt: skip
-    lines = compiled.table(found).splitlines()
+    assert compiled.by_part(ran, "bytes")["rkd_angle"] == 21 * 7
+    lines = compiled.table(found, "thousand cycles", 1e3).splitlines()
+    assert lines[0] == "| part | thousand cycles | share |"
     assert "| teacher | 5.0 | 62.5% |" in lines
     assert "| rkd_angle | 0.2 | 2.6% |" in lines
     assert "| all losses | 0.2 | 2.6% |" in lines

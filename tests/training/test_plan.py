@@ -51,27 +51,25 @@ def test_counts_what_a_step_takes(run):
     # Two layers of each block keep what they are given for the gradient.
     assert found.temporary > BATCH // 2 * TOKENS * (4 * WIDTH + 4 * WIDTH) * 4
     assert found.traffic > found.state + found.batch
-    assert found.counted_on == "cpu"
 
 
-# Of sixteen, one of the four CPUs there are stands for all.
-@pytest.mark.parametrize(("devices", "simulated"), [(2, 2), (16, 1)])
-def test_what_a_compiler_does_not_count_is_counted_in_a_cpus_program(devices, simulated, run):
-    silent = SimpleNamespace(cost_analysis=lambda: None)
-    step, arguments = plans._step(run, make_mesh(BATCH, jax.devices()[:simulated]))
-    cost = step.lower(*arguments).compile().cost_analysis()["bytes accessed"]
-    found, counted_on = plans._traffic(run, silent, SimpleNamespace(size=devices))
-    assert found == pytest.approx(cost * simulated / devices)
-    assert counted_on == "cpu"
+def test_what_a_compiler_does_not_count_is_counted_in_the_text_of_its_program(run):
+    mesh = make_mesh(BATCH, jax.devices()[:2])
+    step, shapes = plans.abstract_step(run, mesh)
+    program = step.lower(*shapes).compile()
+    counted = program.cost_analysis()["bytes accessed"]
+    silent = SimpleNamespace(cost_analysis=lambda: None, as_text=program.as_text)
+    # XLA counts of a slice in a fusion what is read, and a loop once.
+    assert counted < plans._traffic(run, silent, mesh) < 2 * counted
 
 
 @pytest.mark.parametrize(("platform", "times"), [("tpu", 1), ("cpu", 4)])
 def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times, run):
-    device = SimpleNamespace(platform=platform, device_kind="some kind")
-    mesh = SimpleNamespace(devices=np.array([device]), size=1)
+    device = SimpleNamespace(platform=platform)
+    mesh = SimpleNamespace(devices=np.array([device]))
     program = SimpleNamespace(cost_analysis=lambda: {"bytes accessed": 3.0})
     found = plans._traffic(dataclasses.replace(run, chunks=4), program, mesh)
-    assert found == (3.0 * times, "some kind")
+    assert found == 3.0 * times
 
 
 def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(run, monkeypatch):
@@ -108,7 +106,7 @@ def test_a_compilers_own_refusal_is_a_line():
 
 
 def test_time_is_between_computing_and_waiting_for_memory():
-    found = Plan(1, 8e12, 2, 3, 4, 1e9, "cpu")
+    found = Plan(1, 8e12, 2, 3, 4, 1e9)
     assert found.memory == 9
     slow, fast = (
         ACCELERATORS["h100"]._replace(flops=flops, bandwidth=bandwidth)
@@ -123,7 +121,7 @@ def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_pat
 
     def compiled(run, mesh):
         seen.append((run.model["dtype"], run.chunks, mesh.size))
-        return Plan(19_764, 4e15, 60_000_000_000, 1_000_000_000, 13_000_000_000, 1e9, "cpu")
+        return Plan(19_764, 4e15, 60_000_000_000, 1_000_000_000, 13_000_000_000, 1e9)
 
     monkeypatch.setattr(plans, "plan_step", compiled)
     monkeypatch.setattr(plans, "has_compiler", lambda accelerator: False)
@@ -136,7 +134,7 @@ def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_pat
     assert "devices    4 x h100\n" in said.out
     hint = 'pip install -U "jax[cuda13]" to compile for h100'
     assert f"program    compiled for cpu; {hint}\n" in said.out
-    assert "traffic    1.000 GB a step and device, in the program for cpu\n" in said.out
+    assert "traffic    1.000 GB a step and device\n" in said.out
     assert "16 images in 2 chunks, float32" in said.out
     assert "74.000 GB a device: state 60.000, batch 1.000, temporary 13.000" in said.out
     # 4e15 over four devices at 0.4 of 989e12.
@@ -164,7 +162,7 @@ def test_is_compiled_for_the_accelerator_that_is_named(run, monkeypatch, tmp_pat
 
     def compiled(run, mesh):
         seen.append(mesh.devices.flat[0].device_kind)
-        return Plan(1, 1.0, 2, 3, 4, 5.0, seen[-1])
+        return Plan(1, 1.0, 2, 3, 4, 5.0)
 
     updates = {}
     monkeypatch.setattr(plans, "plan_step", compiled)

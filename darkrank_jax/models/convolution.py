@@ -1,0 +1,146 @@
+"""Convolutions padded as PyTorch counts, NHWC, and the batch norm that follows them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from darkrank_jax.models.windows import window_counts, windows
+
+_PLAIN = ContextVar("plain_convolutions", default=False)
+
+
+def conv(
+    features: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    dtype: Any,
+    name: str,
+    groups: int = 1,
+    bias: bool = False,
+    padding: int | None = None,
+) -> nn.Conv:
+    """A convolution, padded alike on all sides.
+
+    Args:
+      features: channels out.
+      kernel: side of the kernel.
+      stride: in both directions.
+      dtype: of the computation.
+      name: of the module.
+      groups: of channels that do not mix; all channels in for a depthwise convolution.
+      bias: whether something is added; a norm that follows makes it idle.
+      padding: zeros on each side; None: half the kernel.
+
+    Returns:
+      The module.
+    """
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        (stride, stride),
+        padding=kernel // 2 if padding is None else padding,
+        feature_group_count=groups,
+        use_bias=bias,
+        dtype=dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"),
+        conv_general_dilated=_convolve,
+        name=name,
+    )
+
+
+def batch_norm(
+    train: bool, dtype: Any, name: str, *, momentum: float = 0.9, epsilon: float = 1e-5
+) -> nn.BatchNorm:
+    """Batch norm with PyTorch's momentum (there 1 - 0.9) and epsilon."""
+    return nn.BatchNorm(not train, momentum=momentum, epsilon=epsilon, dtype=dtype, name=name)
+
+
+def conv_then_norm(convolve: nn.Conv, norm: nn.BatchNorm, x: jax.Array) -> jax.Array:
+    """A convolution and its batch norm; in evaluation one convolution where that is faster.
+
+    kernel' = kernel * m, bias' = beta + (bias - mean) * m, with m = gamma / sqrt(var + epsilon)
+
+    Args:
+      convolve: called by nobody else.
+      norm: likewise.
+      x: [batch, h, w, c].
+
+    Returns:
+      [batch, h', w', features].
+
+    NVIDIA's convolutions add a bias, a shortcut and a ReLU before they write to memory; a norm
+    would read and write all of it again. A TPU's compiler expects more cycles of one than of both,
+    and on CPUs it makes no difference.
+    """
+    grouped = convolve.feature_group_count > 1
+    if not norm.use_running_average or grouped or norm.is_initializing() or _PLAIN.get():
+        return norm(convolve(x))
+    # Unbound, since a bound module can't be called from within another trace.
+    own, beside = convolve.clone(parent=None), norm.clone(parent=None)
+
+    def apart(variables: Any, x: jax.Array) -> Any:
+        return beside.apply(variables[1], own.apply(variables[0], x))
+
+    def in_one(variables: Any, x: jax.Array) -> Any:
+        weights, statistics = variables[0]["params"], variables[1]["batch_stats"]
+        affine = variables[1]["params"]
+        multiplier = affine["scale"] * lax.rsqrt(statistics["var"] + norm.epsilon)
+        bias = affine["bias"] + (weights.get("bias", 0) - statistics["mean"]) * multiplier
+        kernel = weights["kernel"] * multiplier.reshape(1, 1, 1, -1)
+        folded = {"params": {"kernel": kernel, "bias": bias}}
+        return own.clone(use_bias=True).apply(folded, x)
+
+    both = convolve.variables, norm.variables
+    return lax.platform_dependent(both, x, cuda=in_one, default=apart)
+
+
+@contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Within it, what is traced convolves by convolutions alone, as other runtimes like it."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def _convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    **options: Any,
+) -> jax.Array:
+    """A convolution; on CPUs, where XLA's is slow, a matrix product.
+
+    For maps that come out smaller than the kernel, the last of a network that sees small images,
+    and for their gradients, XLA has only a loop there, which takes 5 to 100 times as long. Where
+    the kernel is one place, its gradient is slower there than that of a product.
+    """
+    sides = kernel.shape[:2]
+    grouped = options["feature_group_count"] > 1
+    sizes = window_counts(x, sides, strides, padding)
+    small = any(size < side for size, side in zip(sizes, sides, strict=True))
+    pointwise = all(number == 1 for number in (*sides, *strides))
+
+    def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+    def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        patches = jnp.concatenate(windows(x, sides, strides, padding, 0.0), axis=-1)
+        weights = kernel.reshape(-1, kernel.shape[-1])
+        # Two-dimensional: XLA's product over several leading axes, in the gradient, is slower.
+        rows = patches.reshape(-1, patches.shape[-1])
+        found = jnp.matmul(rows, weights, precision=options["precision"])
+        return found.reshape(*patches.shape[:-1], weights.shape[-1])
+
+    if _PLAIN.get() or grouped or not (small or pointwise):
+        return convolution(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=product, default=convolution)
