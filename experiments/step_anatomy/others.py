@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn import functional
 
 from darkrank_jax.models.resnet import DEPTHS
-from experiments.loss_speed.others import (
-    _distances,
+from experiments.loss_speed.torch_relations import (
     darkrank_hard_cumulative,
     darkrank_soft,
+    distances,
     rkd_angle,
     rkd_distance,
 )
@@ -69,6 +69,8 @@ class Network(nn.Module):
 def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
     """Every part by name."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    # XLA tries its convolutions too.
+    torch.backends.cudnn.benchmark = True
 
     def made(function: Callable) -> Callable:
         return torch.compile(function, dynamic=False) if compiled else function
@@ -87,9 +89,10 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
     student_fn, teacher_fn = made(student), made(teacher)
     optimizer = torch.optim.AdamW(student.parameters(), 1e-3, weight_decay=1e-4)
     all_images, all_labels = batches.images(sizes)
-    images, labels = all_images[: sizes.batch], placed(all_labels[: sizes.batch]).long()
+    host, labels = all_images[: sizes.batch], placed(all_labels[: sizes.batch]).long()
+    there = placed(host)
     rows, said = map(placed, batches.embeddings(sizes))
-    known = _losses(sizes.batch, labels)
+    known = _losses(sizes.batch, labels, device)
 
     def total(names: tuple[str, ...], student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return sum(LOSSES[name]["weight"] * known[name](student, teacher) for name in names)
@@ -102,17 +105,17 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
             torch.cuda.synchronize()
         return value
 
-    def teach() -> torch.Tensor:
+    def teach(images: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), cast():
-            return teacher_fn(placed(images))
+            return teacher_fn(images)
 
-    def forward() -> torch.Tensor:
+    def forward(images: torch.Tensor) -> torch.Tensor:
         with cast():
-            return student_fn(placed(images))
+            return student_fn(images)
 
     def forward_and_backward() -> None:
         optimizer.zero_grad()
-        (forward() * rows).sum().backward()
+        (forward(there) * rows).sum().backward()
 
     def loss_of(names: tuple[str, ...]) -> Part:
         inputs = rows.clone().requires_grad_()
@@ -124,22 +127,26 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
 
         return run
 
-    def step(names: tuple[str, ...], tell: Callable[[], torch.Tensor]) -> None:
+    def step(names: tuple[str, ...], tell: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        images = placed(host)
         optimizer.zero_grad()
-        totals[names](forward(), tell()).backward()
+        totals[names](forward(images), tell(images)).backward()
         optimizer.step()
+
+    def stored(_: torch.Tensor) -> torch.Tensor:
+        return said
 
     everything = tuple(LOSSES)
     return {
-        "teacher": lambda: wait(teach()),
-        "student forward": lambda: wait(forward()),
+        "teacher": lambda: wait(teach(there)),
+        "student forward": lambda: wait(forward(there)),
         "student forward and backward": lambda: wait(forward_and_backward()),
         **{name: loss_of((name,)) for name in LOSSES},
         "all losses": loss_of(everything),
         "optimizer": lambda: wait(optimizer.step()),
         "step": lambda: wait(step(everything, teach)),
-        "step, teacher stored": lambda: wait(step(everything, lambda: said)),
-        "step, student alone": lambda: wait(step(("triplet",), lambda: said)),
+        "step, teacher stored": lambda: wait(step(everything, stored)),
+        "step, student alone": lambda: wait(step(("triplet",), stored)),
     }
 
 
@@ -148,7 +155,7 @@ def _layer(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
 
 
-def _losses(batch: int, labels: torch.Tensor) -> dict[str, Callable]:
+def _losses(batch: int, labels: torch.Tensor, device: str) -> dict[str, Callable]:
     """Each of the student's and the teacher's embeddings."""
     same = labels[:, None] == labels[None, :]
     others = ~torch.eye(batch, dtype=torch.bool, device=labels.device)
@@ -156,14 +163,14 @@ def _losses(batch: int, labels: torch.Tensor) -> dict[str, Callable]:
     margin = LOSSES["triplet"]["margin"]
 
     def triplet(student: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        distances = _distances(student)
-        losses = (distances[:, :, None] - distances[:, None, :] + margin).relu() * triplets
+        lengths = distances(student)
+        losses = (lengths[:, :, None] - lengths[:, None, :] + margin).relu() * triplets
         return losses.sum() / (losses > 0).sum().clamp(min=1)
 
     return {
         "triplet": triplet,
         "darkrank_hard": darkrank_hard_cumulative(batch - 1),
-        "darkrank_soft": darkrank_soft(LOSSES["darkrank_soft"]["list_size"]),
+        "darkrank_soft": darkrank_soft(LOSSES["darkrank_soft"]["list_size"], device),
         "rkd_distance": rkd_distance,
         "rkd_angle": rkd_angle,
     }

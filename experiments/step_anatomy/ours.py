@@ -1,6 +1,7 @@
 """The parts of our step, each a function to be called again and again."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
     alone = read_run({**_config(sizes), "teacher": {}, "losses": {"triplet": LOSSES["triplet"]}})
     stored = read_run({**_config(sizes), "store_teacher": True})
     said = {"teacher_embeddings": np.asarray(teacher_rows)}
+    stream = _stream(run, all_images, all_labels)
     return {
-        "data": _data(run, all_images, all_labels),
+        "data": lambda: next(stream),
         "teacher": _called(jax.jit(teach(teacher, {"teacher_embeddings"})), variables, images),
         "student forward": _called(jax.jit(forward), state.params, images),
         "student forward and backward": _called(
@@ -76,9 +78,10 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
         **{name: loss_of((name,)) for name in LOSSES},
         "all losses": loss_of(tuple(LOSSES)),
         "optimizer": _called(jax.jit(update), state.params, gradient, state.opt_state),
-        "step": _step(run, mesh, host, teacher, {}),
-        "step, teacher stored": _step(stored, mesh, host, teacher, said),
-        "step, student alone": _step(alone, mesh, host, None, {}),
+        "step": _step(run, mesh, lambda: host, teacher, {}),
+        "step, images loaded": _step(run, mesh, lambda: next(stream), teacher, {}),
+        "step, teacher stored": _step(stored, mesh, lambda: host, teacher, said),
+        "step, student alone": _step(alone, mesh, lambda: host, None, {}),
     }
 
 
@@ -109,6 +112,7 @@ def _config(sizes: Sizes) -> dict[str, Any]:
     config.model.update({"name": batches_.STUDENT, "embedding_dim": batches_.DIM})
     config.model.dtype = sizes.dtype
     config.data.update({"batch_size": sizes.batch, "image_size": sizes.pixels})
+    config.data.num_threads = os.cpu_count() or 1
     config.data.augmentation = {"random_resized_crop": {}, "horizontal_flip": {}}
     config.losses = LOSSES
     teacher = default.get_config().unlock()
@@ -129,8 +133,10 @@ def _called(function: Callable[..., Any], *arguments: Any) -> Part:
     return lambda: jax.block_until_ready(function(*arguments))
 
 
-def _step(run: Run, mesh: Any, host: dict, teacher: Network | None, said: dict) -> Part:
-    """A whole step as the loop does it, from a batch in memory."""
+def _step(
+    run: Run, mesh: Any, batch: Callable[[], dict], teacher: Network | None, said: dict
+) -> Part:
+    """A whole step as the loop does it, from a batch in the host's memory."""
     model, optimizer, initial = build(run, channels=3, num_classes=1)
     holder = [put(jax.jit(initial)(), replicated(mesh))]
     step = compile_step(run, model, optimizer, teacher)
@@ -138,15 +144,15 @@ def _step(run: Run, mesh: Any, host: dict, teacher: Network | None, said: dict) 
     key = put(jax.random.key(0), replicated(mesh))
 
     def call() -> None:
-        batch = put(host | {"teacher": said}, by_rows(mesh))
-        holder[0], metrics = step(holder[0], batch, variables, key)
+        given = put(batch() | {"teacher": said}, by_rows(mesh))
+        holder[0], metrics = step(holder[0], given, variables, key)
         jax.block_until_ready(metrics)
 
     return call
 
 
-def _data(run: Run, images: np.ndarray, labels: np.ndarray) -> Part:
-    """The next batch, with nothing else going on meanwhile."""
+def _stream(run: Run, images: np.ndarray, labels: np.ndarray) -> Iterator[dict]:
+    """Batches as the loop has them, from images in memory."""
     split = Split(images, labels, tuple(map(str, range(labels.max() + 1))))
     stream = batches(
         split,
@@ -158,4 +164,4 @@ def _data(run: Run, images: np.ndarray, labels: np.ndarray) -> Part:
         augmentation=run.data.augmentation,
         num_threads=run.data.num_threads,
     )
-    return lambda: next(stream)
+    return ({name: batch[name] for name in ("images", "labels")} for batch in stream)

@@ -6,12 +6,13 @@
 
 ResNet-50 to ResNet-18, five losses. Ours and PyTorch's, eager and compiled, have a process each, on
 all cores, and take turns, part by part, so that what else the machine does meets all of them. A
-time is the median over all turns.
+time is the median over all turns; what there is after a round is printed.
 """
 
 import argparse
 import importlib
 import multiprocessing
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -37,32 +38,42 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(ENGINES), default=list(ENGINES))
     arguments = parser.parse_args()
     sizes = Sizes(arguments.batch, arguments.pixels, arguments.dtype)
+    # On a GPU the others need memory beside ours.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.4")
     spawn = multiprocessing.get_context("spawn")
     workers = {
         engine: ProcessPoolExecutor(1, spawn, _build, (*ENGINES[engine], sizes))
         for engine in arguments.only
     }
+    # All at a time, since most of it is compilation.
+    compiling = {engine: worker.submit(_compile) for engine, worker in workers.items()}
     taken: dict[str, dict[str, list[float]]] = {
-        engine: {part: [] for part in worker.submit(_names).result()}
-        for engine, worker in workers.items()
+        engine: {part: [] for part in names.result()} for engine, names in compiling.items()
     }
-    for _ in range(arguments.rounds):
+    print(f"{platform.processor() or platform.machine()}, batch {sizes.batch}, {sizes.pixels} px, "
+          f"{sizes.dtype}")  # fmt: skip
+    for number in range(1, arguments.rounds + 1):
         for part in max(taken.values(), key=len):
             for engine, worker in workers.items():
                 if part in taken[engine]:
                     taken[engine][part] += worker.submit(_turn, part).result()
+        times = medians(taken)
+        print(f"\nafter {number} of {arguments.rounds} rounds\n\n{table(times, sizes.batch)}\n")
+        if "ours" in times:
+            print(workers["ours"].submit(_efficiency, sizes, times["ours"]["step"]).result())
+    for worker in workers.values():
+        worker.shutdown()
+
+
+def medians(taken: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+    """Seconds of every part, those of the backward pass by difference."""
     times = {
         engine: {part: median(own) for part, own in of.items()} for engine, of in taken.items()
     }
     for by_part in times.values():
         both, forward = by_part["student forward and backward"], by_part["student forward"]
         by_part["student backward"] = both - forward
-    print(f"{platform.processor() or platform.machine()}, batch {sizes.batch}, {sizes.pixels} px, "
-          f"{sizes.dtype}\n\n{table(times, sizes.batch)}\n")  # fmt: skip
-    if "ours" in times:
-        print(workers["ours"].submit(_efficiency, sizes, times["ours"]["step"]).result())
-    for worker in workers.values():
-        worker.shutdown()
+    return times
 
 
 def table(times: dict[str, dict[str, float]], batch: int) -> str:
@@ -74,7 +85,7 @@ def table(times: dict[str, dict[str, float]], batch: int) -> str:
     ]
     parts = [
         "data", "teacher", "student forward", "student backward", *LOSSES, "all losses",
-        "optimizer", "step", "step, teacher stored", "step, student alone",
+        "optimizer", "step", "step, images loaded", "step, teacher stored", "step, student alone",
     ]  # fmt: skip
     for part in parts:
         cells = [f"{1e3 * of[part]:,.2f}" if part in of else "" for of in times.values()]
@@ -96,14 +107,16 @@ def _build(module: str, compiled: bool, sizes: Sizes) -> None:
     )
 
 
-def _names() -> list[str]:
+def _compile() -> list[str]:
+    """Calls every part once; their names."""
+    for call in _parts.values():
+        call()
     return list(_parts)
 
 
 def _turn(part: str) -> list[float]:
-    """Times of one part; what compiles is not counted."""
+    """Times of one part, after a call that is not counted."""
     call = _parts[part]
-    call()
     call()
     taken: list[float] = []
     while not taken or (sum(taken) < TURN and len(taken) < REPETITIONS):

@@ -18,7 +18,7 @@ def test_the_losses_of_both_libraries_are_the_same():
     sizes = batch.Sizes(12, 32, "float32")
     student, teacher = batch.embeddings(sizes)
     labels = batch.images(sizes)[1][:12]
-    theirs = others._losses(12, torch.as_tensor(labels).long())
+    theirs = others._losses(12, torch.as_tensor(labels).long(), "cpu")
     for name, options in batch.LOSSES.items():
         arrays = {"embeddings": student, "teacher_embeddings": teacher, "labels": labels}
         total, _ = combine({name: options | {"weight": 1.0}})(
