@@ -42,6 +42,8 @@ def operations(program: str) -> Iterator[Operation]:
       Each operation; a fusion is one.
 
     Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
       >>> text = jax.jit(lambda x: x @ x.T).lower(jnp.ones((5, 3))).compile().as_text()
       >>> [(each.name.rpartition("/")[2], each.bytes) for each in operations(text)]
       [('dot_general', 220)]
