@@ -779,6 +779,9 @@ def test_the_queries_that_differ_most_come_first():
 def test_a_run_alone_shows_both_its_faults_and_its_hits():
     titles, (wrong, right) = titles_and_queries(measured_set(["student"]), Cast("student"))
     assert [title for title, _ in titles] == ["student wrong", "student right"]
+    section = neighbors_section(measured_set(["student"]), Cast("student"))
+    assert "two networks" not in section
+    assert "the wrong ones with the lowest MAP@R are shown, and the right ones with the" in section
     # Enough classes for all: none is shown twice.
     assert len(set(wrong)) == len(set(right)) == 6
 
@@ -843,7 +846,7 @@ def test_a_comparison_names_the_best_and_lists_a_shared_network_once():
     assert combined["subjects"] == ["a/student", "b/student", "c/student"]
     sentence = comparison_headline(combined)
     assert sentence == (
-        "Of 3 runs’ networks, c/student is best, with a Recall@1 of 70.0\xa0% on 12 characters "
+        "Of 3 runs’ students, c/student is best, with a Recall@1 of 70.0\xa0% on 12 characters "
         "that no network trained on: +20.0 points against a/student."
     )
     found = {"difference": 0.2, "low": 0.125, "high": 0.25, "p_value": 0.01}
@@ -852,7 +855,31 @@ def test_a_comparison_names_the_best_and_lists_a_shared_network_once():
     runs = three_runs()
     del runs["c"]
     runs["b"]["networks"]["student"]["metrics"]["recall_at_1"] = 0.25
-    assert comparison_headline(combine(runs)).startswith("None is better than a/student, with a ")
+    found = comparison_headline(combine(runs))
+    # The baseline of the second run, which is worse than the best student.
+    assert found == (
+        "No other student is better than a/student, with a Recall@1 of 50.0\xa0% on 12 characters "
+        "that no network trained on; b/student has 25.0\xa0%."
+    )
+
+
+def test_a_comparison_does_not_hide_that_baselines_are_better():
+    runs = three_runs()
+    for name, recall in (("a", 0.6), ("b", 0.72), ("c", 0.71)):
+        runs[name]["networks"]["baseline"] = network(recall)
+    combined = combine(runs)
+    better = " Better still is b/baseline, trained alone, with 72.0\xa0%."
+    assert comparison_headline(combined).endswith(f"against a/student.{better}")
+    del runs["c"]
+    runs["b"]["networks"]["student"]["metrics"]["recall_at_1"] = 0.25
+    assert comparison_headline(combine(runs)).endswith(f"b/student has 25.0\xa0%.{better}")
+
+
+def test_runs_of_one_network_each_are_called_networks():
+    runs = three_runs()
+    for name, recall in (("a", 0.6), ("b", 0.7), ("c", 0.2)):
+        runs[name]["networks"] = {"network": network(recall)}
+    assert comparison_headline(combine(runs)).startswith("Of 3 runs’ networks, b/network is best,")
 
 
 def test_seeds_of_one_config_are_put_together():
@@ -880,6 +907,10 @@ def test_the_page_of_a_comparison_is_whole(tmp_path):
     titles = re.findall(r"<h3><bdi>(.*?)</bdi>", text)
     assert titles[0] == "a/teacher right, c/student wrong"
     assert titles[2] == "c/student and a/teacher right, a/student wrong"
+    # The baselines are in the charts above the table, which are of Recall@1 and MAP@R.
+    charts = [svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"]
+    for chart in charts[:5]:
+        assert [name for name in names if name in chart] == names, chart
     write_comparison(path, "x", {"test": combined}, measured={}, curves={})
     bare = path.read_text(encoding="utf-8")
     assert "Nearest images" not in bare
