@@ -97,7 +97,9 @@ def test_what_an_earlier_version_stored_is_not_paired_and_a_line_says_so(tmp_pat
     assert "p = " not in row
     # What the same run stored with a digest is still compared.
     assert "p = " in row_of(page, "noise 0.2/baseline")
-    assert "No lead, and no pictures, where images not known to be the same: an earlier" in page
+    assert (
+        "Networks of which it is not known that they embedded the same images have no lead" in page
+    )
 
 
 def test_a_network_whose_embeddings_are_not_stored_says_so(tmp_path):
@@ -105,7 +107,7 @@ def test_a_network_whose_embeddings_are_not_stored_says_so(tmp_path):
     (runs[1] / "embeddings" / "test" / "student.npz").unlink()
     compare(runs, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "no embeddings stored" in row_of(page, "noise 0.2/student")
+    assert "embeddings not stored" in row_of(page, "noise 0.2/student")
     assert "p = " in row_of(page, "noise 0.5/baseline")
     assert "the others are compared with it" in row_of(page, "noise 0.5/student")
     assert "--config.evaluation.save_embeddings=true" in page

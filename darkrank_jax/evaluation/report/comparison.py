@@ -48,11 +48,14 @@ _COSTS = {
 # Rows that agree in these, to the last digit, are of one network.
 _SAME = ("model", "losses", "steps", "best_step", "metrics")
 # Why a network is not compared query by query; its row has one as "unpaired".
-NOT_STORED = "no embeddings stored"
+NOT_STORED = "embeddings not stored"
 NOT_KNOWN = "images not known to be the same"
-_REMEDIES = {
-    NOT_STORED: "evaluate the runs with --mode eval --config.evaluation.save_embeddings=true",
-    NOT_KNOWN: "an earlier version stored the embeddings of one; store them again likewise",
+_REASONS = {
+    NOT_STORED: "Networks whose embeddings are not stored have no lead and no pictures; evaluate "
+    "their runs with --mode eval --config.evaluation.save_embeddings=true.",
+    NOT_KNOWN: "Networks of which it is not known that they embedded the same images have no lead "
+    "and no pictures, since their embeddings are stored without a digest; store them again with "
+    "--mode eval --config.evaluation.save_embeddings=true.",
 }
 # Comparisons within one run, which say nothing against another.
 _OF_ONE_RUN = ("difference", "gap_recovered")
@@ -274,8 +277,7 @@ def _results(combined: dict[str, Any], ordered: dict[str, Any]) -> Html:
             "randomisation test."
         )
     reasons = dict.fromkeys(row["unpaired"] for row in networks.values() if "unpaired" in row)
-    for reason in reasons:
-        sentences.append(f"No lead, and no pictures, where {reason}: {_REMEDIES[reason]}.")
+    sentences += [_REASONS[reason] for reason in reasons]
     sentences.append(unknown_images(combined))
     note = tag("p", " ".join(filter(None, sentences)), class_="note")
     return join([forest_figures(ordered), scroll(table, "Results"), note])
