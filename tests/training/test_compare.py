@@ -109,7 +109,7 @@ def test_a_network_whose_embeddings_are_not_stored_says_so(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "embeddings not stored" in row_of(page, "noise 0.2/student")
     assert "p = " in row_of(page, "noise 0.5/baseline")
-    assert "the others are compared with it" in row_of(page, "noise 0.5/student")
+    assert "|reference|" in row_of(page, "noise 0.5/student")
     assert "--config.evaluation.save_embeddings=true" in page
 
 

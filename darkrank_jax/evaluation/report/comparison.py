@@ -302,7 +302,7 @@ def _lead(row: dict[str, Any]) -> Html:
         return cell("", row["unpaired"])
     found = row.get("difference", {}).get("recall_at_1")
     if found is None:
-        return cell("", "the others are compared with it")
+        return cell("", "reference")
     interval = span(found["low"], found["high"], points)
     return cell(points(found["difference"]), interval, p_value(found["p_value"]))
 
