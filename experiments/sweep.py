@@ -31,8 +31,8 @@ import numpy as np
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.run_config import is_trained, read_run
-from darkrank_jax.training.workdir import check_whole, is_workdir
+from darkrank_jax.training.run_config import describe, is_trained, read_run
+from darkrank_jax.training.workdir import is_workdir, read_facts
 from experiments.resolved import (
     ROOT,
     check_data,
@@ -326,8 +326,7 @@ def _run(job: Job, running: set[subprocess.Popen]) -> bool:
             print(f"{name}: is done", flush=True)
             return True
         record = job.record()
-        if is_workdir(job.workdir):
-            check_whole(job.workdir, read_run(job.resolved()))
+        _refuse_other_teacher(job)
     except UserError as error:
         print(f"{name}: failed, {error}", flush=True)
         return False
@@ -351,6 +350,24 @@ def _run(job: Job, running: set[subprocess.Popen]) -> bool:
     said = log.read_text().strip().splitlines()[-1:]
     print(f"{name}: failed, {''.join(said)} ({log})", flush=True)
     return False
+
+
+def _refuse_other_teacher(job: Job) -> None:
+    """Refuses a workdir whose run learned from a teacher of another config.
+
+    All else that differs is refused by the main command, which knows a teacher that lies elsewhere
+    by its files alone, and takes a run that an earlier version finished as it is.
+    """
+    if not is_workdir(job.workdir):
+        return
+    found = read_facts(job.workdir)["run"]["teacher"]
+    wanted = json.loads(json.dumps(describe(read_run(job.resolved()))))["teacher"]
+    for field in sorted((found.keys() | wanted.keys()) - {"checkpoint"}):
+        if found.get(field) != wanted.get(field):
+            raise UserError(
+                f"{job.workdir}: holds a run whose teacher.{field} is {found.get(field)}, not "
+                f"{wanted.get(field)}; delete it to start again, or give another --workdir"
+            )
 
 
 def _validation(job: Job, network: str, found: Mapping[str, Any], metrics: Sequence[str]) -> Row:

@@ -20,7 +20,6 @@ _FREE = (
     "expected_minutes",
 )
 _FREE_DATA = ("path", "num_threads")
-_MEND = "give another --workdir, or delete this one to start again"
 
 
 def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
@@ -76,7 +75,9 @@ def recorded_run(workdir: Path) -> Run:
     return read_description(read_facts(workdir)["run"], workdir)
 
 
-def check_same(workdir: Path, run: Run, mend: str = _MEND) -> None:
+def check_same(
+    workdir: Path, run: Run, mend: str = "give another --workdir, or delete this one to start again"
+) -> None:
     """Refuses a run whose result would differ from that of the run in the workdir.
 
     Args:
@@ -89,40 +90,6 @@ def check_same(workdir: Path, run: Run, mend: str = _MEND) -> None:
     """
     found = _flat(read_facts(workdir)["run"])
     expected = _flat(json.loads(json.dumps(describe(run))))
-    _refuse_differences(workdir, found, expected, mend)
-
-
-def check_whole(workdir: Path, run: Run) -> None:
-    """`check_same`, where what the network learned from and is compared with counts as well.
-
-    Args:
-      workdir: that holds a run.json.
-      run: that should be the one in it.
-
-    Raises:
-      UserError: names the first field that differs, of the run, of its teacher or of its baseline.
-    """
-    check_same(workdir, run)
-    found, expected = (
-        {f"teacher.{name}": value for name, value in _with_origin(each["teacher"]).items()}
-        | {"baseline": each["baseline"]}
-        for each in (read_facts(workdir)["run"], json.loads(json.dumps(describe(run))))
-    )
-    _refuse_differences(workdir, found, expected, _MEND)
-
-
-def _with_origin(run: dict[str, Any]) -> dict[str, Any]:
-    """The fields that decide what a teacher is; empty without one."""
-    if not run:
-        return {}
-    above = {f"teacher.{name}": value for name, value in _with_origin(run["teacher"]).items()}
-    return _flat(run) | {"checkpoint": run["checkpoint"]} | above
-
-
-def _refuse_differences(
-    workdir: Path, found: dict[str, Any], expected: dict[str, Any], mend: str
-) -> None:
-    """Refuses fields of a run that are not those of the run in the workdir."""
     for field in sorted(found.keys() | expected.keys()):
         if found.get(field) != expected.get(field):
             raise UserError(

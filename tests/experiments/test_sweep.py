@@ -144,18 +144,20 @@ def test_what_failed_or_was_run_by_another_config_is_neither_done_nor_counted(
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        ({"learning_rate": 0.5}, "holds a run whose learning_rate is 0.001, not 0.5; give another"),
-        ({"teacher.steps": 9}, "holds a run whose teacher.steps is 8, not 9; give another "),
-        ({"teacher.checkpoint": "x"}, "holds a run whose teacher.checkpoint is , not x; give "),
-        ({"baseline": {}}, "holds a run whose baseline is {'triplet': {'margin': 0.3, 'weight': "),
+        ({"teacher.steps": 9}, "holds a run whose teacher.steps is 8, not 9; delete it to start "),
+        (
+            {"teacher": {}, "losses": {"triplet": {"weight": 1}}},
+            "holds a run whose teacher.baseline",
+        ),
+        # Where a teacher lies, and what the main command looks at.
+        ({"teacher.checkpoint": "moved/teacher"}, ""),
         ({"log_every": 3}, ""),
     ],
     ids=str,
 )
-def test_a_workdir_of_another_run_is_refused_in_a_line(
+def test_a_finished_run_of_another_teacher_is_refused_in_a_line(
     tmp_path, capsys, monkeypatch, overrides, line
 ):
-    """Also where the main command would take a finished run for done: its teacher differs."""
     monkeypatch.setattr(sweep, "COMMAND", ("-c", STUB))
     job = sweep.Job("x", CONFIG, {}, 4, tmp_path / "x")
     job.workdir.mkdir()
