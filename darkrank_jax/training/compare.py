@@ -20,6 +20,7 @@ from darkrank_jax.evaluation.stored import read_stored, same_images
 from darkrank_jax.training.evaluate import measured_of
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.results import SCHEMA, differences, values_of
+from darkrank_jax.training.workdir import is_workdir, read_facts
 
 _KS = (1, 2, 4, 8)
 
@@ -70,15 +71,13 @@ def compare(paths: Sequence[Path], page: Path) -> str:
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A name for each run: the last part of its path, or all of it where two would be the same."""
-    last = [path.resolve().name for path in paths]
-    names = {
-        name if last.count(name) == 1 else str(path): path
-        for name, path in zip(last, paths, strict=True)
-    }
-    if len(names) < len(paths):
-        raise UserError("--mode compare: names one run twice; give each once")
-    return names
+    """A name for each run: as many of the last parts of its path as tell the runs apart."""
+    parts = [path.resolve().parts for path in paths]
+    for count in range(1, 1 + max(map(len, parts))):
+        names = ["/".join(each[-count:]) for each in parts]
+        if len(set(names)) == len(names):
+            return dict(zip(names, paths, strict=True))
+    raise UserError("--mode compare: names one run twice; give each once")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -198,5 +197,8 @@ def _add_differences(combined: dict[str, Any], measured: Measured) -> None:
 
 
 def _trained(workdir: Path, part: str) -> Path:
-    """Where a part of a run was trained."""
+    """Where a part of a run was trained, which a teacher may have been elsewhere."""
+    if part == "teacher" and is_workdir(workdir):
+        elsewhere = read_facts(workdir)["run"]["teacher"].get("checkpoint")
+        return Path(elsewhere or workdir / part)
     return workdir / part if part in ("teacher", "baseline") else workdir

@@ -113,6 +113,33 @@ def test_a_network_whose_embeddings_are_not_stored_says_so(tmp_path):
     assert "--config.evaluation.save_embeddings=true" in page
 
 
+def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
+    runs = []
+    for noise, setting in ((0.5, "a"), (0.2, "b")):
+        (tmp_path / setting).mkdir()
+        runs.append(finished(tmp_path, noise).rename(tmp_path / setting / "seed0"))
+    said = compare(runs, tmp_path / "report.html")
+    names = ["a/seed0/baseline", "a/seed0/student", "b/seed0/baseline", "b/seed0/student"]
+    assert [line.split()[0] for line in said.splitlines()[1:]] == names
+    with pytest.raises(UserError, match=r"^--mode compare: names one run twice; give each once$"):
+        compare([*runs, tmp_path / "b" / ".." / "a" / "seed0"], tmp_path / "report.html")
+
+
+def test_a_teacher_that_was_trained_elsewhere_has_its_learning_curve(tmp_path):
+    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "metrics.jsonl").write_text('{"step": 2, "loss": 8.0}\n{"step": 6, "loss": 0.5}\n')
+    facts = {"run": {"teacher": {"checkpoint": str(elsewhere)}}}
+    (runs[0] / "run.json").write_text(json.dumps(facts))
+    results = json.loads((runs[0] / "results.json").read_text())
+    results["networks"]["teacher"] = results["networks"]["student"]
+    write_results(runs[0] / "results.json", results)
+    compare(runs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "noise 0.5/teacher: from 8 at step 2 to 0.5 at step 6." in page
+
+
 def test_stored_embeddings_of_other_images_are_not_evaluated(tmp_path):
     first, other = finished(tmp_path, 0.5), finished(tmp_path, 0.2, seed=1)
     networks = {
