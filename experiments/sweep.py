@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -360,14 +360,25 @@ def _refuse_other_teacher(job: Job) -> None:
     """
     if not is_workdir(job.workdir):
         return
-    found = read_facts(job.workdir)["run"]["teacher"]
-    wanted = json.loads(json.dumps(describe(read_run(job.resolved()))))["teacher"]
-    for field in sorted((found.keys() | wanted.keys()) - {"checkpoint"}):
+    told = json.loads(json.dumps(describe(read_run(job.resolved()))))
+    found, wanted = (
+        dict(_leaves("teacher", run["teacher"])) for run in (read_facts(job.workdir)["run"], told)
+    )
+    for field in sorted((found.keys() | wanted.keys()) - {"teacher.checkpoint"}):
         if found.get(field) != wanted.get(field):
             raise UserError(
-                f"{job.workdir}: holds a run whose teacher.{field} is {found.get(field)}, not "
+                f"{job.workdir}: holds a run whose {field} is {found.get(field)}, not "
                 f"{wanted.get(field)}; delete it to start again, or give another --workdir"
             )
+
+
+def _leaves(field: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values within a part of a config, by dotted field."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(f"{field}.{name}", inner)
+    else:
+        yield field, value
 
 
 def _validation(job: Job, network: str, found: Mapping[str, Any], metrics: Sequence[str]) -> Row:

@@ -144,10 +144,11 @@ def test_what_failed_or_was_run_by_another_config_is_neither_done_nor_counted(
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
+        ({"teacher.model.width": 9}, "holds a run whose teacher.model.width is 6, not 9; delete "),
         ({"teacher.steps": 9}, "holds a run whose teacher.steps is 8, not 9; delete it to start "),
         (
             {"teacher": {}, "losses": {"triplet": {"weight": 1}}},
-            "holds a run whose teacher.baseline",
+            "holds a run whose teacher.chunk",
         ),
         # Where a teacher lies, and what the main command looks at.
         ({"teacher.checkpoint": "moved/teacher"}, ""),
