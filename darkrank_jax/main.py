@@ -27,7 +27,7 @@ _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFI
 def main(argv: list[str]) -> int:
     """Runs one command line; returns its exit code."""
     try:
-        values, rest = _parse(argv)
+        values, rest = parse(argv)
         config = values.config if "config" in values else None
         run = None if config is None else read_run(config.to_dict())
         _keep_compiled()
@@ -68,7 +68,7 @@ def _keep_compiled() -> None:
         config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
 
 
-def _parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
+def parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags, with the config file's own fields among them, and what is no flag."""
     path = _config_path(argv)
     if path and not Path(path).is_file():

@@ -7,8 +7,6 @@ scores of those are looked at. Goes on where it was stopped.
 
 import argparse
 import csv
-import os
-import runpy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +15,10 @@ import numpy as np
 
 from darkrank_jax.training.run_config import needs_teacher
 from experiments import sweep
+from experiments.resolved import check_data, refusing, resolve, teacher_fields
 
 TUNING_SEED, SEEDS = 3, (0, 1, 2)
+HERE = Path(__file__).parent
 CHOSEN_BY = "map_at_r"
 TEACHER, ALONE = "teacher", "student alone"
 # What a table calls the metrics of results.json.
@@ -53,23 +53,26 @@ def run_experiment(
       description: of the command.
     """
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    sweep.add_workers(parser)
     parser.add_argument("--workdir", type=Path, default=workdir)
     parser.add_argument("--steps", type=int, default=0, help="of all networks; 0: as configured")
-    parser.add_argument("--tables", type=Path, default=Path("experiments") / Path(config).stem)
+    parser.add_argument("--tables", type=Path, default=HERE / Path(config).stem)
     arguments = parser.parse_args()
-    made = {
-        case: _job(case, config, methods, arguments.workdir, arguments.steps)
-        for seed in (TUNING_SEED, *SEEDS)
-        for case in _cases(methods, seed)
-    }
-    tried = [case for case in made if case.seed == TUNING_SEED]
-    tuning = _scores(made, tried, arguments.workers, ("recall_at_1", CHOSEN_BY), "validation/")
-    chosen = choose(tuning, methods)
-    final = [case for case in made if case.seed in SEEDS and case.setting == chosen[case.method]]
-    # A worker that waits for a teacher does nothing else.
-    final.sort(key=lambda case: case.method != TEACHER)
-    results = _scores(made, final, arguments.workers, metrics)
+    with refusing():
+        check_data(resolve(config, {}))
+        workers = arguments.workers or sweep.default_workers()
+        made = {
+            case: _job(case, config, methods, arguments.workdir, arguments.steps)
+            for seed in (TUNING_SEED, *SEEDS)
+            for case in _cases(methods, seed)
+        }
+        tried = [case for case in made if case.seed == TUNING_SEED]
+        tuning = _scores(made, tried, workers, ("recall_at_1", CHOSEN_BY), "validation/")
+        chosen = choose(tuning, methods)
+        final = [c for c in made if c.seed in SEEDS and c.setting == chosen[c.method]]
+        # A worker that waits for a teacher does nothing else.
+        final.sort(key=lambda case: case.method != TEACHER)
+        results = _scores(made, final, workers, metrics)
     write_rows(arguments.tables / "tuning.csv", tuning, methods)
     write_rows(arguments.tables / "results.csv", results, methods)
     print(table(results, chosen, methods))
@@ -143,7 +146,7 @@ def _job(case: Case, config: str, methods: Methods, workdir: Path, steps: int) -
     overrides: dict[str, Any] = {"baseline": {}}
     after = None
     if case.method == TEACHER:
-        overrides |= _teacher_fields(config)
+        overrides |= teacher_fields(config, resolve(config, {}))
     else:
         losses = methods[case.method][case.setting]
         overrides["losses"] = losses
@@ -168,17 +171,6 @@ def _job(case: Case, config: str, methods: Methods, workdir: Path, steps: int) -
         folder / (name or TEACHER),
         after,
     )
-
-
-def _teacher_fields(config: str) -> dict[str, Any]:
-    """What makes a run of the teacher alone out of the student's config."""
-    student = runpy.run_path(config)["get_config"]().to_dict()
-    fields = student["teacher"]
-    return {"teacher": {}} | {
-        name: fields[name]
-        for name, value in student.items()
-        if name in fields and name not in ("teacher", "baseline") and fields[name] != value
-    }
 
 
 def _scores(

@@ -4,8 +4,9 @@
         --grid losses.darkrank_soft.weight 0.1 0.5 --grid learning_rate 1e-3 4e-3 [--workers N]
 
 Every combination of the grid's values is trained with every seed by `darkrank_jax.main`, each
-worker on cores of its own. All settings of a seed learn from one teacher, of that seed, unless the
-grid changes the teacher. Stopped, the same command goes on; finished runs are not run again.
+worker on cores of its own. Settings of a seed whose teachers have the same config learn from one,
+of that seed, which is trained first, under WORKDIR/teacher. Stopped, the same command goes on;
+finished runs are not run again, and runs of another config are neither overwritten nor counted.
 Writes results.csv (a row a network) and results.md (mean and standard deviation over seeds) to the
 workdir. An experiment with settings of its own makes `Job`s and calls `run_jobs`, `collect` and
 `table`.
@@ -16,12 +17,11 @@ import csv
 import itertools
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,12 +29,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.errors import UserError
 from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.training.run_config import describe, is_trained, read_run
+from darkrank_jax.training.workdir import is_workdir, read_facts
+from experiments.resolved import (
+    ROOT,
+    check_data,
+    digest,
+    flags_of,
+    refusing,
+    resolve,
+    teacher_fields,
+)
 
 METRICS = ("recall_at_1", "map_at_r", "nmi")
 # What runs a job, in this interpreter; flags follow.
 COMMAND = ("-m", "darkrank_jax.main")
-_ROOT = Path(__file__).parent.parent
+TEACHER = "teacher"
+# Tells what JAX runs on; in a process of its own, since it takes a GPU's memory while it lives.
+_ASK_JAX = ("-c", "import jax; print(jax.default_backend())")
 _VALIDATION = "validation/"
 
 Row = dict[str, Any]
@@ -61,16 +75,25 @@ class Job(NamedTuple):
 
     def arguments(self) -> list[str]:
         """The command line of its run, without the interpreter."""
-        fields = {**self.overrides, "seed": self.seed}
-        flags = [f"--config.{field}={value}" for field, value in fields.items()]
         workdir = f"--workdir={self.workdir.absolute()}"
-        return [*COMMAND, f"--config={self.config}", *flags, workdir]
+        return [*COMMAND, f"--config={self.config}", *flags_of(self._changes()), workdir]
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole config of its run, as its file is now."""
+        return resolve(self.config, self._changes())
+
+    def record(self) -> dict[str, Any]:
+        """What its command.json holds once it is done."""
+        return {"arguments": self.arguments(), "config": digest(self.resolved())}
 
     def is_done(self) -> bool:
-        """Whether its run has ended, by the same command."""
+        """Whether its run has ended well, by the same command with the same config."""
         record = self.workdir / "command.json"
         finished = (self.workdir / "results.json").exists() and record.exists()
-        return finished and json.loads(record.read_text()) == self.arguments()
+        return finished and json.loads(record.read_text()) == self.record()
+
+    def _changes(self) -> dict[str, Any]:
+        return {**self.overrides, "seed": self.seed}
 
 
 def main() -> None:
@@ -78,21 +101,37 @@ def main() -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--grid", nargs="+", action="append", default=[], metavar="FIELD VALUE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=len(cores()))
+    add_workers(parser)
     parser.add_argument("--workdir", type=Path, required=True)
     arguments = parser.parse_args()
     grid = {field: values for field, *values in arguments.grid}
     for field, values in grid.items():
         if not values:
             parser.error(f"--grid {field}: has no values; give --grid FIELD VALUE ...")
-    jobs = grid_jobs(arguments.config, grid, arguments.seeds, arguments.workdir)
-    failed = run_jobs(jobs, arguments.workers)
-    rows = collect(jobs)
+    with refusing():
+        jobs = grid_jobs(arguments.config, grid, arguments.seeds, arguments.workdir)
+        check_data(jobs[-1].resolved())
+        failed = run_jobs(jobs, arguments.workers or default_workers())
+        rows = collect(job for job in jobs if job.name != TEACHER)
     write_rows(arguments.workdir / "results.csv", rows)
     (arguments.workdir / "results.md").write_text(table(rows) + "\n")
     print(table(rows))
     if failed:
         sys.exit(f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries again")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The flag for the number of runs at a time; 0 stands for `default_workers`."""
+    told = "runs at a time; 0: one a core, and one alone where JAX runs on an accelerator"
+    parser.add_argument("--workers", type=int, default=0, help=told)
+
+
+def default_workers() -> int:
+    """As many runs as there are cores; one where JAX has an accelerator, which a run fills."""
+    asked = subprocess.run([sys.executable, *_ASK_JAX], capture_output=True, text=True, cwd=ROOT)
+    if asked.returncode:
+        sys.exit(f"error: JAX does not start: {''.join(asked.stderr.splitlines()[-1:])}")
+    return len(cores()) if asked.stdout.split()[-1:] == ["cpu"] else 1
 
 
 def cores() -> list[int]:
@@ -107,40 +146,44 @@ def grid_jobs(
 ) -> list[Job]:
     """Every combination of the grid's values, with every seed.
 
-    Where the config trains a teacher and the grid leaves it alone, the first setting of a seed
-    trains it with that seed, and the others wait and take it from there.
+    The teachers that the settings train are jobs as well, each once a seed, in the folder
+    `teacher/DIGEST/seedN`; the students take them from there.
 
     Args:
       config: path of a config file.
       grid: dotted field -> values; empty: the config as it is.
-      seeds: of the runs.
+      seeds: of the runs, and of their teachers.
       workdir: takes a folder `SETTING/seedN` for each run.
 
     Returns:
-      Jobs, those of a seed side by side.
+      Jobs, the teachers first, those of a seed side by side.
+
+    Raises:
+      UserError: the config cannot be read, or has not the fields of the grid.
 
     Example:
       >>> grid = {"steps": [2, 4], "model.width": [3]}
-      >>> [str(job.workdir) for job in grid_jobs("tests/tiny_config.py", grid, [7], Path("w"))]
-      ['w/steps=2,model.width=3/seed7', 'w/steps=4,model.width=3/seed7']
+      >>> jobs = grid_jobs("tests/tiny_config.py", grid, [7], Path("w"))
+      >>> [job.name for job in jobs]
+      ['teacher', 'steps=2,model.width=3', 'steps=4,model.width=3']
+      >>> str(jobs[1].workdir), jobs[1].after == jobs[2].after == jobs[0].workdir
+      ('w/steps=2,model.width=3/seed7', True)
     """
-    teacher = runpy.run_path(str(_ROOT / config))["get_config"]().teacher
-    trained = bool(teacher) and not (teacher.checkpoint or teacher.embeddings or teacher.ensemble)
-    shared = trained and not any(field.startswith("teacher") for field in grid)
-    jobs = []
+    teachers: dict[Path, Job] = {}
+    students = []
     for seed in seeds:
-        first = None
         for values in itertools.product(*grid.values()):
             overrides = dict(zip(grid, values, strict=True))
             name = ",".join(f"{field}={value}" for field, value in overrides.items()) or "config"
-            if trained:
-                overrides["teacher.seed"] = seed
-            if shared and first:
-                overrides["teacher.checkpoint"] = str((first / "teacher").absolute())
             place = workdir / name.replace("/", "_") / f"seed{seed}"
-            jobs.append(Job(name, config, overrides, seed, place, first if shared else None))
-            first = first or place
-    return jobs
+            teacher = _teacher_job(config, overrides, seed, workdir)
+            if teacher is not None:
+                teachers[teacher.workdir] = teacher
+                overrides["teacher.seed"] = seed
+                overrides["teacher.checkpoint"] = str(teacher.workdir.absolute())
+            after = teacher.workdir if teacher else None
+            students.append(Job(name, config, overrides, seed, place, after))
+    return [*teachers.values(), *students]
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> list[Job]:
@@ -256,6 +299,17 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
+def _teacher_job(config: str, overrides: Mapping[str, Any], seed: int, workdir: Path) -> Job | None:
+    """The run of a setting's teacher alone, where that is trained and not there already."""
+    student = resolve(config, overrides)
+    teacher = read_run(student).teacher
+    if teacher is None or teacher.checkpoint or not is_trained(teacher):
+        return None
+    whole = {name: value for name, value in student["teacher"].items() if name != "seed"}
+    place = workdir / TEACHER / digest(whole) / f"seed{seed}"
+    return Job(TEACHER, config, teacher_fields(config, student), seed, place)
+
+
 def _pin(shares: "SimpleQueue[list[int]]") -> None:
     """Gives a worker's thread, and so the processes that it starts, cores of their own."""
     share = shares.get()
@@ -267,23 +321,64 @@ def _pin(shares: "SimpleQueue[list[int]]") -> None:
 def _run(job: Job, running: set[subprocess.Popen]) -> bool:
     """Runs one job to its end, unless it is there already; says whether it succeeded."""
     name = f"{job.name}, seed {job.seed}"
-    if job.is_done():
-        print(f"{name}: is done", flush=True)
-        return True
+    try:
+        if job.is_done():
+            print(f"{name}: is done", flush=True)
+            return True
+        record = job.record()
+        _refuse_other_teacher(job)
+    except UserError as error:
+        print(f"{name}: failed, {error}", flush=True)
+        return False
     job.workdir.mkdir(parents=True, exist_ok=True)
-    record, log = job.workdir / "command.json", job.workdir / "log.txt"
-    record.write_text(json.dumps(job.arguments()))
+    log = job.workdir / "log.txt"
     print(f"{name}: starts", flush=True)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, *job.arguments()], cwd=_ROOT, stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, *job.arguments()], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )
         running.add(process)
         code = process.wait()
         running.discard(process)
+    if code == 0:
+        # Last, and whole or not at all, since it is what says that this config was run.
+        beside = job.workdir / "command.json.part"
+        beside.write_text(json.dumps(record))
+        beside.replace(job.workdir / "command.json")
+        print(f"{name}: finished", flush=True)
+        return True
     said = log.read_text().strip().splitlines()[-1:]
-    print(f"{name}: finished" if code == 0 else f"{name}: failed, {''.join(said)} ({log})")
-    return code == 0
+    print(f"{name}: failed, {''.join(said)} ({log})", flush=True)
+    return False
+
+
+def _refuse_other_teacher(job: Job) -> None:
+    """Refuses a workdir whose run learned from a teacher of another config.
+
+    All else that differs is refused by the main command, which knows a teacher that lies elsewhere
+    by its files alone, and takes a run that an earlier version finished as it is.
+    """
+    if not is_workdir(job.workdir):
+        return
+    told = json.loads(json.dumps(describe(read_run(job.resolved()))))
+    found, wanted = (
+        dict(_leaves("teacher", run["teacher"])) for run in (read_facts(job.workdir)["run"], told)
+    )
+    for field in sorted((found.keys() | wanted.keys()) - {"teacher.checkpoint"}):
+        if found.get(field) != wanted.get(field):
+            raise UserError(
+                f"{job.workdir}: holds a run whose {field} is {found.get(field)}, not "
+                f"{wanted.get(field)}; delete it to start again, or give another --workdir"
+            )
+
+
+def _leaves(field: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values within a part of a config, by dotted field."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(f"{field}.{name}", inner)
+    else:
+        yield field, value
 
 
 def _validation(job: Job, network: str, found: Mapping[str, Any], metrics: Sequence[str]) -> Row:

@@ -12,7 +12,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 from darkrank_jax import main as command_line
+from darkrank_jax.evaluation.digest import images_digest
 from darkrank_jax.training import loop
+from darkrank_jax.training.preflight import load_data
+from darkrank_jax.training.run_config import read_run
+from tests import tiny_config
 
 CONFIG = f"--config={Path(__file__).parent / 'tiny_config.py'}"
 PARTS = ("", "teacher", "baseline")
@@ -52,6 +56,8 @@ def test_a_run_leaves_results_report_logs_and_checkpoints(finished):
     results = json.loads((finished / "results.json").read_text())
     assert list(results["networks"]) == ["teacher", "baseline", "student"]
     assert results["schema"] == 2
+    own = read_run(tiny_config.get_config().to_dict())
+    assert results["dataset"].pop("digest") == images_digest(load_data(own.data)["test"])
     assert results["dataset"] == {
         "name": "test",
         "source": "glyphs",
@@ -254,7 +260,8 @@ def test_compare_looks_at_pictures_where_embeddings_are_stored(finished, copy, t
         folder = workdir / "embeddings" / "test"
         folder.mkdir(parents=True)
         embeddings = np.eye(5)[labels] + 0.7 * generator.normal(size=(20, 5))
-        np.savez(folder / "student.npz", embeddings=embeddings, labels=labels)
+        digest = results["dataset"]["digest"]
+        np.savez(folder / "student.npz", embeddings=embeddings, labels=labels, digest=digest)
         np.savez(folder / "images.npz", images=np.zeros((20, 4, 4, 1), np.uint8))
     workdir = tmp_path / "compared"
     arguments = ["main", "--mode", "compare", str(copy), str(other), f"--workdir={workdir}"]

@@ -131,6 +131,12 @@ class EncodedImages:
         """The name of each image within its source."""
         return [self._files.name(file) for file in self.rows.tolist()]
 
+    def sample(self, most: int = 32) -> list[bytes]:
+        """The bytes of some of the files, spread over the split; the same wherever it lies."""
+        count = min(most, len(self))
+        places = np.linspace(0, len(self) - 1, count).astype(int)
+        return [self._files.read(file) for file in self.rows[places].tolist()]
+
     def fingerprint(self) -> str:
         """Changes when an image, or what evaluation sees of it, does."""
         seen = (self._files.fingerprint, self.shape, self.crop(1000, 700), self.crop(700, 1000))

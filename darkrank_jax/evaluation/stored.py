@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.digest import is_digest
 
-_ARRAYS = {"embeddings", "labels", "class_names", "cameras", "queries", "images"}
+_ARRAYS = {"embeddings", "labels", "class_names", "cameras", "queries", "images", "digest"}
 _SHARED = "images.npz"
 
 
@@ -26,6 +27,7 @@ class Stored(NamedTuple):
       images: uint8 [n, height, width, channels], or None.
       cameras: [n], which camera saw each image, or None.
       queries: bool [n], which search, and the others are the gallery, or None.
+      digest: of the images, see `images_digest`, or None.
     """
 
     embeddings: Float[np.ndarray, "n dim"]
@@ -34,6 +36,7 @@ class Stored(NamedTuple):
     images: UInt8[np.ndarray, "n h w c"] | None
     cameras: Int[np.ndarray, " n"] | None
     queries: Bool[np.ndarray, " n"] | None
+    digest: str | None
 
 
 def write_stored(
@@ -44,6 +47,7 @@ def write_stored(
     *,
     cameras: Int[np.ndarray, " n"] | None = None,
     queries: Bool[np.ndarray, " n"] | None = None,
+    digest: str | None = None,
 ) -> None:
     """Writes the embeddings of one network.
 
@@ -54,6 +58,7 @@ def write_stored(
       class_names: of the labels.
       cameras: [n], which camera saw each image, where that is known.
       queries: [n], which search, where the others are the gallery.
+      digest: of the images, see `images_digest`, where they are known.
 
     Raises:
       UserError: the file cannot be written.
@@ -61,6 +66,7 @@ def write_stored(
     arrays = {"embeddings": embeddings, "labels": labels}
     arrays["class_names"] = np.array(class_names, dtype=np.str_)
     known = {"cameras": cameras, "queries": queries}
+    known["digest"] = None if digest is None else np.array(digest)
     _write(path, **arrays, **{name: rows for name, rows in known.items() if rows is not None})
 
 
@@ -74,8 +80,8 @@ def read_stored(path: Path) -> Stored:
 
     The file holds `embeddings` [n, dim] and `labels` [n] of any integers, and may hold
     `class_names`, of which the labels are then indices, `cameras` [n] of any integers, `queries`
-    bool [n], and `images` uint8 [n, h, w, c] with 1 or 3 channels, which may also lie in
-    `images.npz` beside it. Nothing in it is unpickled.
+    bool [n], `digest`, the word of `images_digest`, and `images` uint8 [n, h, w, c] with 1 or 3
+    channels, which may also lie in `images.npz` beside it. Nothing in it is unpickled.
 
     Args:
       path: of the .npz.
@@ -113,7 +119,7 @@ def read_stored(path: Path) -> Stored:
         queries = _marks(path, queries, len(embeddings))
     numbered, names = _classes(path, labels, arrays.get("class_names"))
     images = _images(path, arrays, len(labels))
-    return Stored(embeddings, numbered, names, images, cameras, queries)
+    return Stored(embeddings, numbered, names, images, cameras, queries, _digest(path, arrays))
 
 
 def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> bool:
@@ -193,6 +199,19 @@ def _marks(path: Path, queries: np.ndarray, count: int) -> np.ndarray:
             "for the gallery"
         )
     return queries
+
+
+def _digest(path: Path, arrays: dict[str, np.ndarray]) -> str | None:
+    """The word for the images, or None where the file has none."""
+    if "digest" not in arrays:
+        return None
+    found = arrays["digest"]
+    if not is_digest(found.item() if found.ndim == 0 else found):
+        raise UserError(
+            f"{path}: digest is no word for images; leave it out, or write the file again with "
+            "--mode eval --config.evaluation.save_embeddings=true"
+        )
+    return found.item()
 
 
 def _classes(

@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.digest import same_digest
 from darkrank_jax.evaluation.report import Measured, view
-from darkrank_jax.evaluation.report.comparison import combine, comparison_table, write_comparison
+from darkrank_jax.evaluation.report.comparison import (
+    NOT_KNOWN,
+    NOT_STORED,
+    combine,
+    comparison_table,
+    unknown_images,
+    write_comparison,
+)
 from darkrank_jax.evaluation.stored import read_stored, same_images
+from darkrank_jax.training.evaluate import measured_of
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.results import SCHEMA, differences, values_of
+from darkrank_jax.training.workdir import is_workdir, read_facts
 
 _KS = (1, 2, 4, 8)
 
@@ -55,19 +65,19 @@ def compare(paths: Sequence[Path], page: Path) -> str:
         if (rows := read_log(_trained(names[row["run"]], row["part"])))
     }
     write_comparison(page, page.parent.name, combined, measured=measured, curves=curves)
-    return comparison_table(combined[first]["networks"])
+    told = comparison_table(combined[first]["networks"])
+    warning = unknown_images(combined[first])
+    return f"{told}\n\n{warning}" if warning else told
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A name for each run: the last part of its path, or all of it where two would be the same."""
-    last = [path.resolve().name for path in paths]
-    names = {
-        name if last.count(name) == 1 else str(path): path
-        for name, path in zip(last, paths, strict=True)
-    }
-    if len(names) < len(paths):
-        raise UserError("--mode compare: names one run twice; give each once")
-    return names
+    """A name for each run: as many of the last parts of its path as tell the runs apart."""
+    parts = [path.resolve().parts for path in paths]
+    for count in range(1, 1 + max(map(len, parts))):
+        names = ["/".join(each[-count:]) for each in parts]
+        if len(set(names)) == len(names):
+            return dict(zip(names, paths, strict=True))
+    raise UserError("--mode compare: names one run twice; give each once")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -98,21 +108,42 @@ def _datasets(
     first, *others = runs
     shared: dict[str, dict[str, str | None]] = {}
     for dataset, own in _facts(runs[first]).items():
+        wanted = view(runs[first], own)["dataset"]
         found: dict[str, str | None] = {first: own}
         for other in others:
             theirs = _facts(runs[other])
-            wanted = view(runs[first], own)["dataset"]
-            if dataset in theirs and view(runs[other], theirs[dataset])["dataset"] == wanted:
+            if dataset in theirs and _alike(wanted, view(runs[other], theirs[dataset])["dataset"]):
                 found[other] = theirs[dataset]
         if len(found) == len(runs):
             shared[dataset] = found
     if not shared:
-        other = next(name for name in others if _shown(runs[name]) != _shown(runs[first]))
-        raise UserError(
-            f"{paths[other]}: was measured on {_shown(runs[other])}, {paths[first]} on "
-            f"{_shown(runs[first])}; compare runs on the same images"
-        )
+        wanted = runs[first]["dataset"]
+        other = next(name for name in others if not _alike(wanted, runs[name]["dataset"]))
+        raise UserError(_apart(paths[first], runs[first], paths[other], runs[other]))
     return shared
+
+
+def _alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two records of a dataset may be of the same images."""
+    digests = [dataset.get("digest") for dataset in (first, second)]
+    rest = [
+        {key: dataset[key] for key in dataset if key != "digest"} for dataset in (first, second)
+    ]
+    return rest[0] == rest[1] and same_digest(*digests) is not False
+
+
+def _apart(first_path: Path, first: dict[str, Any], other_path: Path, other: dict[str, Any]) -> str:
+    """Why two runs cannot be compared."""
+    shown, others = _shown(first), _shown(other)
+    if shown == others:
+        return (
+            f"{other_path}: was measured on other images of {others} than {first_path}, whose "
+            "classes, files, pixels or order differ; compare runs on the same images"
+        )
+    return (
+        f"{other_path}: was measured on {others}, {first_path} on {shown}; compare runs on the "
+        "same images"
+    )
 
 
 def _facts(results: dict[str, Any]) -> dict[str, str | None]:
@@ -128,28 +159,28 @@ def _shown(results: dict[str, Any]) -> str:
 
 
 def _measured(dataset: str, paths: dict[str, Path], combined: dict[str, Any]) -> Measured | None:
-    """What the runs stored of a dataset; the networks of a run that stored nothing are absent."""
-    found: Measured | None = None
+    """What the runs stored of a dataset, of the images of the first that stored anything.
+
+    The row of a network that is left out says why, as "unpaired".
+    """
+    found, owner = None, ""
     for name, row in combined["networks"].items():
         file = paths[row["run"]] / "embeddings" / dataset / f"{row['part']}.npz"
         if not file.exists():
+            row["unpaired"] = NOT_STORED
             continue
         stored = read_stored(file)
         if found is None:
-            found = Measured(
-                stored.labels,
-                stored.class_names,
-                {},
-                {},
-                stored.images,
-                stored.cameras,
-                stored.queries,
-            )
-        elif not same_images(stored.labels, found.labels):
+            found, owner = measured_of(stored), row["run"]
+        alike = same_digest(stored.digest, found.digest)
+        if alike is False or not same_images(stored.labels, found.labels):
             raise UserError(
-                f"{file}: its labels are not those of the other runs' embeddings; compare runs on "
-                "the same images"
+                f"{file}: is of other images than the embeddings of {paths[owner]}; compare runs "
+                "on the same images"
             )
+        if alike is None and row["run"] != owner:
+            row["unpaired"] = NOT_KNOWN
+            continue
         found.embeddings[name] = stored.embeddings
         found.values[name] = values_of(stored.embeddings, found.labels, found.queries, ks=_KS)
     return found
@@ -166,5 +197,8 @@ def _add_differences(combined: dict[str, Any], measured: Measured) -> None:
 
 
 def _trained(workdir: Path, part: str) -> Path:
-    """Where a part of a run was trained."""
+    """Where a part of a run was trained, which a teacher may have been elsewhere."""
+    if part == "teacher" and is_workdir(workdir):
+        elsewhere = read_facts(workdir)["run"]["teacher"].get("checkpoint")
+        return Path(elsewhere or workdir / part)
     return workdir / part if part in ("teacher", "baseline") else workdir

@@ -11,8 +11,15 @@ from jax.sharding import Mesh
 
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.evaluation.digest import images_digest, same_digest
 from darkrank_jax.evaluation.report import Measured
-from darkrank_jax.evaluation.stored import read_stored, same_images, write_images, write_stored
+from darkrank_jax.evaluation.stored import (
+    Stored,
+    read_stored,
+    same_images,
+    write_images,
+    write_stored,
+)
 from darkrank_jax.training.network import Embedder, embed, load_network
 from darkrank_jax.training.preflight import load_data
 from darkrank_jax.training.results import SCHEMA, costs, measure
@@ -156,10 +163,25 @@ def save_embeddings(folder: Path, measured: Mapping[str, Measured]) -> None:
                 images.class_names,
                 cameras=images.cameras,
                 queries=images.queries,
+                digest=images.digest,
             )
         # Files are many and large, and stay where they are.
         if isinstance(images.images, np.ndarray):
             write_images(folder / dataset, images.images)
+
+
+def measured_of(stored: Stored) -> Measured:
+    """The images of stored embeddings, nothing measured yet."""
+    return Measured(
+        stored.labels,
+        stored.class_names,
+        {},
+        {},
+        stored.images,
+        stored.cameras,
+        stored.queries,
+        stored.digest,
+    )
 
 
 def is_stored(place: Any) -> bool:
@@ -202,6 +224,11 @@ def _embedded(
                 f"{network[dataset]}: its {len(stored.labels)} labels are not those of the "
                 f"{len(images.labels)} images of {dataset!r}; embed the same images in their order"
             )
+        if same_digest(stored.digest, images.digest) is False:
+            raise UserError(
+                f"{network[dataset]}: is of other images than {dataset!r}, though their labels are "
+                "alike; embed the same images"
+            )
         embeddings[name] = stored.embeddings
     return images, embeddings
 
@@ -211,13 +238,17 @@ def _images(networks: Networks, dataset: str, source: Source) -> Measured:
     if source.data is not None:
         split = load_data(source.data)[source.split]
         return Measured(
-            split.labels, split.class_names, {}, {}, split.images, split.cameras, split.queries
+            split.labels,
+            split.class_names,
+            {},
+            {},
+            split.images,
+            split.cameras,
+            split.queries,
+            images_digest(split),
         )
     (first, *_) = (network for network in networks.values() if not isinstance(network, Embedder))
-    stored = read_stored(first[dataset])
-    return Measured(
-        stored.labels, stored.class_names, {}, {}, stored.images, stored.cameras, stored.queries
-    )
+    return measured_of(read_stored(first[dataset]))
 
 
 def _by_network(
@@ -246,4 +277,5 @@ def _facts(name: str, source: Source, images: Measured) -> dict[str, Any]:
         "classes": len(np.unique(images.labels)),
         "queries": int(np.sum(images.searching())),
         "queries_alone": int(np.sum(images.searching() & ~images.matched())),
+        "digest": images.digest,
     }

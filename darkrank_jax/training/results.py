@@ -46,6 +46,8 @@ _TABLE = {
 # The K of the recall curve, about equally far apart in ratio, and of the agreement with a teacher.
 _CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
 _AGREEMENT = (1, 2, 5, 10, 20, 50)
+# The parts that come first, in this order; others follow as they are given.
+_FIRST = ("teacher", "baseline", "student")
 
 Values = dict[str, dict[str, np.ndarray]]
 
@@ -93,13 +95,14 @@ def measure(
 
     Returns:
       The fields of results.json that depend on the dataset, and the values of `retrieval_values`,
-      both by network.
+      both by network: teacher, baseline, student, and the others as they are given.
 
     Raises:
       UserError: from a metric; the line begins with the network's name.
     """
     rows, values = {}, {}
-    for name, array in embeddings.items():
+    ordered = {n: embeddings[n] for n in (*_FIRST, *embeddings) if n in embeddings}
+    for name, array in ordered.items():
         try:
             values[name] = values_of(array, labels, queries, ks=_CURVE)
             rows[name] = _quality(array, labels, values[name], seed)
@@ -253,7 +256,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
       Lines of equal columns.
     """
-    lines = [["", "parameters", "images/s", *_TABLE.values(), "gap recovered"]]
+    lines = [["", "parameters", "images/s", *_TABLE.values(), "gap recovered in R@1"]]
     for name, row in rows.items():
         gap = row.get("gap_recovered", {}).get("recall_at_1")
         lines.append(

@@ -28,6 +28,8 @@ from darkrank_jax.export.formats import FORMATS
 from darkrank_jax.export.loaded import load_run
 from darkrank_jax.export.source import load_source
 from darkrank_jax.training.preflight import load_data
+from darkrank_jax.training.workdir import recorded_run
+from experiments.resolved import refusing
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -56,8 +58,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE)
     arguments = parser.parse_args()
     workdirs = {"teacher": arguments.workdir / "teacher", "student": arguments.workdir}
-    for workdir in workdirs.values():
-        export_run(workdir)
+    with refusing():
+        load_data(recorded_run(arguments.workdir).data)
+        for workdir in workdirs.values():
+            export_run(workdir)
     cases = [(name, runtime) for name in workdirs for runtime in RUNTIMES]
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {case: [] for case in cases}
     for round_ in range(arguments.rounds):

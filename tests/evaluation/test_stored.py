@@ -18,7 +18,10 @@ NAMES = ("a", "<b>", "\u4e2d")
 def test_what_is_written_comes_back(tmp_path):
     path = tmp_path / "deep" / "student.npz"
     queries = np.array([True, False, False, True])
-    write_stored(path, EMBEDDINGS, LABELS, NAMES, cameras=np.array([5, 5, 6, 6]), queries=queries)
+    cameras = np.array([5, 5, 6, 6])
+    write_stored(
+        path, EMBEDDINGS, LABELS, NAMES, cameras=cameras, queries=queries, digest="a:2x2x1:b"
+    )
     stored = read_stored(path)
     np.testing.assert_array_equal(stored.embeddings, EMBEDDINGS)
     assert stored.labels.tolist() == LABELS.tolist()
@@ -27,6 +30,7 @@ def test_what_is_written_comes_back(tmp_path):
     assert stored.cameras.tolist() == [5, 5, 6, 6]
     assert stored.queries is not None
     assert stored.queries.tolist() == queries.tolist()
+    assert stored.digest == "a:2x2x1:b"
     assert stored.images is None
     images = np.arange(16, dtype=np.uint8).reshape(4, 2, 2, 1)
     write_images(path.parent, images)
@@ -63,6 +67,8 @@ def test_labels_without_names_are_their_own_names(tmp_path):
             {"images": np.zeros((3, 2, 2, 1), np.uint8)},
             "has 3 images for 4 embeddings; give one each",
         ),
+        ({"digest": np.array("a:b")}, "digest is no word for images; leave it out, or write the "),
+        ({"digest": LABELS}, "digest is no word for images; leave it out, or write the file again"),
         ({"labels": np.array([{}, 1, 2, 3])}, "cannot be read as arrays (Object arrays cannot be"),
     ],
 )

@@ -1,11 +1,13 @@
 """A comparison chooses by validation alone, tests the chosen, and trains nobody twice."""
 
 import csv
+import importlib
 
 import numpy as np
 import pytest
 
 from experiments import comparison, sweep
+from experiments.resolved import resolve, teacher_fields
 
 CONFIG = "tests/tiny_config.py"
 METHODS: comparison.Methods = {
@@ -87,13 +89,39 @@ def test_what_is_trained_is_not_trained_again(run, tmp_path):
     assert (tmp_path / "trained.txt").read_text() == trained
 
 
-def test_the_teachers_run_is_the_teacher_of_the_config(tmp_path):
-    fields = comparison._teacher_fields(CONFIG)
+def test_the_teachers_run_is_the_teacher_of_the_config(tmp_path, monkeypatch):
+    # Wherever the command is given.
+    monkeypatch.chdir(tmp_path)
+    student = resolve(CONFIG, {})
+    fields = teacher_fields(CONFIG, student)
     assert fields["model"]["width"] == 6
     assert fields["losses"] == {"normalized_softmax": {"weight": 1.0}}
     assert fields["teacher"] == {}
     assert "ema_decay" in fields
     assert "steps" not in fields
+    assert resolve(CONFIG, fields) == student["teacher"]
+
+
+def test_a_teachers_own_teacher_is_kept():
+    student = resolve(CONFIG, {})
+    student["teacher"] = student["teacher"] | {"teacher": student["teacher"], "steps": 5}
+    found = resolve(CONFIG, teacher_fields(CONFIG, student))
+    assert found["teacher"]["model"]["width"] == 6
+    assert (found["steps"], found["teacher"]["steps"]) == (5, 8)
+
+
+@pytest.mark.parametrize("name", ["omniglot", "cars196_half"])
+def test_an_experiment_without_its_images_says_so_at_once(name, tmp_path, monkeypatch, capsys):
+    run = importlib.import_module(f"experiments.{name}.run")
+    monkeypatch.setenv("DARKRANK_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setattr("sys.argv", ["run", f"--workdir={tmp_path / 'w'}"])
+    with pytest.raises(SystemExit) as stopped:
+        comparison.run_experiment(f"configs/{name}.py", run.METHODS, ("nmi",), tmp_path, "About.")
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out) == (2, "")
+    assert said.err.startswith(f"error: {tmp_path / 'nowhere'}")
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "w").exists()
 
 
 def test_leads_and_gaps_go_by_seed():

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from darkrank_jax.training.run_config import describe, read_run
 from experiments import sweep
 
 CONFIG = "tests/tiny_config.py"
@@ -13,23 +14,72 @@ CONFIG = "tests/tiny_config.py"
 
 def test_all_settings_of_a_seed_learn_from_one_teacher(tmp_path):
     jobs = sweep.grid_jobs(CONFIG, {"learning_rate": ["1e-3", "1e-2"]}, [3, 5], tmp_path)
-    assert [(job.seed, job.overrides["learning_rate"]) for job in jobs] == [
+    teachers, students = jobs[:2], jobs[2:]
+    assert [(job.name, job.seed) for job in teachers] == [("teacher", 3), ("teacher", 5)]
+    assert [(job.seed, job.overrides["learning_rate"]) for job in students] == [
         (3, "1e-3"), (3, "1e-2"), (5, "1e-3"), (5, "1e-2"),
     ]  # fmt: skip
-    assert [job.overrides["teacher.seed"] for job in jobs] == [3, 3, 5, 5]
-    for first, second in (jobs[:2], jobs[2:]):
-        assert "teacher.checkpoint" not in first.overrides
-        assert second.overrides["teacher.checkpoint"] == str(first.workdir / "teacher")
-        assert (first.after, second.after) == (None, first.workdir)
-    jobs = sweep.grid_jobs(CONFIG, {"teacher.model.width": [3, 6]}, [3], tmp_path)
-    assert all(job.after is None and "teacher.checkpoint" not in job.overrides for job in jobs)
+    for job, teacher in zip(students, [teachers[0]] * 2 + [teachers[1]] * 2, strict=True):
+        assert job.after == teacher.workdir
+        assert job.overrides["teacher.checkpoint"] == str(teacher.workdir)
+        # What the student says of its teacher is what was trained there.
+        trained, told = teacher.resolved(), job.resolved()["teacher"]
+        assert {name for name in told if told[name] != trained[name]} == {"checkpoint"}
+    # In another order and with another setting, the teachers are where they were.
+    more = sweep.grid_jobs(CONFIG, {"learning_rate": ["1", "1e-2", "1e-3"]}, [5, 3], tmp_path)
+    assert {job.workdir for job in more[:2]} == {job.workdir for job in teachers}
+
+
+OWN = """
+from ml_collections import ConfigDict
+from configs import default
+from tests import tiny_config
+def get_config():
+    config = tiny_config.get_config().unlock()
+    default.share_images(config)
+    {change}
+    return config.lock()
+"""
+
+
+def own_config(folder, change="pass"):
+    path = folder / "own.py"
+    path.write_text(OWN.format(change=change))
+    return str(path)
+
+
+def test_settings_whose_teachers_differ_do_not_share_one(tmp_path):
+    """The images' size is one for student and teacher, which the name of the field does not say."""
+    grid = {"data.image_size": [16, 24], "steps": [2, 4]}
+    jobs = sweep.grid_jobs(own_config(tmp_path), grid, [0], tmp_path)
+    assert [job.resolved()["data"]["image_size"] for job in jobs[:2]] == [16, 24]
+    first, second = (job.workdir for job in jobs[:2])
+    assert first != second
+    assert [job.after for job in jobs[2:]] == [first, first, second, second]
+    grid = {"teacher.model.width": [3, 6]}
+    assert len({job.after for job in sweep.grid_jobs(CONFIG, grid, [0], tmp_path)[2:]}) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "config.teacher = ConfigDict(); config.losses = config.baseline",
+        "del config.losses['kd']; config.teacher.weights.path = 'w'; config.teacher.steps = 0; "
+        "config.teacher.model.embedding_dim = 0",
+        "config.teacher.checkpoint = 'runs/there'",
+    ],
+)
+def test_a_teacher_that_is_not_trained_is_no_run(tmp_path, change):
+    jobs = sweep.grid_jobs(own_config(tmp_path, change), {"steps": [2, 4]}, [0], tmp_path)
+    assert [(job.name, job.after) for job in jobs] == [("steps=2", None), ("steps=4", None)]
+    assert all(list(job.overrides) == ["steps"] for job in jobs)
 
 
 # Stands for a run, which costs the start of JAX and a compilation; the slow test has real ones.
 STUB = """
 import json, pathlib, sys
 flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
-if flags["config.steps"] == "0":
+if flags.get("config.steps") == "0":
     sys.exit("error: steps: is 0; give at least 1")
 workdir = pathlib.Path(flags["workdir"])
 row = {"step": 6, "validation/nmi": 0.25} | flags
@@ -67,6 +117,96 @@ def test_a_run_is_trained_once_and_a_failed_one_stops_what_waits_for_it(
     assert not good._replace(seed=5).is_done()
 
 
+def test_what_failed_or_was_run_by_another_config_is_neither_done_nor_counted(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sweep, "COMMAND", ("-c", STUB))
+    job = sweep.Job("good", own_config(tmp_path), {"steps": 2}, 4, tmp_path / "good")
+    assert sweep.run_jobs([job], workers=1) == []
+    assert len(sweep.collect([job], ["nmi"])) == 1
+    # The file changes, the command does not.
+    own_config(tmp_path, "config.learning_rate = 0.125")
+    assert not job.is_done()
+    assert sweep.collect([job], ["nmi"]) == []
+    own_config(tmp_path)
+    assert job.is_done()
+    # The command changes, and fails: what was there stays uncounted, also in the next call.
+    other = job._replace(overrides={"steps": 0})
+    assert sweep.run_jobs([other], workers=1) == [other]
+    assert sweep.collect([other], ["nmi"]) == []
+    assert sweep.run_jobs([other], workers=1) == [other]
+    assert "is done" not in capsys.readouterr().out
+    # An earlier version wrote its record before the run.
+    (job.workdir / "command.json").write_text(json.dumps(job.arguments()))
+    assert not job.is_done()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        ({"teacher.model.width": 9}, "holds a run whose teacher.model.width is 6, not 9; delete "),
+        ({"teacher.steps": 9}, "holds a run whose teacher.steps is 8, not 9; delete it to start "),
+        (
+            {"teacher": {}, "losses": {"triplet": {"weight": 1}}},
+            "holds a run whose teacher.chunk",
+        ),
+        # Where a teacher lies, and what the main command looks at.
+        ({"teacher.checkpoint": "moved/teacher"}, ""),
+        ({"log_every": 3}, ""),
+    ],
+    ids=str,
+)
+def test_a_finished_run_of_another_teacher_is_refused_in_a_line(
+    tmp_path, capsys, monkeypatch, overrides, line
+):
+    monkeypatch.setattr(sweep, "COMMAND", ("-c", STUB))
+    job = sweep.Job("x", CONFIG, {}, 4, tmp_path / "x")
+    job.workdir.mkdir()
+    facts = {"run": describe(read_run(job.resolved())), "channels": 1, "num_classes": 12}
+    (job.workdir / "run.json").write_text(json.dumps(facts))
+    (job.workdir / "results.json").write_text("{}")
+    changed = job._replace(overrides=overrides)
+    failed = sweep.run_jobs([changed], workers=1)
+    said = capsys.readouterr().out
+    assert failed == ([changed] if line else [])
+    assert changed.is_done() == (not line)
+    assert line == "" or said.startswith(f"x, seed 4: failed, {job.workdir}: {line}")
+
+
+def test_there_is_one_worker_where_jax_has_an_accelerator(monkeypatch, capsys):
+    for backend, workers in (("cpu", len(sweep.cores())), ("gpu", 1), ("tpu", 1)):
+        monkeypatch.setattr(sweep, "_ASK_JAX", ("-c", f"print('a warning'); print({backend!r})"))
+        assert sweep.default_workers() == workers
+    monkeypatch.setattr(sweep, "_ASK_JAX", ("-c", "raise RuntimeError('no driver')"))
+    with pytest.raises(SystemExit, match=r"^error: JAX does not start: RuntimeError: no driver$"):
+        sweep.default_workers()
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--config", "configs/omniglot.py"], "data.path: is empty, and so is the environment "),
+        (["--config", CONFIG, "--grid", "learning_rat", "1"], "learning_rate"),
+        (["--config", CONFIG, "--grid", "steps", "4", "0"], "steps: is 0; give at least 1"),
+        (["--config", "nowhere.py"], "nowhere.py"),
+    ],
+    ids=str,
+)
+def test_what_no_run_could_do_is_said_before_the_first(tmp_path, capsys, monkeypatch, flags, line):
+    monkeypatch.delenv("DARKRANK_DATA", raising=False)
+    monkeypatch.setattr(sweep, "COMMAND", ("-c", STUB))
+    workdir = tmp_path / "sweep"
+    monkeypatch.setattr("sys.argv", ["sweep", *flags, f"--workdir={workdir}", "--workers=1"])
+    with pytest.raises(SystemExit) as stopped:
+        sweep.main()
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out) == (2, "")
+    assert said.err.startswith("error: ")
+    assert line in said.err
+    assert said.err.count("\n") == 1
+    assert not workdir.exists()
+
+
 def rows():
     for name, lead in (("a", 0.0), ("b", 0.1)):
         for seed, noise in ((0, 0.0), (1, 0.02)):
@@ -95,11 +235,12 @@ def test_the_command_trains_a_grid_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", arguments)
     sweep.main()
     said = capsys.readouterr().out
-    assert said.count(": finished") == 4
+    # Two settings and their teacher, with two seeds.
+    assert said.count(": finished") == 6
     # Two settings, each with baseline and student, and the teacher that they share.
     assert len((tmp_path / "results.md").read_text().splitlines()) == 2 + 5
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + 4 * 3
     sweep.main()
     again = capsys.readouterr().out
-    assert again.count(": is done") == 4
+    assert again.count(": is done") == 6
     assert again.endswith((tmp_path / "results.md").read_text())

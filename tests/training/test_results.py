@@ -42,6 +42,7 @@ def test_table_has_a_line_a_network_and_equal_columns():
     lines = table(networks).split("\n")
     assert [line.split()[0] for line in lines[1:]] == ["teacher", "baseline", "student"]
     assert lines[1].split()[1:4] == ["1,234,567", "812", "0.800"]
+    assert lines[0].endswith("  gap recovered in R@1")
     assert lines[3].endswith("40%")
     assert lines[1].index("0.800") == lines[2].index("0.500") == lines[3].index("0.620")
 
@@ -105,6 +106,15 @@ def test_students_are_compared_with_baseline_and_teacher(measured):
     # Lists of 50 cannot be had of 40 images.
     assert "overlap_at_50" not in rows["student"]["agreement"]
     assert set(rows["student"]["teacher_gallery"]) >= {"recall_at_1", "recall_at_8"}
+
+
+def test_networks_come_in_the_order_of_their_parts(measured):
+    _, _, embeddings, labels = measured
+    given = ("student", "b", "a", "teacher", "baseline")
+    rows, values = measure(
+        {n: embeddings.get(n, embeddings["student"]) for n in given}, labels, seed=3
+    )
+    assert list(rows) == list(values) == ["teacher", "baseline", "student", "b", "a"]
 
 
 def test_with_cameras_an_image_is_sought_by_the_others_only(measured):

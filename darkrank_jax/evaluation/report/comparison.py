@@ -9,7 +9,7 @@ import numpy as np
 
 from darkrank_jax.evaluation.intervals import over_seeds
 from darkrank_jax.evaluation.report.agreement import agreement_section
-from darkrank_jax.evaluation.report.cast import Cast, cast_of
+from darkrank_jax.evaluation.report.cast import Cast, cast_of, students
 from darkrank_jax.evaluation.report.curves import curves_section
 from darkrank_jax.evaluation.report.forest import forest_figures
 from darkrank_jax.evaluation.report.headline import where_measured
@@ -47,6 +47,16 @@ _COSTS = {
 }
 # Rows that agree in these, to the last digit, are of one network.
 _SAME = ("model", "losses", "steps", "best_step", "metrics")
+# Why a network is not compared query by query; its row has one as "unpaired".
+NOT_STORED = "embeddings not stored"
+NOT_KNOWN = "images not known to be the same"
+_REASONS = {
+    NOT_STORED: "Networks whose embeddings are not stored have no lead and no pictures; evaluate "
+    "their runs with --mode eval --config.evaluation.save_embeddings=true.",
+    NOT_KNOWN: "Networks of which it is not known that they embedded the same images have no lead "
+    "and no pictures, since their embeddings are stored without a digest; store them again with "
+    "--mode eval --config.evaluation.save_embeddings=true.",
+}
 # Comparisons within one run, which say nothing against another.
 _OF_ONE_RUN = ("difference", "gap_recovered")
 
@@ -59,8 +69,9 @@ def combine(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
       "dataset"; "networks" by "run/network", each with its "run", "part" and "seed"; "reference",
-      the first run's subject, and "subjects", those of all runs; "seed", of what is drawn at
-      random, and "devices".
+      the first run's subject, and "subjects", those of all runs; "unknown", the runs of which
+      nobody knows what images they were measured on; "seed", of what is drawn at random, and
+      "devices".
     """
     networks: dict[str, dict[str, Any]] = {}
     first_with: dict[str, str] = {}
@@ -81,6 +92,7 @@ def combine(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "networks": networks,
         "reference": subjects[0],
         "subjects": subjects,
+        "unknown": [name for name, each in runs.items() if not each["dataset"].get("digest")],
         "seed": 0,
         "devices": ", ".join(dict.fromkeys(results["devices"] for results in runs.values())),
     }
@@ -109,22 +121,24 @@ def write_comparison(
     """
     sections = []
     for dataset, results in combined.items():
-        networks, main = results["networks"], _main(results)
-        cast = _cast(results, networks)
+        # The main networks first in all charts, so that each looks the same in all of them.
+        networks = _ordered(results)
         found = [
-            Section("Results", _results(results, main)),
-            Section("Over seeds", seeds_section(networks)),
-            # The main networks first in all charts, so that each looks the same in all of them.
-            Section("Speed against quality", tradeoff_section(main | networks)),
-            Section("Recall by number of images", recall_section(main)),
-            Section("Rank agreement", agreement_section(results | {"networks": main}, cast)),
+            Section("Results", _results(results, networks)),
+            Section("Over seeds", seeds_section(results["networks"])),
+            Section("Speed against quality", tradeoff_section(networks)),
+            Section("Recall by number of images", recall_section(networks)),
+            Section(
+                "Rank agreement",
+                agreement_section(results | {"networks": networks}, _cast(results, networks)),
+            ),
         ]
         if dataset in measured:
             cast = _cast(results, measured[dataset].embeddings)
             found += picture_sections(measured[dataset], cast, results["seed"], len(combined))
         sections += of_dataset(found, dataset, len(combined))
     first = next(iter(combined.values()))
-    ordered = {name: curves[name] for name in _main(first) | first["networks"] if name in curves}
+    ordered = {name: curves[name] for name in _ordered(first) if name in curves}
     sections.append(Section("Learning curves", curves_section(ordered)))
     sections.append(Section("Settings", settings(first["networks"])))
     facts = [*facts_of(first["dataset"]), first["devices"]]
@@ -132,32 +146,49 @@ def write_comparison(
 
 
 def comparison_headline(combined: dict[str, Any]) -> str:
-    r"""Says which run's network is best and by how much, against the first run's.
+    r"""Says which run's student is best and by how much, against the first run's.
 
     Args:
       combined: what `combine` gives, with `difference` where it is known.
 
     Returns:
-      One sentence.
+      One sentence, and one more where a network that was trained alone is better still.
     """
     networks, reference = combined["networks"], combined["reference"]
     where = where_measured(combined["dataset"])
     recall = {name: networks[name]["metrics"]["recall_at_1"] for name in combined["subjects"]}
     best = max(recall, key=lambda name: recall[name])
     reached = f"a Recall@1 of {percent(recall[best])} {where}"
+    # The part of a network that has no teacher is "network".
+    parts = {networks[name]["part"] for name in recall} - {"network"}
+    noun = "student" if students(parts) else "network"
     if len(recall) == 1:
-        return f"All runs are of the same network, {best}, with {reached}."
-    if best == reference:
+        found = f"All runs are of the same {noun}, {best}, with {reached}."
+    elif best == reference:
         second = max((name for name in recall if name != best), key=lambda name: recall[name])
-        return (
-            f"None is better than {best}, with {reached}; {second} has {percent(recall[second])}."
+        found = (
+            f"No other {noun} is better than {best}, with {reached}; {second} has "
+            f"{percent(recall[second])}."
         )
-    lead = points(recall[best] - recall[reference])
-    found = networks[best].get("difference", {}).get("recall_at_1")
-    sure = f" ({span(found['low'], found['high'], points)})" if found else ""
+    else:
+        lead = points(recall[best] - recall[reference])
+        paired = networks[best].get("difference", {}).get("recall_at_1")
+        sure = f" ({span(paired['low'], paired['high'], points)})" if paired else ""
+        found = (
+            f"Of {len(recall)} runs’ {noun}s, {best} is best, with {reached}: {lead} points{sure} "
+            f"against {reference}."
+        )
+    return found + _better_baseline(networks, recall[best])
+
+
+def unknown_images(combined: dict[str, Any]) -> str:
+    """A sentence on runs that do not say what images they were measured on; empty without any."""
+    if not combined["unknown"]:
+        return ""
     return (
-        f"Of {len(recall)} runs’ networks, {best} is best, with {reached}: {lead} points{sure} "
-        f"against {reference}."
+        f"Not known is on which images {', '.join(combined['unknown'])} was measured, since "
+        "results.json has no digest of them, so that figures may be of different images; write it "
+        "again with --mode eval."
     )
 
 
@@ -205,16 +236,27 @@ def seeds_section(networks: dict[str, Any]) -> Html:
     return join([scroll(table, "Over seeds"), tag("p", note, class_="note")])
 
 
-def _main(combined: dict[str, Any]) -> dict[str, Any]:
-    """The networks that the page is about, and their teachers; not the baselines."""
-    return {
-        name: row
-        for name, row in combined["networks"].items()
-        if name in combined["subjects"] or row["part"] == "teacher"
+def _better_baseline(networks: dict[str, Any], recall: float) -> str:
+    """A sentence on the best baseline, where it is better than all that learned from a teacher."""
+    alone = {
+        name: row["metrics"]["recall_at_1"]
+        for name, row in networks.items()
+        if row["part"] == "baseline" and row["metrics"]["recall_at_1"] > recall
     }
+    if not alone:
+        return ""
+    best = max(alone, key=lambda name: alone[name])
+    return f" Better still is {best}, trained alone, with {percent(alone[best])}."
 
 
-def _results(combined: dict[str, Any], main: dict[str, Any]) -> Html:
+def _ordered(combined: dict[str, Any]) -> dict[str, Any]:
+    """All networks; those that the page is about and their teachers come before the baselines."""
+    networks = combined["networks"]
+    main = [n for n in networks if n in combined["subjects"] or networks[n]["part"] == "teacher"]
+    return {name: networks[name] for name in dict.fromkeys((*main, *networks))}
+
+
+def _results(combined: dict[str, Any], ordered: dict[str, Any]) -> Html:
     """One row a network: quality with intervals, lead over the reference, cost."""
     networks, reference = combined["networks"], combined["reference"]
     heads = ["Network", *(metric_name(metric) for metric in _METRICS)]
@@ -231,17 +273,14 @@ def _results(combined: dict[str, Any], main: dict[str, Any]) -> Html:
     ]
     if led:
         sentences.append(
-            f" The lead, in points over {reference}, is compared query by query; p is that of a "
+            f"The lead, in points over {reference}, is compared query by query; p is that of a "
             "randomisation test."
         )
-    else:
-        sentences.append(
-            " Leads query by query and pictures need the embeddings of the runs: evaluate each "
-            "with --mode eval --config.evaluation.save_embeddings=true."
-        )
-    return join(
-        [forest_figures(main), scroll(table, "Results"), tag("p", *sentences, class_="note")]
-    )
+    reasons = dict.fromkeys(row["unpaired"] for row in networks.values() if "unpaired" in row)
+    sentences += [_REASONS[reason] for reason in reasons]
+    sentences.append(unknown_images(combined))
+    note = tag("p", " ".join(filter(None, sentences)), class_="note")
+    return join([forest_figures(ordered), scroll(table, "Results"), note])
 
 
 def _row(name: str, row: dict[str, Any], led: bool) -> Html:
@@ -252,14 +291,18 @@ def _row(name: str, row: dict[str, Any], led: bool) -> Html:
         below = [span(interval[0], interval[1], percentage)] if interval else []
         cells.append(cell(percentage(row["metrics"][metric]), *below))
     if led:
-        found = row.get("difference", {}).get("recall_at_1")
-        cells.append(_lead(found) if found else cell(""))
+        cells.append(_lead(row))
     cells += [cell(form(row[key]) if key in row else "") for key, (_, form) in _COSTS.items()]
     return tag("tr", tag("th", named(name), scope="row"), *cells)
 
 
-def _lead(found: dict[str, float]) -> Html:
-    """A paired difference with its interval and p-value."""
+def _lead(row: dict[str, Any]) -> Html:
+    """A paired difference with its interval and p-value, or why there is none."""
+    if "unpaired" in row:
+        return cell("", row["unpaired"])
+    found = row.get("difference", {}).get("recall_at_1")
+    if found is None:
+        return cell("", "reference")
     interval = span(found["low"], found["high"], points)
     return cell(points(found["difference"]), interval, p_value(found["p_value"]))
 

@@ -23,6 +23,7 @@ class Measured(NamedTuple):
         are at hand.
       cameras: which camera saw each image, where that is known.
       queries: which search, and the others are the gallery; None: each searches all others.
+      digest: of `images_digest`; None where nobody knows which images they are.
     """
 
     labels: Integer[np.ndarray, " images"]
@@ -32,6 +33,7 @@ class Measured(NamedTuple):
     images: Images | None = None
     cameras: Integer[np.ndarray, " images"] | None = None
     queries: Bool[np.ndarray, " images"] | None = None
+    digest: str | None = None
 
     def class_name(self, index: int) -> str:
         """The class of an image in words."""

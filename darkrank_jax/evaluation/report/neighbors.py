@@ -1,4 +1,4 @@
-"""The section of pictures: what the networks find for the queries on which they differ most."""
+"""The section of pictures: what networks find for the queries that tell most about them."""
 
 from typing import NamedTuple
 
@@ -12,6 +12,15 @@ from darkrank_jax.evaluation.report.pictures import picture
 
 _QUERIES = 12
 _NEIGHBORS = 5
+# By the number of rivals: which queries of a group are shown.
+_RULES = (
+    "Of the {} queries, the wrong ones with the lowest MAP@R are shown, and the right ones with "
+    "the highest",
+    "Of each group of the {} queries, those are shown on which the two networks differ most in "
+    "MAP@R",
+    "Of each group of the {} queries, those are shown on which the MAP@R of {subject} and of the "
+    "network with the other verdict differ most",
+)
 
 
 class Group(NamedTuple):
@@ -47,8 +56,8 @@ def neighbors_section(measured: Measured, cast: Cast, queries: int = _QUERIES) -
     most = int(measured.matched().sum())
     rule = (
         "A query is right when its nearest image shows the same class. "
-        f"Of each group of the {most:,} queries, those are shown on which the two networks differ "
-        "most in MAP@R, a second one of a class only when there is no other class."
+        f"{_RULES[len(known.rivals())].format(f'{most:,}', subject=known.subject)}; a second one "
+        "of a class only when there is no other class."
     )
     key = tag("p", _mark(True), " same class as the query ", _mark(False), " another class")
     parts = [_group(group, most, measured, names) for group in groups]

@@ -1,0 +1,79 @@
+"""Which images were measured: a word by which two measurements of the same images are known."""
+
+import hashlib
+import json
+
+from darkrank_jax.data import Split
+from darkrank_jax.data.images import EncodedImages
+
+_PARTS = 3
+
+
+def images_digest(split: Split) -> str:
+    """A word for the images of a split, in their order.
+
+    Three parts, with a colon between: what the images are, their size, and what they show. What
+    they are is the class of each by name, which search, and the names of their files without the
+    folders, so that an archive is what is unpacked of it. What they show is the pixels of images in
+    memory; of files, whose pixels differ with what decodes them, the bytes of some, at no size.
+
+    Args:
+      split: the images.
+
+    Returns:
+      The word, the same on every machine.
+
+    Example:
+      >>> import numpy as np
+      >>> split = Split(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 0]), ("a", "b"))
+      >>> images_digest(split).split(":")[1]
+      '8x8x1'
+    """
+    images, labels = split.images, split.labels.tolist()
+    what = {
+        "classes": [split.class_names[label] for label in labels],
+        "queries": None if split.queries is None else split.queries.tolist(),
+        "names": [name.rpartition("/")[2] for name in split.names],
+    }
+    if isinstance(images, EncodedImages):
+        size, shown = "files", images.sample()
+    else:
+        size, shown = "x".join(map(str, images.shape[1:])), [images.tobytes()]
+    return ":".join([_word([json.dumps(what).encode()]), size, _word(shown)])
+
+
+def same_digest(first: str | None, second: str | None) -> bool | None:
+    """Whether two words are of the same images.
+
+    Pixels are compared at equal sizes alone: networks may take the same images at several.
+
+    Args:
+      first: of `images_digest`, or None where the images are not known.
+      second: likewise.
+
+    Returns:
+      None where one is not known.
+
+    Example:
+      >>> same_digest("a:8x8x1:b", "a:8x8x1:c"), same_digest("a:8x8x1:b", "a:9x9x1:c")
+      (False, True)
+    """
+    if first is None or second is None:
+        return None
+    (what, size, shown), (other_what, other_size, other_shown) = (
+        word.split(":") for word in (first, second)
+    )
+    return what == other_what and (size != other_size or shown == other_shown)
+
+
+def is_digest(word: object) -> bool:
+    """Whether something has the form of a word of `images_digest`."""
+    return isinstance(word, str) and len(word.split(":")) == _PARTS
+
+
+def _word(parts: list[bytes]) -> str:
+    """A short digest of bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""Which queries are shown, and what each network finds for them."""
+
+import re
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from darkrank_jax.evaluation.report import Measured
+from darkrank_jax.evaluation.report.cast import Cast
+from darkrank_jax.evaluation.report.measured import neighbors_of
+from darkrank_jax.evaluation.report.neighbors import neighbors_section
+from tests.evaluation.report.made import measured_set, slow_neighbors, values_of
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    embeddings=hnp.arrays(np.float32, st.just((14, 3)), elements=st.integers(-9, 9).map(float)),
+    k=st.sampled_from([1, 6, 20]),
+)
+def test_neighbors_equal_a_slow_loop(embeddings, k):
+    """Whole numbers make both exact, so ties and duplicates count; which of a tie is left open."""
+    queries = np.arange(len(embeddings))[::-1]
+    measured = Measured(np.arange(14) % 2, ("a", "b"), {"student": embeddings}, {})
+    found = neighbors_of(measured, "student", queries, k)
+    expected = slow_neighbors(embeddings, queries, k)
+    assert found.shape == expected.shape
+    for query, ours, theirs in zip(queries, found, expected, strict=True):
+        assert query not in ours
+        assert len(set(ours)) == len(ours)
+        distances = ((embeddings - embeddings[query]) ** 2).sum(axis=1)
+        np.testing.assert_array_equal(distances[ours], distances[theirs])
+
+
+def paired(classes):
+    """Places six classes of two far apart, the pairs of some together and those of others apart."""
+    labels = np.repeat(np.arange(6), 2)
+    places = 100.0 * labels
+    split = [i for i in range(12) if labels[i] not in classes]
+    places[split[1::2]] = [places[i] + 1000 * (i + 1) for i in split[1::2]]
+    return np.stack([places, np.zeros(12)], axis=1).astype(np.float32)
+
+
+def titles_and_queries(measured, cast, queries=12):
+    """The headings of the section's groups, and the classes of the queries that each shows."""
+    section = neighbors_section(measured, cast, queries)
+    titles = re.findall(r"<h3><bdi>(.*?)</bdi> <span class=\"note\">(.*?)</span>", section)
+    parts = section.split("<h3>")[1:]
+    return titles, [re.findall(r"Query: <bdi>(.*?)</bdi>", part) for part in parts]
+
+
+def test_queries_are_sorted_into_groups_by_who_is_right():
+    embeddings = {
+        "teacher": paired([0, 1, 2, 5]),
+        "baseline": paired([0, 3]),
+        "student": paired([0, 1, 4]),
+    }
+    labels = np.repeat(np.arange(6), 2)
+    values = {name: values_of(array, labels) for name, array in embeddings.items()}
+    images = np.zeros((12, 4, 4, 1), np.uint8)
+    measured = Measured(labels, tuple("abcdef"), embeddings, values, images)
+    titles, groups = titles_and_queries(measured, Cast("student", "teacher", "baseline"))
+    assert titles == [
+        ("teacher right, student wrong", "4 of 12 queries"),
+        ("student right, teacher wrong", "2 of 12 queries"),
+        ("student and teacher right, baseline wrong", "2 of 12 queries"),
+    ]
+    assert [set(group) for group in groups] == [{"c", "f"}, {"e"}, {"b"}]
+
+
+def test_the_queries_that_differ_most_come_first():
+    measured = measured_set(["teacher", "student"])
+    labels = measured.labels
+    scores = {name: measured.values[name]["map_at_r"] for name in ("teacher", "student")}
+    right = {name: measured.values[name]["recall_at_1"] > 0 for name in scores}
+    lost = np.flatnonzero(right["teacher"] & ~right["student"])
+    gaps = scores["teacher"] - scores["student"]
+    order = sorted(lost, key=lambda i: (-gaps[i], i))
+    # One query of each class, before any second.
+    first = list(dict.fromkeys(f"class {labels[i]}" for i in order))
+    _, (shown, _) = titles_and_queries(measured, Cast("student", "teacher"))
+    assert len(shown) == 6
+    assert shown[: len(first)] == first[:6]
+
+
+def test_a_run_alone_shows_both_its_faults_and_its_hits():
+    titles, (wrong, right) = titles_and_queries(measured_set(["student"]), Cast("student"))
+    assert [title for title, _ in titles] == ["student wrong", "student right"]
+    section = neighbors_section(measured_set(["student"]), Cast("student"))
+    assert "two networks" not in section
+    assert "the wrong ones with the lowest MAP@R are shown, and the right ones with the" in section
+    # Enough classes for all: none is shown twice.
+    assert len(set(wrong)) == len(set(right)) == 6
+
+
+def test_a_group_that_is_short_leaves_its_places_to_the_others():
+    labels = np.arange(40) % 2
+    embeddings = np.stack([labels, labels], axis=1).astype(np.float32)
+    values = {"student": {"recall_at_1": np.ones(40), "map_at_r": np.ones(40)}}
+    measured = Measured(labels, ("c0", "c1"), {"student": embeddings}, values)
+    _, (wrong, right) = titles_and_queries(measured, Cast("student"))
+    assert wrong == []
+    assert len(right) == 12
+    assert set(right[:2]) == {"c0", "c1"}
+    _, groups = titles_and_queries(
+        measured._replace(
+            embeddings={"teacher": embeddings, "student": embeddings},
+            values={"teacher": values["student"], "student": values["student"]},
+        ),
+        Cast("student", "teacher"),
+    )
+    assert groups == [[], []]
+
+
+def test_an_image_alone_in_its_class_is_no_query():
+    labels = np.array([0, 0, 1, 1, 2])
+    embeddings = np.eye(5, dtype=np.float32)
+    values = {"student": values_of(embeddings, labels)}
+    measured = Measured(labels, ("c0", "c1", "c2"), {"student": embeddings}, values)
+    _, (wrong, right) = titles_and_queries(measured, Cast("student"))
+    assert sorted(wrong + right) == ["c0", "c0", "c1", "c1"]
+
+
+def test_pictures_show_only_networks_with_embeddings():
+    measured = measured_set(["teacher", "student"])
+    section = neighbors_section(measured, Cast("student", "teacher", "baseline"))
+    rows = re.findall(r'<th scope="row"><bdi>(.*?)</bdi>', section)
+    assert set(rows) == {"teacher", "student"}
+    assert neighbors_section(measured, Cast("better", "teacher")) == ""
+
+
+def test_queries_search_the_gallery_alone():
+    """Of five images the first two search; the class of the second is not in the gallery."""
+    measured = Measured(
+        np.array([0, 1, 0, 2, 0]),
+        ("a", "b", "c"),
+        {"student": np.array([[0.0], [0.1], [5.0], [1.0], [2.0]])},
+        {},
+        queries=np.array([True, True, False, False, False]),
+    )
+    assert measured.matched().tolist() == [True, False, False, False, False]
+    found = neighbors_of(measured, "student", np.array([1, 0]), k=2)
+    assert found.tolist() == [[3, 4], [3, 4]]
+    # No more than the gallery has.
+    assert neighbors_of(measured, "student", np.array([0]), k=9).tolist() == [[3, 4, 2]]
