@@ -66,7 +66,7 @@ def test_the_config_of_a_page_trains_a_step(page, loss, tmp_path):
     # The workdir alone does not say what only the config file knows.
     SOURCES.pop("stripes", None)
     losses.LOSSES.pop("cosine", None)
-    with pytest.raises(UserError, match=r"which its config file enters in .*; give that file as --"):
+    with pytest.raises(UserError, match=r"its config file enters in .*; give that file as --"):
         load_source(tmp_path)
 
 

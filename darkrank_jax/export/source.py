@@ -92,8 +92,8 @@ def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -
     sides = [size, size] if isinstance(size, int) else list(size)
     if run.data.source not in SOURCES:
         raise UserError(
-            f"{name}: was trained on the source {run.data.source!r}, which its config file enters in "
-            "SOURCES; give that file as --config"
+            f"{name}: was trained on the source {run.data.source!r}, which its config file enters "
+            "in SOURCES; give that file as --config"
         )
     options = inspect.signature(SOURCES[run.data.source]).parameters
     crop = run.data.options.get("center_crop")
