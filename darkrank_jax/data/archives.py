@@ -13,7 +13,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -212,6 +212,14 @@ def _decompressed(path: Path) -> Path:
 def file_fingerprint(path: Path) -> str:
     """A word that changes when the file at a path is another."""
     return hashlib.blake2b(str(path.resolve()).encode() + _stamp(path)).hexdigest()[:32]
+
+
+def files_fingerprint(folder: Path, names: Iterable[str], start: str) -> str:
+    """A word that changes when one of the named files of a folder does, or the word to start."""
+    digest = hashlib.blake2b(start.encode())
+    for name in names:
+        digest.update(os.fsencode(name) + _stamp(folder / name))
+    return digest.hexdigest()[:32]
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

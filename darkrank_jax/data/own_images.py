@@ -8,7 +8,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from darkrank_jax.data.archives import file_fingerprint, is_hidden, open_entries, read_file
+from darkrank_jax.data.archives import (
+    file_fingerprint,
+    files_fingerprint,
+    is_hidden,
+    open_entries,
+    read_file,
+)
 from darkrank_jax.data.inspection import inspect
 from darkrank_jax.data.listing import Line, Listing, gather, part_of
 from darkrank_jax.data.pictures import SUFFIXES
@@ -80,9 +86,7 @@ def own_images(
 def _list(path: Path) -> Listing:
     """The images of a folder, an archive or a table."""
     if path.suffix.lower() in READERS:
-        stamp = file_fingerprint(path)
-        read = partial(_read_beside, path.parent)
-        return gather(read_table(path), read=read, where=path.parent, fingerprint=stamp)
+        return _list_table(path)
     entries = open_entries(path)
     names = [name for name in entries.names if not is_hidden(name)]
     images = [name for name in names if name.lower().endswith(SUFFIXES)]
@@ -96,6 +100,16 @@ def _list(path: Path) -> Listing:
         logging.getLogger(__name__).warning(line, path, len(names) - len(images), other)
     lines = _lines(path, images)
     return gather(lines, read=entries.read, where=path, fingerprint=entries.fingerprint)
+
+
+def _list_table(path: Path) -> Listing:
+    """The images that a table names, relative to its folder."""
+    folder, table = path.parent, file_fingerprint(path)
+    read = partial(_read_beside, folder)
+    listing = gather(read_table(path), read=read, where=folder, fingerprint=table)
+    names = map(listing.files.name, range(len(listing.labels)))
+    stamp = files_fingerprint(folder, names, table)
+    return listing._replace(files=listing.files._replace(fingerprint=stamp))
 
 
 def _lines(path: Path, names: list[str]) -> Iterator[Line]:

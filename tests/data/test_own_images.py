@@ -1,5 +1,6 @@
 """A user's own images in every form, and everything that can be wrong with them."""
 
+import errno
 import io
 import logging
 import os
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from darkrank_jax import main as command_line
-from darkrank_jax.data import SOURCES, batches
+from darkrank_jax.data import SOURCES, batches, fingerprint
 from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
 
@@ -336,6 +337,44 @@ def test_images_are_looked_at_once_and_again_when_they_change(tmp_path, monkeypa
         load(path)
     load(path, inspect_images=False)
     assert len(looked) == 80
+
+
+def test_a_listed_image_that_was_saved_anew_is_looked_at_again(tmp_path):
+    table = write_table(tmp_path, ".csv", columns=("path", "label"))
+    whole = load(table)
+    image = tmp_path / "class 2/1.png"
+    image.write_bytes(b"broken since")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"class 2/1\.png: is no image"):
+            load(table)
+    image.unlink()
+    with pytest.raises(UserError, match=r"class 2/1\.png: cannot be read \(No such file"):
+        load(table)
+    image.write_bytes(encoded(drawn(77)))
+    anew = load(table)
+    for use, split in anew.items():
+        # A file that is another is other images, for whatever was stored of them.
+        assert fingerprint(split.images) != fingerprint(whole[use].images)
+        assert fingerprint(split.images) == fingerprint(load(table)[use].images)
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.EACCES])
+def test_a_file_that_could_not_be_read_is_not_taken_for_broken(fault, tmp_path, monkeypatch):
+    path, read = write_folder(tmp_path, WHOLE), Path.read_bytes
+
+    def failing(file):
+        if file.match("class 2/1.png"):
+            raise OSError(fault, os.strerror(fault))
+        return read(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", failing)
+        line = rf"class 2/1\.png: cannot be read \({os.strerror(fault)}\).* \(1 of 40 images are un"
+        with pytest.raises(UserError, match=line):
+            load(path)
+        left = load(path, tolerated=0.05)
+    assert sum(len(split.labels) for split in left.values()) == 39
+    assert sum(len(split.labels) for split in load(path).values()) == 40
 
 
 def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, monkeypatch, cache):
