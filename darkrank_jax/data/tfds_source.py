@@ -61,10 +61,10 @@ def tfds_images(
       UserError: the set is unknown, cannot be built without TensorFlow, or is not of images with
         labels.
     """
-    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import constants
 
     own = name.removeprefix(f"{_OWN}/") if name.startswith(f"{_OWN}/") else ""
-    root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    root = Path(data_dir or constants.DATA_DIR).expanduser()
     if own:
         root = _of_archives(own, path, root / _OWN)
     elif path and not Path(path).is_dir():
