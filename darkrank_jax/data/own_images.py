@@ -19,7 +19,7 @@ from darkrank_jax.data.inspection import inspect
 from darkrank_jax.data.listing import Line, Listing, gather, part_of
 from darkrank_jax.data.pictures import SUFFIXES
 from darkrank_jax.data.sharing import share_out
-from darkrank_jax.data.split import Split
+from darkrank_jax.data.split import Split, check_numbers
 from darkrank_jax.data.tables import READERS, read_table
 from darkrank_jax.errors import UserError
 
@@ -67,6 +67,7 @@ def own_images(
         raise UserError(
             "data.path: is empty; give a folder of class folders, a .zip or .tar of it, or a table"
         )
+    check_numbers(tolerated=tolerated)
     listing = _list(Path(path))
     rows = np.arange(len(listing.labels))
     return share_out(

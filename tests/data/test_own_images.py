@@ -393,6 +393,26 @@ def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, mo
     load(path)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "valid"),
+    [
+        ("seed", -1, "at least 0"),
+        ("cache_mib", -1, "at least 0"),
+        ("num_train_classes", -3, "at least 0"),
+        ("tolerated", -0.1, "0 to 1"),
+        ("tolerated", float("nan"), "0 to 1"),
+        ("center_crop", 2.0, "0 to 1"),
+        ("test_fraction", float("nan"), "0 to 1"),
+        ("validation_fraction", -1.0, "0 to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(option, value, valid, tmp_path):
+    path = write_folder(tmp_path, layout(CLASSES[:6], 2))
+    with pytest.raises(UserError) as error:
+        load(path, **{option: value})
+    assert str(error.value) == f"data.options.{option}: is {value}; give {valid}"
+
+
 def test_a_class_of_one_image_is_told_and_only_trained_on(tmp_path, caplog):
     files = layout(CLASSES[:5]) | layout(["alone", "also alone"], each=1)
     with caplog.at_level(logging.WARNING):
