@@ -4,6 +4,7 @@ import errno
 import io
 import logging
 import os
+import sys
 import tarfile
 import tracemalloc
 import zipfile
@@ -271,6 +272,28 @@ def refusal(capsys, path, *arguments):
     assert command_line.main(["main", CONFIG, *arguments]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     return line.removeprefix("error: ")
+
+
+@pytest.mark.parametrize("mode", ["prepare", "train"])
+def test_a_warning_has_the_same_words_in_every_mode(mode, tmp_path, capsys, monkeypatch):
+    path = write_folder(tmp_path / "images", layout() | {"class 3/notes.txt": b""})
+    ours = logging.getLogger("darkrank_jax")
+    monkeypatch.setattr(ours, "handlers", [])
+    monkeypatch.setattr(ours, "propagate", True)
+    # What else the command sets for its whole process stays as it is here.
+    monkeypatch.setattr(command_line.absl_logging, "set_verbosity", lambda level: None)
+    monkeypatch.setattr(logging.getLogger("orbax"), "setLevel", lambda level: None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    codes = []
+    monkeypatch.setattr(command_line, "leave", codes.append)
+    # More classes than there are, so that nothing is trained.
+    flags = [f"--config.data.path={path}", f"--mode={mode}", "--config.data.batch_size=400"]
+    monkeypatch.setattr(sys, "argv", ["darkrank", CONFIG, f"--workdir={tmp_path / 'run'}", *flags])
+    command_line.console()
+    said = capsys.readouterr()
+    lines = (said.out if mode == "prepare" else said.err).splitlines()
+    assert f"{path}: 1 files are no images and left out; first class 3/notes.txt" in lines
+    assert codes == [0 if mode == "prepare" else 2]
 
 
 WHOLE = layout()
