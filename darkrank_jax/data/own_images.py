@@ -61,13 +61,22 @@ def own_images(
       "train", "validation" and "test", no class in two of them.
 
     Raises:
-      UserError: the source, or too many of its images, cannot be used; the line names the file.
+      UserError: a number is out of its range, or the source, or too many of its images, cannot be
+        used; the line names the option or the file.
     """
     if not path:
         raise UserError(
             "data.path: is empty; give a folder of class folders, a .zip or .tar of it, or a table"
         )
-    check_numbers(tolerated=tolerated)
+    check_numbers(
+        center_crop=center_crop,
+        num_train_classes=num_train_classes,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        cache_mib=cache_mib,
+        tolerated=tolerated,
+    )
     listing = _list(Path(path))
     rows = np.arange(len(listing.labels))
     return share_out(

@@ -8,7 +8,7 @@ import numpy as np
 from darkrank_jax.data import crops
 from darkrank_jax.data.images import Cache, EncodedImages
 from darkrank_jax.data.listing import PARTS, UNGIVEN, Listing
-from darkrank_jax.data.split import Split, check_numbers, height_and_width, shuffle_classes
+from darkrank_jax.data.split import Split, height_and_width, shuffle_classes
 from darkrank_jax.errors import UserError
 
 _TRAIN, _VALIDATION, _TEST, _QUERY, _GALLERY = range(len(PARTS))
@@ -53,17 +53,8 @@ def share_out(
       "train", "validation" and "test", no class in two of them.
 
     Raises:
-      UserError: a number is out of its range, a class is in two splits, or a split is left without
-        classes.
+      UserError: a class is in two splits, or a split is left without classes.
     """
-    check_numbers(
-        center_crop=center_crop,
-        num_train_classes=num_train_classes,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        cache_mib=cache_mib,
-    )
     size = height_and_width(image_size)
     crop = partial(crops.center_crop, size=size, share=center_crop) if center_crop else crops.whole
     images = EncodedImages(

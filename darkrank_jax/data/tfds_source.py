@@ -13,7 +13,7 @@ import numpy as np
 from darkrank_jax.data.archives import files_fingerprint
 from darkrank_jax.data.listing import PARTS, Line, Listing, gather
 from darkrank_jax.data.sharing import share_out
-from darkrank_jax.data.split import Split
+from darkrank_jax.data.split import Split, check_numbers
 from darkrank_jax.data.standard_sets import STANDARD_SETS, VERSION, find_images, stamp_of
 from darkrank_jax.errors import UserError, nearest
 
@@ -58,11 +58,19 @@ def tfds_images(
       "train", "validation" and "test", no class in two of them.
 
     Raises:
-      UserError: the set is unknown, cannot be built without TensorFlow, or is not of images with
-        labels.
+      UserError: a number is out of its range, or the set is unknown, cannot be built without
+        TensorFlow, or is not of images with labels.
     """
     from tensorflow_datasets.core import constants
 
+    check_numbers(
+        center_crop=center_crop,
+        num_train_classes=num_train_classes,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        cache_mib=cache_mib,
+    )
     own = name.removeprefix(f"{_OWN}/") if name.startswith(f"{_OWN}/") else ""
     root = Path(data_dir or constants.DATA_DIR).expanduser()
     if own:

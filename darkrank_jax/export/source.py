@@ -93,7 +93,7 @@ def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -
     if run.data.source not in SOURCES:
         raise UserError(
             f"{name}: was trained on the source {run.data.source!r}, which its config file enters "
-            "in SOURCES; give that file as --config"
+            "in SOURCES; give that file as --config, or import it first"
         )
     options = inspect.signature(SOURCES[run.data.source]).parameters
     crop = run.data.options.get("center_crop")

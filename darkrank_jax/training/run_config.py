@@ -200,7 +200,7 @@ def read_description(described: Mapping[str, Any], where: object) -> Run:
     for name in sorted(run.losses.keys() - LOSSES.keys()):
         raise UserError(
             f"{where}: was trained with the loss {name!r}, which its config file enters in LOSSES; "
-            "give that file as --config"
+            "give that file as --config, or import it first"
         )
     return run
 

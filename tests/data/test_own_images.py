@@ -430,9 +430,9 @@ def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, mo
     ],
 )
 def test_numbers_out_of_range_are_refused(option, value, valid, tmp_path):
-    path = write_folder(tmp_path, layout(CLASSES[:6], 2))
+    """Before any image is looked at, which may take long."""
     with pytest.raises(UserError) as error:
-        load(path, **{option: value})
+        load(tmp_path / "not even there", **{option: value})
     assert str(error.value) == f"data.options.{option}: is {value}; give {valid}"
 
 

@@ -257,6 +257,8 @@ def test_a_set_without_its_archive(tmp_path, monkeypatch):
         SOURCES["cub200"](path=str(tmp_path / "empty"), image_size=8, data_dir=str(tmp_path))
     with pytest.raises(UserError, match=r"^data\.path: is empty, and so is the environment variab"):
         SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"^data\.options\.cache_mib: is -1; give at least 0$"):
+        SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path), cache_mib=-1)
 
 
 class OtherPets(tfds.core.GeneratorBasedBuilder):
