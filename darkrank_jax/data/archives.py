@@ -161,9 +161,12 @@ def _tar(path: Path, given: Path) -> Entries:
 
     def read(name: str) -> bytes:
         start, size = places[name]
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read(size)
+        except OSError as error:
+            raise _damaged(given, error) from error
 
     return Entries(list(places), read, file_fingerprint(given))
 

@@ -94,9 +94,10 @@ def _results(listing: Listing, count: int) -> Iterator[_Result]:
         try:
             file = listing.files.read(row)
         except UserError as error:
+            cause, path = error.__cause__, listing.files.path(row)
             # A file that is gone is another source, once it is there again; see the fingerprints.
-            gone = isinstance(error.__cause__, FileNotFoundError)
-            return _Result(0, str(error), isinstance(error.__cause__, OSError) and not gone)
+            gone = isinstance(cause, FileNotFoundError) and str(cause.filename) == path
+            return _Result(0, str(error), isinstance(cause, OSError) and not gone)
         try:
             # At the smallest size; it meets every byte of the file all the same.
             decode(file, listing.files.path(row), size=(1, 1), grayscale=False)

@@ -74,7 +74,7 @@ def tfds_images(
     own = name.removeprefix(f"{_OWN}/") if name.startswith(f"{_OWN}/") else ""
     root = Path(data_dir or constants.DATA_DIR).expanduser()
     if own:
-        root = _of_archives(own, path, root / _OWN)
+        root = _of_archives(own, path, root)
     elif path and not Path(path).is_dir():
         raise UserError(f"{path}: is no folder; give that of the set's archives as data.path")
     builder = _builder(name, root)
@@ -140,10 +140,12 @@ def _of_archives(name: str, path: str, root: Path) -> Path:
                 "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
                 f"folder that holds the archives of {name}"
             )
-        return root / stamp_of(name, Path(given))
+        return root / _OWN / stamp_of(name, Path(given))
     except UserError:
         # The archives need not be kept, where there is no doubt which they were.
-        built = sorted(root.glob(f"*/{_OWN}/{name}/{VERSION}"))
+        own = f"{_OWN}/{name}/{VERSION}"
+        # By `tfds build`, or here.
+        built = [*root.glob(own), *root.glob(f"{_OWN}/*/{own}")]
         if path or len(built) != 1:
             raise
         return built[0].parents[2]

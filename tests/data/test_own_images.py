@@ -400,6 +400,25 @@ def test_a_file_that_could_not_be_read_is_not_taken_for_broken(fault, tmp_path, 
     assert sum(len(split.labels) for split in load(path).values()) == 40
 
 
+def test_a_tar_that_could_not_be_read_is_not_taken_for_broken(tmp_path, monkeypatch):
+    path = WRITERS["tar"](tmp_path, WHOLE)
+    original, opened = Path.open, []
+
+    def failing(file, *arguments):
+        opened.append(file)
+        # Listing opens it twice.
+        if file == path and len(opened) > 2:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+        return original(file, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", failing)
+        with pytest.raises(UserError, match=r"images\.tar: is no whole archive \(.*No such file"):
+            load(path)
+        assert len(opened) > 40
+    assert sum(len(split.labels) for split in load(path).values()) == 40
+
+
 def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, monkeypatch, cache):
     from darkrank_jax.data import inspection
 

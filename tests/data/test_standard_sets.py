@@ -234,6 +234,15 @@ def test_what_was_built_is_not_used_for_a_path_without_the_set(unpacked, tmp_pat
     assert len(load("cub200", tmp_path, "")["test"].labels) == 4
 
 
+def test_what_tfds_built_itself_serves_without_archives(tmp_path, monkeypatch):
+    monkeypatch.delenv("DARKRANK_DATA", raising=False)
+    data = write(tmp_path / "data", cub200()[0])
+    config = tfds.download.DownloadConfig(manual_dir=str(data))
+    folder = {"data_dir": tmp_path / "built", "file_format": "array_record"}
+    tfds.builder("darkrank_sets/cub200", **folder).download_and_prepare(download_config=config)
+    assert len(load("cub200", tmp_path, "")["test"].labels) == 4
+
+
 def test_an_interrupted_build_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
     write(tmp_path, cub200()[0])
     original = tfds_builder.DarkrankSets._generate_examples
