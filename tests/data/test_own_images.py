@@ -404,12 +404,12 @@ def test_a_tar_that_could_not_be_read_is_not_taken_for_broken(tmp_path, monkeypa
     path = WRITERS["tar"](tmp_path, WHOLE)
     original, opened = Path.open, []
 
-    def failing(file, *arguments):
+    def failing(file, *arguments, **options):
         opened.append(file)
         # Listing opens it twice.
         if file == path and len(opened) > 2:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
-        return original(file, *arguments)
+        return original(file, *arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", failing)
