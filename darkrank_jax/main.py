@@ -58,6 +58,10 @@ def console() -> None:
     # Orbax and TFDS log their inner workings, and traces of errors that they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("orbax").setLevel(logging.CRITICAL)
+    # Warnings of ours are lines for a person, in every mode.
+    ours = logging.getLogger("darkrank_jax")
+    ours.addHandler(logging.StreamHandler())
+    ours.propagate = False
     leave(main(sys.argv))
 
 

@@ -2,11 +2,20 @@
 
 import re
 from pathlib import Path
+from unittest import mock
 
 import jax
+import numpy as np
 import pytest
 
 from darkrank_jax import losses
+from darkrank_jax.data import SOURCES
+from darkrank_jax.errors import UserError
+from darkrank_jax.export.source import load_source
+from darkrank_jax.training import preflight, runs
+from darkrank_jax.training.mesh import make_mesh
+from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.training.run_config import read_run
 from docs import table
 
 ROOT = Path(__file__).parent.parent
@@ -14,12 +23,51 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text())]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs_from_top_to_bottom(page):
-    blocks = BLOCK.findall(page.read_text())
+@pytest.fixture(autouse=True)
+def tables():
+    """What a page enters in a table is for that page alone."""
+    with mock.patch.dict(SOURCES), mock.patch.dict(losses.LOSSES):
+        yield
+    preflight._load.cache_clear()
+
+
+def read_page(page):
+    """The code of a page, from top to bottom; what it defines."""
+    blocks, names = BLOCK.findall(page.read_text()), {"__name__": page.stem}
     # Readers have JAX's own setting.
     with jax.numpy_rank_promotion("allow"):
-        exec(compile("\n".join(blocks), page.name, "exec"), {"__name__": page.stem})
+        exec(compile("\n".join(blocks), page.name, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs_from_top_to_bottom(page):
+    read_page(page)
+
+
+# Page of the guides -> the loss whose value shows that its config trains.
+CONFIGS = {"own_data.md": "supcon", "add_a_loss.md": "cosine"}
+
+
+@pytest.mark.parametrize(("page", "loss"), CONFIGS.items(), ids=CONFIGS)
+def test_the_config_of_a_page_trains_a_step(page, loss, tmp_path):
+    config = read_page(ROOT / "docs" / "guides" / page)["get_config"]().unlock()
+    for each in filter(None, (config, config.teacher)):
+        each.model.update({"name": "resnet10", "width": 4, "stem": "strided", "embedding_dim": 8})
+        each.data.update({"image_size": (16, 24 if "own" in page else 16), "batch_size": 8})
+        each.steps = each.log_every = each.schedule.warmup_steps = 1
+        if each.data.source == "glyphs":
+            each.data.options = {"num_classes": 20, "images_per_class": 4}
+    run = read_run(config.to_dict())
+    runs.train(run, tmp_path, "network", make_mesh(8))
+    (value,) = [row[f"losses/{loss}"] for row in read_log(tmp_path) if "loss" in row]
+    assert np.isfinite(value)
+    assert value > 0.01
+    # The workdir alone does not say what only the config file knows.
+    SOURCES.pop("stripes", None)
+    losses.LOSSES.pop("cosine", None)
+    with pytest.raises(UserError, match=r"its config file enters in .*; give that file as --"):
+        load_source(tmp_path)
 
 
 def test_every_loss_has_a_row_with_what_its_docstring_says():

@@ -1,9 +1,15 @@
 """The notebooks run from top to bottom, and are kept without outputs."""
 
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from configs import default
+from darkrank_jax.training.preflight import load_data
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
@@ -15,6 +21,32 @@ def test_a_notebook_has_no_outputs(path):
     for cell in cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_config_of_the_notebook_is_of_the_built_in_sources(own, tmp_path, monkeypatch):
+    """The cells up to the config alone, with characters and with a folder of class folders."""
+    for label in range(8 * own):
+        for number in range(2):
+            pixels = np.random.default_rng([label, number]).integers(0, 256, (9, 14, 3), np.uint8)
+            path = tmp_path / "images" / str(label) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("DARKRANK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DARKRANK_CHECKOUT", str(Path(__file__).parent.parent))
+    monkeypatch.setenv("DARKRANK_IMAGES", str(tmp_path / "images") if own else "")
+    (path,) = (path for path in NOTEBOOKS if path.stem == "darkrank_colab")
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    codes = ["".join(cell["source"]) for cell in cells]
+    (last,) = (place for place, code in enumerate(codes) if "read_run(" in code)
+    names = {}
+    exec(compile("\n".join(codes[: last + 1]), path.name, "exec"), names)
+    run = names["run"]
+    assert run.losses["darkrank_soft"] == default.WHOLE_LISTS
+    assert run.data.source == run.teacher.data.source == ("images" if own else "glyphs")
+    if own:
+        assert load_data(run.data)["train"].images[:].shape == (8, 32, 32, 3)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -98,11 +98,11 @@ def _folder(path: Path) -> Entries:
         inner = PurePosixPath(Path(folder).relative_to(path).as_posix())
         for file in sorted(files):
             names.append(str(inner / file))
-            digest.update(os.fsencode(names[-1]) + _stamp(Path(folder) / file))
+            digest.update(os.fsencode(names[-1]) + file_stamp(Path(folder) / file))
     return Entries(names, lambda name: read_file(path / name), digest.hexdigest())
 
 
-def _stamp(path: Path) -> bytes:
+def file_stamp(path: Path) -> bytes:
     """Size and time of a file; a dangling link has none, and is met when it is read."""
     try:
         found = path.stat()
@@ -161,9 +161,12 @@ def _tar(path: Path, given: Path) -> Entries:
 
     def read(name: str) -> bytes:
         start, size = places[name]
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read(size)
+        except OSError as error:
+            raise _damaged(given, error) from error
 
     return Entries(list(places), read, file_fingerprint(given))
 
@@ -211,7 +214,15 @@ def _decompressed(path: Path) -> Path:
 
 def file_fingerprint(path: Path) -> str:
     """A word that changes when the file at a path is another."""
-    return hashlib.blake2b(str(path.resolve()).encode() + _stamp(path)).hexdigest()[:32]
+    return hashlib.blake2b(str(path.resolve()).encode() + file_stamp(path)).hexdigest()[:32]
+
+
+def files_fingerprint(folder: Path, names: Iterable[str], start: str) -> str:
+    """A word that changes when one of the named files of a folder does, or the word to start."""
+    digest = hashlib.blake2b(start.encode())
+    for name in names:
+        digest.update(os.fsencode(name) + file_stamp(folder / name))
+    return digest.hexdigest()[:32]
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

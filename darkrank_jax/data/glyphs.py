@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from darkrank_jax.data.split import (
     Split,
+    check_numbers,
     height_and_width,
     select_classes,
     shuffle_classes,
@@ -52,7 +53,7 @@ def glyphs(
       path: not used; sources of files have it.
       image_size: pixels, of a square.
       num_classes: characters.
-      images_per_class: images of each.
+      images_per_class: images of each, at least 2.
       distortion: strength; 0 leaves the faces alone apart, 1 is meant for training.
       validation_fraction: share of the characters held out to validate on.
       test_fraction: share held out to test on.
@@ -63,10 +64,17 @@ def glyphs(
       named by its character and Unicode name.
 
     Raises:
-      UserError: no square, more classes than there are characters, or fractions that leave none to
-        train on.
+      UserError: no square, a number out of its range, more classes than there are characters, or
+        fractions that leave none to train on.
     """
     del path
+    check_numbers(
+        images_per_class=images_per_class,
+        distortion=distortion,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
     height, width = height_and_width(image_size)
     if height != width:
         raise UserError(f"data.image_size: is {image_size}; glyphs are square, give one number")
@@ -90,13 +98,10 @@ def glyphs(
     )
     labels = np.repeat(np.arange(num_classes), images_per_class)
     names = [f"{each} {unicodedata.name(each, '')}".rstrip() for each in chosen]
-    shuffled = shuffle_classes(num_classes, seed)
-    ends = np.cumsum([0, *held_out, num_classes - sum(held_out)])
+    validation, test, train = np.split(shuffle_classes(num_classes, seed), np.cumsum(held_out))
     return {
-        name: select_classes(images, labels, names, shuffled[start:end].tolist())
-        for name, start, end in zip(
-            ("validation", "test", "train"), ends[:-1], ends[1:], strict=True
-        )
+        name: select_classes(images, labels, names, chosen.tolist())
+        for name, chosen in (("train", train), ("validation", validation), ("test", test))
     }
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -24,12 +25,20 @@ _SAME_FILE = "is the same file as {other}, of the same class"
 _OTHER_CLASS = "is the same file as {other}, of class {label!r}; delete the wrong one"
 
 
+class _Result(NamedTuple):
+    """What is found of an image: hash of the file, fault or "", whether the system is to blame."""
+
+    digest: int
+    fault: str
+    unread: bool
+
+
 def inspect(listing: Listing, *, tolerated: float) -> np.ndarray:
     """Finds the images that a run can use, and tells which it leaves out.
 
     An image that cannot be decoded is left out; so is a second copy of a file in the same class,
     and both copies of a file in two classes. What was found is remembered until the source
-    changes.
+    changes, or, where files could not be read, until the next run.
 
     Args:
       listing: of a source.
@@ -43,9 +52,9 @@ def inspect(listing: Listing, *, tolerated: float) -> np.ndarray:
     """
     count = len(listing.labels)
     path = cache_folder("inspections") / f"{listing.files.fingerprint}.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-    else:
+    found = json.loads(path.read_text()) if path.exists() else {}
+    # What could not be read may be read now.
+    if found.get("unread") != []:
         found = _look(listing, count)
         with built_beside(path) as beside:
             beside.write_text(json.dumps(found))
@@ -55,16 +64,17 @@ def inspect(listing: Listing, *, tolerated: float) -> np.ndarray:
 
 
 def _look(listing: Listing, count: int) -> dict[str, list[tuple[int, str]]]:
-    """What is wrong with which image, by kind: "broken" and "twice"."""
-    hashes, broken = np.zeros(count, np.uint64), []
+    """What is wrong with which image, by kind: "broken", "twice" and "unread"."""
+    hashes = np.zeros(count, np.uint64)
+    found: dict[str, list[tuple[int, str]]] = {"broken": [], "twice": [], "unread": []}
     with tqdm(total=count, desc="looking at images", disable=count < _WORTH_A_BAR) as bar:
-        for row, (digest, fault) in enumerate(_results(listing, count)):
-            hashes[row] = digest
-            if fault:
-                broken.append((row, fault))
+        for row, result in enumerate(_results(listing, count)):
+            hashes[row] = result.digest
+            if result.fault:
+                found["unread" if result.unread else "broken"].append((row, result.fault))
             bar.update()
-    twice = []
-    for rows in _copies(hashes, np.array([row for row, _ in broken], np.int64)):
+    without = [row for kind in found.values() for row, _ in kind]
+    for rows in _copies(hashes, np.array(without, np.int64)):
         first = rows[0]
         conflict = (listing.labels[rows] != listing.labels[first]).any()
         for row in rows if conflict else rows[1:]:
@@ -73,21 +83,28 @@ def _look(listing: Listing, count: int) -> dict[str, list[tuple[int, str]]]:
             label = listing.class_names[listing.labels[other]]
             line = kind.format(other=listing.files.path(other), label=label)
             line = f"{listing.files.path(int(row))}: {line}"
-            (broken if conflict else twice).append((int(row), line))
-    return {"broken": sorted(broken), "twice": sorted(twice)}
+            found["broken" if conflict else "twice"].append((int(row), line))
+    return {kind: sorted(rows) for kind, rows in found.items()}
 
 
-def _results(listing: Listing, count: int) -> Iterator[tuple[int, str]]:
-    """Hash and fault of each image in order; an empty fault is none."""
+def _results(listing: Listing, count: int) -> Iterator[_Result]:
+    """What is found of each image in order."""
 
-    def result(row: int) -> tuple[int, str]:
+    def result(row: int) -> _Result:
         try:
             file = listing.files.read(row)
+        except UserError as error:
+            cause, path = error.__cause__, listing.files.path(row)
+            # A file that is gone is another source, once it is there again; see the fingerprints.
+            gone = isinstance(cause, FileNotFoundError) and str(cause.filename) == path
+            return _Result(0, str(error), isinstance(cause, OSError) and not gone)
+        try:
             # At the smallest size; it meets every byte of the file all the same.
             decode(file, listing.files.path(row), size=(1, 1), grayscale=False)
         except UserError as error:
-            return 0, str(error)
-        return int.from_bytes(hashlib.blake2b(file, digest_size=8).digest(), "little"), ""
+            return _Result(0, str(error), False)
+        digest = hashlib.blake2b(file, digest_size=8).digest()
+        return _Result(int.from_bytes(digest, "little"), "", False)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, count, _BLOCK):
@@ -105,7 +122,7 @@ def _copies(hashes: np.ndarray, without: np.ndarray) -> list[np.ndarray]:
 def _tell(found: dict[str, list], count: int, tolerated: float, path: Path) -> None:
     """Warns of what is left out, and refuses a source with too much of it."""
     log = logging.getLogger(__name__)
-    broken, twice = found["broken"], found["twice"]
+    broken, twice = sorted(found["broken"] + found["unread"]), found["twice"]
     if len(broken) > tolerated * count:
         share = f"{len(broken)} of {count} images are unusable"
         raise UserError(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from darkrank_jax.data.split import (
     Split,
+    check_numbers,
     height_and_width,
     select_classes,
     shuffle_classes,
@@ -40,13 +41,19 @@ def omniglot(
       named "alphabet/character".
 
     Raises:
-      UserError: an archive is missing, damaged, or more than 1 % of its images are; the line names
-        the file.
+      UserError: a number is out of its range, or an archive is missing, damaged, or more than 1 %
+        of its images are; the line names the option or the file.
     """
+    check_numbers(validation_fraction=validation_fraction, seed=seed)
     folder, size = _folder(path), height_and_width(image_size)
     images, labels, names = _read(folder / _BACKGROUND, size)
     order = shuffle_classes(len(names), seed)
     held_out = round(validation_fraction * len(names))
+    if not 1 <= held_out <= len(names) - 2:
+        raise UserError(
+            f"data.options.validation_fraction: is {validation_fraction}; of {len(names)} "
+            f"characters {held_out} would validate; leave some for it, and 2 to train on"
+        )
     evaluation = _read(folder / _EVALUATION, size)
     return {
         "train": select_classes(images, labels, names, np.sort(order[held_out:]).tolist()),

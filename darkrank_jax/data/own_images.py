@@ -8,12 +8,18 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from darkrank_jax.data.archives import file_fingerprint, is_hidden, open_entries, read_file
+from darkrank_jax.data.archives import (
+    file_fingerprint,
+    files_fingerprint,
+    is_hidden,
+    open_entries,
+    read_file,
+)
 from darkrank_jax.data.inspection import inspect
 from darkrank_jax.data.listing import Line, Listing, gather, part_of
 from darkrank_jax.data.pictures import SUFFIXES
 from darkrank_jax.data.sharing import share_out
-from darkrank_jax.data.split import Split
+from darkrank_jax.data.split import Split, check_numbers
 from darkrank_jax.data.tables import READERS, read_table
 from darkrank_jax.errors import UserError
 
@@ -55,12 +61,22 @@ def own_images(
       "train", "validation" and "test", no class in two of them.
 
     Raises:
-      UserError: the source, or too many of its images, cannot be used; the line names the file.
+      UserError: a number is out of its range, or the source, or too many of its images, cannot be
+        used; the line names the option or the file.
     """
     if not path:
         raise UserError(
             "data.path: is empty; give a folder of class folders, a .zip or .tar of it, or a table"
         )
+    check_numbers(
+        center_crop=center_crop,
+        num_train_classes=num_train_classes,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        cache_mib=cache_mib,
+        tolerated=tolerated,
+    )
     listing = _list(Path(path))
     rows = np.arange(len(listing.labels))
     return share_out(
@@ -80,9 +96,7 @@ def own_images(
 def _list(path: Path) -> Listing:
     """The images of a folder, an archive or a table."""
     if path.suffix.lower() in READERS:
-        stamp = file_fingerprint(path)
-        read = partial(_read_beside, path.parent)
-        return gather(read_table(path), read=read, where=path.parent, fingerprint=stamp)
+        return _list_table(path)
     entries = open_entries(path)
     names = [name for name in entries.names if not is_hidden(name)]
     images = [name for name in names if name.lower().endswith(SUFFIXES)]
@@ -96,6 +110,16 @@ def _list(path: Path) -> Listing:
         logging.getLogger(__name__).warning(line, path, len(names) - len(images), other)
     lines = _lines(path, images)
     return gather(lines, read=entries.read, where=path, fingerprint=entries.fingerprint)
+
+
+def _list_table(path: Path) -> Listing:
+    """The images that a table names, relative to its folder."""
+    folder, table = path.parent, file_fingerprint(path)
+    read = partial(_read_beside, folder)
+    listing = gather(read_table(path), read=read, where=folder, fingerprint=table)
+    names = map(listing.files.name, range(len(listing.labels)))
+    stamp = files_fingerprint(folder, names, table)
+    return listing._replace(files=listing.files._replace(fingerprint=stamp))
 
 
 def _lines(path: Path, names: list[str]) -> Iterator[Line]:

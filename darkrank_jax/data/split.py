@@ -1,5 +1,6 @@
 """Images with classes, and how the classes of a source are shared out to splits."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,6 +8,21 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from darkrank_jax.data.images import EncodedImages, Images, select_images
+from darkrank_jax.errors import UserError
+
+# Numbers that sources have as options -> the least and the most that each can be.
+_RANGES: dict[str, tuple[int, float]] = {
+    "cache_mib": (0, math.inf),
+    "center_crop": (0, 1),
+    "distortion": (0, math.inf),
+    # Of one image nothing can be found.
+    "images_per_class": (2, math.inf),
+    "num_train_classes": (0, math.inf),
+    "seed": (0, math.inf),
+    "test_fraction": (0, 1),
+    "tolerated": (0, 1),
+    "validation_fraction": (0, 1),
+}
 
 
 class Split(NamedTuple):
@@ -78,3 +94,24 @@ def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     return height, width
+
+
+def check_numbers(**options: float) -> None:
+    """Refuses numbers that no source can do anything with.
+
+    Args:
+      **options: of a source, by name.
+
+    Raises:
+      UserError: a number is too small, too large, infinite or none.
+
+    Example:
+      >>> check_numbers(seed=3, validation_fraction=1.5)
+      Traceback (most recent call last):
+      darkrank_jax.errors.UserError: data.options.validation_fraction: is 1.5; give 0 to 1
+    """
+    for name, value in options.items():
+        least, most = _RANGES[name]
+        if not (least <= value <= most and value < math.inf):
+            valid = f"at least {least}" if most == math.inf else f"{least} to {most}"
+            raise UserError(f"data.options.{name}: is {value}; give {valid}")

@@ -4,14 +4,18 @@ A layout is read from file names and, where the authors give them, lists. Archiv
 are published; unpacked folders do as well.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkrank_jax.data.archives import Entries, is_hidden, open_entries
+from darkrank_jax.data.archives import Entries, file_stamp, is_hidden, open_entries
 from darkrank_jax.errors import UserError
+
+# Of the layout in which the sets are built.
+VERSION = "1.0.0"
 
 
 class Place(NamedTuple):
@@ -82,6 +86,34 @@ def find_images(name: str, folder: Path) -> list[Found]:
     if not found:
         raise UserError(f"{folder}: holds no image of {name}; give {_wanted(layout)} or its folder")
     return sorted(found, key=lambda each: each.name)
+
+
+def stamp_of(name: str, folder: Path) -> str:
+    """A word that changes when the archives and lists of a set do, or what was unpacked of them.
+
+    Archives may be moved, and other files may come beside them.
+
+    Args:
+      name: in STANDARD_SETS.
+      folder: see `find_images`.
+
+    Returns:
+      32 hexadecimal digits.
+
+    Raises:
+      UserError: from `find_images`, where there is no archive.
+    """
+    layout = STANDARD_SETS[name]
+    loose = sorted(open_entries(folder).names) if folder.is_dir() else []
+    packed = [entry for entry in loose if Path(entry).name in layout.archives]
+    lists = [entry for entry in loose if Path(entry).name in layout.lists]
+    files = [(Path(entry).name, entry) for entry in packed + lists]
+    if not packed:
+        files += [(each.name, each.name) for each in find_images(name, folder)]
+    digest = hashlib.blake2b(name.encode())
+    for called, entry in files:
+        digest.update(called.encode("utf-8", "surrogateescape") + file_stamp(folder / entry))
+    return digest.hexdigest()[:32]
 
 
 def _wanted(layout: StandardSet) -> str:

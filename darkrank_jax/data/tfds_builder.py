@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from darkrank_jax.data.listing import natural_order
-from darkrank_jax.data.standard_sets import STANDARD_SETS, Found, find_images
+from darkrank_jax.data.standard_sets import STANDARD_SETS, VERSION, Found, find_images
 
 
 class DarkrankSets(tfds.core.GeneratorBasedBuilder):
@@ -21,7 +21,7 @@ class DarkrankSets(tfds.core.GeneratorBasedBuilder):
     The files' bytes are stored as they are; archives are looked for in `manual_dir`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(VERSION)
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in STANDARD_SETS]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The authors' archives, as they are published."
 

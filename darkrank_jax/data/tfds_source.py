@@ -1,5 +1,7 @@
 """Images of tensorflow-datasets: the standard sets, and any other set with images and labels."""
 
+import contextlib
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -8,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from darkrank_jax.data.listing import Line, Listing, gather
+from darkrank_jax.data.archives import files_fingerprint
+from darkrank_jax.data.listing import PARTS, Line, Listing, gather
 from darkrank_jax.data.sharing import share_out
-from darkrank_jax.data.split import Split
-from darkrank_jax.data.standard_sets import STANDARD_SETS, find_images
-from darkrank_jax.errors import UserError
+from darkrank_jax.data.split import Split, check_numbers
+from darkrank_jax.data.standard_sets import STANDARD_SETS, VERSION, find_images, stamp_of
+from darkrank_jax.errors import UserError, nearest
 
 _OWN = "darkrank_sets"
 
@@ -34,7 +37,8 @@ def tfds_images(
     """A set of tensorflow-datasets, built first where it is not there yet.
 
     Standard sets keep their authors' split; of any other set all images are put together and split
-    by class, since its own splits usually share their classes.
+    by class, since its own splits usually share their classes. What is built of the archives of a
+    standard set is used as long as these stay as they are, or are not there at all.
 
     Args:
       path: folder of the authors' archives, for what cannot be downloaded; empty: the environment
@@ -54,13 +58,31 @@ def tfds_images(
       "train", "validation" and "test", no class in two of them.
 
     Raises:
-      UserError: the set is unknown, cannot be built without TensorFlow, or is not of images with
-        labels.
+      UserError: a number is out of its range, or the set is unknown, cannot be built without
+        TensorFlow, or is not of images with labels.
     """
-    builder = _builder(name, data_dir)
+    from tensorflow_datasets.core import constants
+
+    check_numbers(
+        center_crop=center_crop,
+        num_train_classes=num_train_classes,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        cache_mib=cache_mib,
+    )
+    own = name.removeprefix(f"{_OWN}/") if name.startswith(f"{_OWN}/") else ""
+    root = Path(data_dir or constants.DATA_DIR).expanduser()
+    if own:
+        root = _of_archives(own, path, root)
+    elif path and not Path(path).is_dir():
+        raise UserError(f"{path}: is no folder; give that of the set's archives as data.path")
+    builder = _builder(name, root)
     if not builder.is_prepared():
-        _build(builder, name, path)
-    listing = _list(builder, own=name.startswith(f"{_OWN}/"))
+        _build(builder, own, path)
+    listing = _list(builder, own=bool(own))
+    if own:
+        _tell_counts(own, listing)
     return share_out(
         listing,
         np.arange(len(listing.labels)),
@@ -105,14 +127,37 @@ def standard_set(name: str) -> Callable[..., dict[str, Split]]:
     return source
 
 
-def _builder(name: str, data_dir: str) -> Any:
+def _of_archives(name: str, path: str, root: Path) -> Path:
+    """The folder below a root for what is built of the archives at hand."""
+    if name not in STANDARD_SETS:
+        raise UserError(
+            f"data.options.name: no standard set {name!r}; {nearest(name, STANDARD_SETS)}"
+        )
+    given = path or os.environ.get("DARKRANK_DATA", "")
+    try:
+        if not given:
+            raise UserError(
+                "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
+                f"folder that holds the archives of {name}"
+            )
+        return root / _OWN / stamp_of(name, Path(given))
+    except UserError:
+        # The archives need not be kept, where there is no doubt which they were.
+        own = f"{_OWN}/{name}/{VERSION}"
+        # By `tfds build`, or here.
+        built = [*root.glob(own), *root.glob(f"{_OWN}/*/{own}")]
+        if path or len(built) != 1:
+            raise
+        return built[0].parents[2]
+
+
+def _builder(name: str, folder: Path) -> Any:
     """The builder of a set; a set that was built elsewhere needs its folder alone."""
     import tensorflow_datasets as tfds
 
     # Registers the standard sets.
     from darkrank_jax.data import tfds_builder  # noqa: F401
 
-    folder = os.path.expanduser(data_dir) or None
     try:
         return tfds.builder(name, data_dir=folder, file_format="array_record")
     except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
@@ -120,39 +165,35 @@ def _builder(name: str, data_dir: str) -> Any:
         raise UserError(f"data.options.name: {name!r} is no set of tfds here ({reason})") from error
 
 
-def _build(builder: Any, name: str, path: str) -> None:
+def _build(builder: Any, own: str, path: str) -> None:
     """Builds a set beside and moves it into place, as tfds does."""
     import tensorflow_datasets as tfds
 
-    folder = Path(path or os.environ.get("DARKRANK_DATA", ""))
-    if name.startswith(f"{_OWN}/"):
-        if not folder.name:
-            raise UserError(
-                "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
-                f"folder that holds the archives of {name.removeprefix(f'{_OWN}/')}"
-            )
+    folder = path or os.environ.get("DARKRANK_DATA") or None
+    if own:
         # What is missing is said before tfds begins, and in our words.
-        _tell_counts(name.removeprefix(f"{_OWN}/"), folder)
-    config = tfds.download.DownloadConfig(manual_dir=str(folder) if folder.name else None)
+        find_images(own, Path(folder or ""))
+    config = tfds.download.DownloadConfig(manual_dir=folder)
     try:
-        builder.download_and_prepare(download_config=config)
+        # It prints that it downloads something of unknown size.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_config=config)
     except (ImportError, NotImplementedError, AssertionError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{name}: cannot be built here ({reason}); build it where TensorFlow is, with "
-            'file_format="array_record", and give data.options.data_dir'
+            f"{builder.info.full_name}: cannot be built here ({reason}); build it where TensorFlow "
+            'is, with file_format="array_record", and give data.options.data_dir'
         ) from error
 
 
-def _tell_counts(name: str, folder: Path) -> None:
+def _tell_counts(name: str, listing: Listing) -> None:
     """Warns of a set that is not as large as its authors publish it."""
-    found = find_images(name, folder)
     for part, published in STANDARD_SETS[name].counts.items():
-        labels = [each.place.label for each in found if each.place.part == part]
-        if (len(labels), len(set(labels))) != published:
+        labels = listing.labels[listing.parts == PARTS.index(part)]
+        found = (len(labels), len(np.unique(labels)))
+        if found != published:
             line = "%s: %s has %d images of %d classes, published are %d of %d; is all of it there?"
-            counts = (len(labels), len(set(labels)), *published)
-            logging.getLogger(__name__).warning(line, name, part, *counts)
+            logging.getLogger(__name__).warning(line, name, part, *found, *published)
 
 
 def _list(builder: Any, *, own: bool) -> Listing:
@@ -194,4 +235,6 @@ def _list(builder: Any, *, own: bool) -> Listing:
         return sources[split][int(index)][image]
 
     where = Path(builder.data_path)
-    return gather(lines(), read=read, where=where, fingerprint=builder.info.full_name)
+    names = sorted(path.name for path in where.iterdir())
+    stamp = files_fingerprint(where, names, builder.info.full_name)
+    return gather(lines(), read=read, where=where, fingerprint=stamp)

@@ -3,7 +3,7 @@
 import contextlib
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.digest import is_digest
 
-_ARRAYS = {"embeddings", "labels", "class_names", "cameras", "queries", "images", "digest"}
+# Under either name a file may have them; `--mode embed` writes the second.
+_NAMES = ("embeddings", "vectors")
+_ARRAYS = {*_NAMES, "labels", "class_names", "cameras", "queries", "images", "digest"}
 _SHARED = "images.npz"
 
 
@@ -78,10 +80,11 @@ def write_images(folder: Path, images: UInt8[np.ndarray, "n h w c"]) -> None:
 def read_stored(path: Path) -> Stored:
     """Reads embeddings, and checks them before anything is computed.
 
-    The file holds `embeddings` [n, dim] and `labels` [n] of any integers, and may hold
-    `class_names`, of which the labels are then indices, `cameras` [n] of any integers, `queries`
-    bool [n], `digest`, the word of `images_digest`, and `images` uint8 [n, h, w, c] with 1 or 3
-    channels, which may also lie in `images.npz` beside it. Nothing in it is unpickled.
+    The file holds `embeddings` or `vectors` [n, dim] and `labels` [n] of any integers or texts, and
+    may hold `class_names`, of which the labels are then indices, `cameras` [n] of any integers,
+    `queries` bool [n], `digest`, the word of `images_digest`, and `images` uint8 [n, h, w, c] with
+    1 or 3 channels, which may also lie in `images.npz` beside it. A gallery of `--mode embed` is
+    such a file. Nothing in it is unpickled.
 
     Args:
       path: of the .npz.
@@ -102,17 +105,14 @@ def read_stored(path: Path) -> Stored:
       ([0, 1, 0], ('7', '9'))
     """
     arrays = _read(path)
-    for name in ("embeddings", "labels"):
-        if name not in arrays:
-            found = ", ".join(sorted(arrays)) or "nothing"
-            raise UserError(
-                f"{path}: has no array {name!r}, only {found}; store embeddings and labels"
-            )
-    embeddings = arrays["embeddings"]
+    embeddings = arrays[embeddings_name(path, arrays)]
+    if "labels" not in arrays:
+        found = ", ".join(sorted(arrays))
+        raise UserError(f"{path}: has no labels, only {found}; store what each image is")
     cameras, queries = arrays.get("cameras"), arrays.get("queries")
     if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
         raise UserError(f"{path}: embeddings are {_described(embeddings)}; give floats [n, dim]")
-    labels = _integers(path, arrays, "labels", len(embeddings))
+    labels = _labels(path, arrays, len(embeddings))
     if cameras is not None:
         cameras = _integers(path, arrays, "cameras", len(embeddings))
     if queries is not None:
@@ -120,6 +120,26 @@ def read_stored(path: Path) -> Stored:
     numbered, names = _classes(path, labels, arrays.get("class_names"))
     images = _images(path, arrays, len(labels))
     return Stored(embeddings, numbered, names, images, cameras, queries, _digest(path, arrays))
+
+
+def embeddings_name(path: str | Path, names: Collection[str]) -> str:
+    """The name under which a file has its embeddings.
+
+    Args:
+      path: of the file, for the error.
+      names: of its arrays.
+
+    Returns:
+      "embeddings" or "vectors".
+
+    Raises:
+      UserError: it has neither, or both.
+    """
+    found = [name for name in _NAMES if name in names]
+    if len(found) != 1:
+        has = ", ".join(sorted(names)) or "nothing"
+        raise UserError(f"{path}: has {has}; store either embeddings or vectors [n, dim]")
+    return found[0]
 
 
 def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> bool:
@@ -185,6 +205,17 @@ def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, count: int) 
             f"{path}: {name} are {_described(found)}; give integers [{count}], one an embedding"
         )
     return found
+
+
+def _labels(path: Path, arrays: dict[str, np.ndarray], count: int) -> np.ndarray:
+    """An integer or, where no names of classes are beside them, a text for each embedding."""
+    labels = arrays["labels"]
+    if labels.shape != (count,) or labels.dtype.kind != "U" or "class_names" in arrays:
+        return _integers(path, arrays, "labels", count)
+    empty = (labels == "").sum()
+    if empty:
+        raise UserError(f"{path}: {empty} of {count} labels are empty; say what each image is")
+    return labels
 
 
 def _marks(path: Path, queries: np.ndarray, count: int) -> np.ndarray:

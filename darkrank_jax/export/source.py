@@ -84,9 +84,17 @@ def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -
       "center_crop" (share of the largest middle part that images are cut to), "embedding_dim", and
       "fingerprint", which differs wherever the embeddings may. `load_source` adds
       "compatible_with", fingerprints of networks whose galleries this one's queries may search.
+
+    Raises:
+      UserError: the source is of a config file that was not loaded.
     """
     size = run.data.image_size
     sides = [size, size] if isinstance(size, int) else list(size)
+    if run.data.source not in SOURCES:
+        raise UserError(
+            f"{name}: was trained on the source {run.data.source!r}, which its config file enters "
+            "in SOURCES; give that file as --config, or import it first"
+        )
     options = inspect.signature(SOURCES[run.data.source]).parameters
     crop = run.data.options.get("center_crop")
     if crop is None:

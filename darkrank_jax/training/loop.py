@@ -188,7 +188,7 @@ def _store(run: Run, train: Split, sampler: dict[str, Any], teacher: Embedder, m
     wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}
     folder = teacher.workdir / "outputs"
     images = every_view if run.data.views else every_batch
-    return open_store(folder, run, train, teacher, wanted, images, mesh)
+    return open_store(folder, run, sampler, train, teacher, wanted, images, mesh)
 
 
 def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:

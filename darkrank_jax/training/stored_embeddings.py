@@ -9,6 +9,7 @@ import numpy as np
 
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.stored import embeddings_name
 from darkrank_jax.training.run_config import Run
 
 _CHUNK = 65536
@@ -34,9 +35,10 @@ def read_stored(path: str | Path, split: Split) -> Stored:
     """Reads embeddings and finds those of a split's images.
 
     Args:
-      path: an .npz with "ids" and "vectors", an .npy of records with these two fields, or an .npy
-        of vectors alone, in the order of the split. Ids are names of images as their source gives
-        them, or row numbers of the split; others than the split's may be there.
+      path: an .npz with "ids" and "vectors" or "embeddings", such as a gallery of `--mode embed`;
+        an .npy of records with these two fields; or an .npy of vectors alone, in the order of the
+        split. Ids are names of images as their source gives them, or row numbers of the split;
+        others than the split's may be there.
       split: the images trained on.
 
     Returns:
@@ -108,11 +110,9 @@ def _read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
 
 def _fields(path: Path, names: Sequence[str]) -> Sequence[str]:
     """What an array of ids and vectors is asked for; refuses one that lacks them."""
-    fields = ("ids", "vectors")
-    for name in fields:
-        if name not in names:
-            raise UserError(f"{path}: has no {name!r}; it has {', '.join(names) or 'nothing'}")
-    return fields
+    if "ids" not in names:
+        raise UserError(f"{path}: has no 'ids'; it has {', '.join(names) or 'nothing'}")
+    return "ids", embeddings_name(path, names)
 
 
 def _check_finite(path: str | Path, ids: np.ndarray, vectors: np.ndarray) -> None:

@@ -9,18 +9,24 @@ in rotation (`data.views`), these are stored instead, whatever the number of ste
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL
+import simplejpeg
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+import darkrank_jax
 from darkrank_jax.data import Split, every_view, view_of
 from darkrank_jax.data import fingerprint as images_fingerprint
 from darkrank_jax.errors import UserError
@@ -34,10 +40,14 @@ Store = dict[str, np.ndarray]
 # Where in a store the outputs for some images are, and the images.
 Stream = Iterable[tuple[Any, np.ndarray]]
 
+# What images and their augmentation follow from, beside a run.
+_LIBRARIES: tuple[Any, ...] = (darkrank_jax, np, cv2, PIL, simplejpeg)
+
 
 def open_store(
     folder: Path,
     run: Run,
+    sampler: Mapping[str, Any],
     train: Split,
     teacher: Embedder,
     wanted: set[str],
@@ -49,6 +59,7 @@ def open_store(
     Args:
       folder: that holds the teacher's stores, one folder a digest.
       run: of the student; its data, seed and steps decide the batches.
+      sampler: of its batches, with all that it knows.
       train: the images that they are drawn from.
       teacher: a network in evaluation mode.
       wanted: names of the teacher's arrays: "teacher_embeddings", ...
@@ -59,15 +70,15 @@ def open_store(
       Array [steps, batch, ...] by name, or [views, images, ...]; memory-mapped, read-only.
 
     Raises:
-      UserError: the folder cannot be written, or a feature map is wanted, which would take too
-        much room.
+      UserError: the folder cannot be written, as on a full disk, or a feature map is wanted, which
+        would take too much room.
     """
     if "teacher_maps" in wanted:
         raise UserError(
             "store_teacher: a loss takes the teacher's feature maps, which are too large to store; "
             "set store_teacher to False"
         )
-    path = folder / fingerprint(run, train, teacher, wanted)
+    path = folder / fingerprint(run, sampler, train, teacher, wanted)
     if not path.is_dir():
         try:
             _fill(path, _shape(run, len(train.labels)), teacher, wanted, stream, mesh)
@@ -78,11 +89,14 @@ def open_store(
     return {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in sorted(wanted)}
 
 
-def fingerprint(run: Run, train: Split, teacher: Embedder, wanted: set[str]) -> str:
+def fingerprint(
+    run: Run, sampler: Mapping[str, Any], train: Split, teacher: Embedder, wanted: set[str]
+) -> str:
     """A digest of all that stored outputs depend on: teacher, images, augmentation, batches.
 
     Args:
       run: of the student.
+      sampler: of its batches: name, options, and arrays that it goes by, such as "neighbors".
       train: its images.
       teacher: the network.
       wanted: names of the teacher's arrays.
@@ -100,11 +114,16 @@ def fingerprint(run: Run, train: Split, teacher: Embedder, wanted: set[str]) -> 
         "views": run.data.views,
         "augmentation": run.data.augmentation,
         "images": images_fingerprint(train.images),
+        "versions": [library.__version__ for library in _LIBRARIES],
     }
+    arrays = [*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels]
     if not run.data.views:
-        facts |= {"images_per_class": run.data.images_per_class, "sampler": run.data.sampler}
+        known = {name: each for name, each in sampler.items() if isinstance(each, np.ndarray)}
+        options = {name: each for name, each in sampler.items() if name not in known}
+        facts |= {"images_per_class": run.data.images_per_class, "sampler": options}
+        arrays += known.values()
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for array in (*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels):
+    for array in arrays:
         digest.update(str((array.shape, array.dtype)).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:32]
@@ -165,25 +184,67 @@ def _fill(
     mesh: Mesh,
 ) -> None:
     """Computes a store beside its place and moves it there when it is whole."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    shutil.rmtree(beside, ignore_errors=True)
+    _remove_left_over(path.parent)
+    beside = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
     beside.mkdir(parents=True)
-    outputs_of = jax.jit(teach(teacher, wanted))
-    arrays: Store = {}
-    for where, images in tqdm(stream(), desc="teacher's outputs", unit="batch"):
-        outputs = jax.device_get(outputs_of(teacher.variables, put(images, by_rows(mesh))))
-        for name, output in outputs.items():
-            if name not in arrays:
-                arrays[name] = np.lib.format.open_memmap(
-                    beside / f"{name}.npy", "w+", output.dtype, (*shape, *output.shape[1:])
-                )
-            arrays[name][where] = output
-    for array in arrays.values():
-        array.flush()  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        outputs_of = jax.jit(teach(teacher, wanted))
+        arrays: Store = {}
+        for where, images in tqdm(stream(), desc="teacher's outputs", unit="batch"):
+            outputs = jax.device_get(outputs_of(teacher.variables, put(images, by_rows(mesh))))
+            for name, output in outputs.items():
+                if name not in arrays:
+                    size = (*shape, *output.shape[1:])
+                    arrays[name] = _new_array(beside / f"{name}.npy", output.dtype, size)
+                arrays[name][where] = output
+        for array in arrays.values():
+            array.flush()  # pyright: ignore[reportAttributeAccessIssue]
+        _move(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """A file as an array to write to, whose room is taken at once.
+
+    Otherwise a disk that fills up would end the process by a signal, without a word.
+    """
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    # Not on every system; there a full disk is met as said above.
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _move(beside: Path, path: Path) -> None:
+    """Moves a whole store to its place."""
     try:
         os.replace(beside, path)
     except OSError:
         # Another run of the same teacher was faster; its store is the same.
         if not path.is_dir():
             raise
-        shutil.rmtree(beside)
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Removes what runs of this machine that were killed had begun to write."""
+    mine = re.compile(rf"[0-9a-f]+\.{re.escape(platform.node())}\.(\d+)\.part")
+    for path in folder.glob("*.part"):
+        found = mine.fullmatch(path.name)
+        # A number is given again, so this process may find its own.
+        if found and (int(found[1]) == os.getpid() or not _is_alive(int(found[1]))):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs; where there is no asking, it may."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,8 +1,10 @@
 """A user's own images in every form, and everything that can be wrong with them."""
 
+import errno
 import io
 import logging
 import os
+import sys
 import tarfile
 import tracemalloc
 import zipfile
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image
 
 from darkrank_jax import main as command_line
-from darkrank_jax.data import SOURCES, batches
+from darkrank_jax.data import SOURCES, batches, fingerprint
 from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
 
@@ -272,6 +274,28 @@ def refusal(capsys, path, *arguments):
     return line.removeprefix("error: ")
 
 
+@pytest.mark.parametrize("mode", ["prepare", "train"])
+def test_a_warning_has_the_same_words_in_every_mode(mode, tmp_path, capsys, monkeypatch):
+    path = write_folder(tmp_path / "images", layout() | {"class 3/notes.txt": b""})
+    ours = logging.getLogger("darkrank_jax")
+    monkeypatch.setattr(ours, "handlers", [])
+    monkeypatch.setattr(ours, "propagate", True)
+    # What else the command sets for its whole process stays as it is here.
+    monkeypatch.setattr(command_line.absl_logging, "set_verbosity", lambda level: None)
+    monkeypatch.setattr(logging.getLogger("orbax"), "setLevel", lambda level: None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    codes = []
+    monkeypatch.setattr(command_line, "leave", codes.append)
+    # More classes than there are, so that nothing is trained.
+    flags = [f"--config.data.path={path}", f"--mode={mode}", "--config.data.batch_size=400"]
+    monkeypatch.setattr(sys, "argv", ["darkrank", CONFIG, f"--workdir={tmp_path / 'run'}", *flags])
+    command_line.console()
+    said = capsys.readouterr()
+    lines = (said.out if mode == "prepare" else said.err).splitlines()
+    assert f"{path}: 1 files are no images and left out; first class 3/notes.txt" in lines
+    assert codes == [0 if mode == "prepare" else 2]
+
+
 WHOLE = layout()
 BROKEN = {
     "unreadable": (b"no image", "is no image of a known kind; delete it or save it anew"),
@@ -338,6 +362,63 @@ def test_images_are_looked_at_once_and_again_when_they_change(tmp_path, monkeypa
     assert len(looked) == 80
 
 
+def test_a_listed_image_that_was_saved_anew_is_looked_at_again(tmp_path):
+    table = write_table(tmp_path, ".csv", columns=("path", "label"))
+    whole = load(table)
+    image = tmp_path / "class 2/1.png"
+    image.write_bytes(b"broken since")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"class 2/1\.png: is no image"):
+            load(table)
+    image.unlink()
+    with pytest.raises(UserError, match=r"class 2/1\.png: cannot be read \(No such file"):
+        load(table)
+    image.write_bytes(encoded(drawn(77)))
+    anew = load(table)
+    for use, split in anew.items():
+        # A file that is another is other images, for whatever was stored of them.
+        assert fingerprint(split.images) != fingerprint(whole[use].images)
+        assert fingerprint(split.images) == fingerprint(load(table)[use].images)
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.EACCES])
+def test_a_file_that_could_not_be_read_is_not_taken_for_broken(fault, tmp_path, monkeypatch):
+    path, read = write_folder(tmp_path, WHOLE), Path.read_bytes
+
+    def failing(file):
+        if file.match("class 2/1.png"):
+            raise OSError(fault, os.strerror(fault))
+        return read(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", failing)
+        line = rf"class 2/1\.png: cannot be read \({os.strerror(fault)}\).* \(1 of 40 images are un"
+        with pytest.raises(UserError, match=line):
+            load(path)
+        left = load(path, tolerated=0.05)
+    assert sum(len(split.labels) for split in left.values()) == 39
+    assert sum(len(split.labels) for split in load(path).values()) == 40
+
+
+def test_a_tar_that_could_not_be_read_is_not_taken_for_broken(tmp_path, monkeypatch):
+    path = WRITERS["tar"](tmp_path, WHOLE)
+    original, opened = Path.open, []
+
+    def failing(file, *arguments, **options):
+        opened.append(file)
+        # Listing opens it twice.
+        if file == path and len(opened) > 2:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+        return original(file, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", failing)
+        with pytest.raises(UserError, match=r"images\.tar: is no whole archive \(.*No such file"):
+            load(path)
+        assert len(opened) > 40
+    assert sum(len(split.labels) for split in load(path).values()) == 40
+
+
 def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, monkeypatch, cache):
     from darkrank_jax.data import inspection
 
@@ -352,6 +433,26 @@ def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, mo
             load(path)
     assert not list((cache / "inspections").iterdir())
     load(path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "valid"),
+    [
+        ("seed", -1, "at least 0"),
+        ("cache_mib", -1, "at least 0"),
+        ("num_train_classes", -3, "at least 0"),
+        ("tolerated", -0.1, "0 to 1"),
+        ("tolerated", float("nan"), "0 to 1"),
+        ("center_crop", 2.0, "0 to 1"),
+        ("test_fraction", float("nan"), "0 to 1"),
+        ("validation_fraction", -1.0, "0 to 1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(option, value, valid, tmp_path):
+    """Before any image is looked at, which may take long."""
+    with pytest.raises(UserError) as error:
+        load(tmp_path / "not even there", **{option: value})
+    assert str(error.value) == f"data.options.{option}: is {value}; give {valid}"
 
 
 def test_a_class_of_one_image_is_told_and_only_trained_on(tmp_path, caplog):

@@ -1,6 +1,7 @@
 import io
 import logging
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -74,6 +75,44 @@ def test_there_are_a_thousand_glyphs():
 def test_glyphs_refuse_an_empty_split():
     with pytest.raises(UserError, match="of 10 classes 0 validate and 2 test"):
         glyphs(image_size=16, num_classes=10, validation_fraction=0.0, test_fraction=0.2)
+
+
+def test_glyphs_are_listed_as_they_are_used():
+    assert list(glyphs(**SMALL)) == ["train", "validation", "test"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "valid"),
+    [
+        ("images_per_class", 0, "at least 2"),
+        ("images_per_class", -1, "at least 2"),
+        ("images_per_class", 1, "at least 2"),
+        ("distortion", -0.5, "at least 0"),
+        ("distortion", float("inf"), "at least 0"),
+        ("distortion", float("nan"), "at least 0"),
+        ("seed", -1, "at least 0"),
+        ("test_fraction", float("nan"), "0 to 1"),
+        ("validation_fraction", 1.5, "0 to 1"),
+    ],
+)
+def test_glyphs_refuse_numbers_out_of_range(option, value, valid):
+    line = f"data.options.{option}: is {value}; give {valid}"
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
+        glyphs(**SMALL | {option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "line"),
+    [
+        ("seed", -3, "seed: is -3; give at least 0"),
+        ("validation_fraction", float("nan"), "validation_fraction: is nan; give 0 to 1"),
+        ("validation_fraction", 0.05, "validation_fraction: is 0.05; of 7 characters 0 would val"),
+        ("validation_fraction", 0.9, "validation_fraction: is 0.9; of 7 characters 6 would valid"),
+    ],
+)
+def test_omniglot_refuses_numbers_out_of_range(folder, option, value, line):
+    with pytest.raises(UserError, match=f"^{re.escape(f'data.options.{line}')}"):
+        omniglot(path=str(folder), image_size=16, **{option: value})
 
 
 def drawing(rng):

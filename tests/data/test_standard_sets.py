@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from darkrank_jax.data import SOURCES, Split, tfds_builder
+from darkrank_jax.data import SOURCES, Split, fingerprint, tfds_builder
 from darkrank_jax.data.standard_sets import STANDARD_SETS, find_images
 from darkrank_jax.errors import UserError
 from tests.layouts import (
@@ -125,12 +125,13 @@ def test_damaged_lists_are_named(tmp_path):
     assert refusal("cars196", write(tmp_path / "b", files)).startswith("cars_annos.mat: cannot be")
 
 
-def load(name, folder):
+def load(name, folder, path=None):
     """The splits of a set, built in the folder where it is not yet."""
     options = {"image_size": (12, 10), "data_dir": str(folder / "built"), "center_crop": 0.0}
+    options["path"] = str(folder) if path is None else path
     if name == "omniglot":
-        return SOURCES["tfds"](path=str(folder), name="darkrank_sets/omniglot", **options)
-    return SOURCES[name](path=str(folder), **options)
+        return SOURCES["tfds"](name="darkrank_sets/omniglot", **options)
+    return SOURCES[name](**options)
 
 
 def by_part(splits):
@@ -147,14 +148,20 @@ def by_part(splits):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_set_is_built_once_with_its_files_as_they_are(name, tmp_path):
+def test_a_set_is_built_once_with_its_files_as_they_are(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("DARKRANK_DATA", raising=False)
     files, expected = LAYOUTS[name]()
     found = find_images(name, write(tmp_path, files))
     load(name, tmp_path)
     for path in tmp_path.iterdir():
         if path.name != "built":
             path.rename(tmp_path / "built" / path.name)
-    splits = load(name, tmp_path)
+    # Wherever they lie, they are the same; and what was built serves without them.
+    with monkeypatch.context() as patched:
+        patched.setattr(tfds.core.DatasetBuilder, "download_and_prepare", None)
+        moved, splits = load(name, tmp_path), load(name, tmp_path, "")
+    for use, split in splits.items():
+        assert fingerprint(split.images) == fingerprint(moved[use].images)
     assert splits.keys() == {"train", "validation", "test"}
     assert len(splits["train"].class_names) + len(splits["validation"].class_names) == 4
     assert len(splits["test"].class_names) == max(
@@ -179,14 +186,61 @@ def bytes_of(files, name):
     return next(content[name] for content in files.values() if name in content)
 
 
-def test_a_set_of_another_size_than_published_is_told(tmp_path, caplog):
+def said(caplog):
+    return [record.getMessage() for record in caplog.records if record.name != "absl"]
+
+
+def test_a_set_of_another_size_than_published_is_told_at_every_use(tmp_path, caplog, capsys):
     write(tmp_path, cub200()[0])
-    load("cub200", tmp_path)
-    said = [record.getMessage() for record in caplog.records if record.name != "absl"]
-    assert said == [
-        "cub200: train has 8 images of 4 classes, published are 5864 of 100; is all of it there?",
-        "cub200: test has 4 images of 2 classes, published are 5924 of 100; is all of it there?",
-    ]
+    for _ in range(2):
+        caplog.clear()
+        load("cub200", tmp_path)
+        assert said(caplog) == [
+            f"cub200: {counts}; is all of it there?"
+            for counts in (
+                "train has 8 images of 4 classes, published are 5864 of 100",
+                "test has 4 images of 2 classes, published are 5924 of 100",
+            )
+        ]
+    assert capsys.readouterr().out == ""
+
+
+def test_another_archive_is_built_anew_and_is_other_images(tmp_path, monkeypatch):
+    monkeypatch.delenv("DARKRANK_DATA", raising=False)
+    few = load("cub200", write(tmp_path, cub200()[0]))
+    more = {f"CUB_200_2011/images/030.Fish_Crow/{k}.jpg": jpeg(k) for k in range(3)}
+    (content,) = cub200()[0].values()
+    write(tmp_path, {"CUB_200_2011.tgz": content | more})
+    anew = load("cub200", tmp_path)
+    assert sum(len(split.labels) for split in few.values()) == 12
+    assert sum(len(split.labels) for split in anew.values()) == 15
+    assert fingerprint(anew["test"].images) != fingerprint(few["test"].images)
+    # Two were built; which is meant only their archives can say.
+    with pytest.raises(UserError, match=r"^data\.path: is empty, and so is"):
+        load("cub200", tmp_path, "")
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_what_was_built_is_not_used_for_a_path_without_the_set(unpacked, tmp_path, monkeypatch):
+    data = write(tmp_path / "data", cub200()[0], unpacked=unpacked)
+    load("cub200", tmp_path, str(data))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no: is no folder; give the one that holds CUB_200_2011"):
+        load("cub200", tmp_path, str(tmp_path / "no"))
+    with pytest.raises(UserError, match=r"empty: holds no image of cub200; give CUB_200_2011"):
+        load("cub200", tmp_path, str(tmp_path / "empty"))
+    # The environment names a folder for all sets, which need not hold this one any more.
+    monkeypatch.setenv("DARKRANK_DATA", str(tmp_path / "empty"))
+    assert len(load("cub200", tmp_path, "")["test"].labels) == 4
+
+
+def test_what_tfds_built_itself_serves_without_archives(tmp_path, monkeypatch):
+    monkeypatch.delenv("DARKRANK_DATA", raising=False)
+    data = write(tmp_path / "data", cub200()[0])
+    config = tfds.download.DownloadConfig(manual_dir=str(data))
+    folder = {"data_dir": tmp_path / "built", "file_format": "array_record"}
+    tfds.builder("darkrank_sets/cub200", **folder).download_and_prepare(download_config=config)
+    assert len(load("cub200", tmp_path, "")["test"].labels) == 4
 
 
 def test_an_interrupted_build_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
@@ -212,6 +266,8 @@ def test_a_set_without_its_archive(tmp_path, monkeypatch):
         SOURCES["cub200"](path=str(tmp_path / "empty"), image_size=8, data_dir=str(tmp_path))
     with pytest.raises(UserError, match=r"^data\.path: is empty, and so is the environment variab"):
         SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path))
+    with pytest.raises(UserError, match=r"^data\.options\.cache_mib: is -1; give at least 0$"):
+        SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path), cache_mib=-1)
 
 
 class OtherPets(tfds.core.GeneratorBasedBuilder):
@@ -263,6 +319,10 @@ def test_any_other_set_is_split_by_class(tmp_path):
         SOURCES["tfds"](name="other_sounds", **options)
     with pytest.raises(UserError, match=r"^data\.options\.name: 'no_such_set' is no set of tfds "):
         SOURCES["tfds"](name="no_such_set", **options)
+    with pytest.raises(UserError, match=r"^data\.options\.name: no standard set 'cub'; .*'cub200'"):
+        SOURCES["tfds"](name="darkrank_sets/cub", **options)
+    with pytest.raises(UserError, match=r"no: is no folder; give that of the set's archives"):
+        SOURCES["tfds"](name="other_pets", **options | {"path": str(tmp_path / "no")})
 
 
 @pytest.mark.skipif("DARKRANK_DATA" not in os.environ, reason="DARKRANK_DATA is not set")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.stored import read_stored, same_images, write_images, write_stored
+from darkrank_jax.export.gallery import Gallery, write_gallery
 
 EMBEDDINGS = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
 LABELS = np.array([2, 0, 2, 1])
@@ -46,11 +47,28 @@ def test_labels_without_names_are_their_own_names(tmp_path):
     assert (stored.labels.tolist(), stored.class_names) == ([0, 1, 1, 0], ("-3", "40"))
 
 
+def test_a_gallery_is_read_as_what_it_holds(tmp_path):
+    """What `--mode embed` writes: vectors, and labels that are names."""
+    names = np.array(["b c", "a", "b c", "\u4e2d"])
+    gallery = Gallery(np.array(["1.png", "2.png", "3.png", "4.png"]), names, EMBEDDINGS, {"x": 1})
+    write_gallery(gallery, tmp_path / "gallery.npz")
+    stored = read_stored(tmp_path / "gallery.npz")
+    np.testing.assert_array_equal(stored.embeddings, EMBEDDINGS)
+    assert [stored.class_names[label] for label in stored.labels] == names.tolist()
+    assert stored.class_names == ("a", "b c", "\u4e2d")
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"labels": None}, "has no array 'labels', only embeddings; store embeddings and labels"),
-        ({"embeddings": None}, "has no array 'embeddings', only labels; "),
+        ({"labels": None}, "has no labels, only embeddings; store what each image is"),
+        ({"embeddings": None}, "has labels; store either embeddings or vectors [n, dim]"),
+        ({"vectors": EMBEDDINGS}, "has embeddings, labels, vectors; store either embeddings or "),
+        ({"labels": np.array(["a", "", "", "b"])}, "2 of 4 labels are empty; say what each image"),
+        (
+            {"labels": np.array(["a", "b", "a", "b"]), "class_names": np.array(["a", "b"])},
+            "labels are <U1 [4]; give integers [4]",
+        ),
         ({"embeddings": np.arange(4)}, "embeddings are int64 [4]; give floats [n, dim]"),
         ({"labels": LABELS[:3]}, "labels are int64 [3]; give integers [4], one an embedding"),
         ({"labels": LABELS / 2}, "labels are float64 [4]; give integers [4]"),

@@ -1,12 +1,20 @@
 """A stored teacher stands in for the teacher itself, and is never taken for another one."""
 
 import dataclasses
+import errno
+import itertools
+import os
+import platform
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
+import PIL
 import pytest
 
+from darkrank_jax.data import class_neighbors
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
@@ -28,6 +36,10 @@ def student(**changes):
 def teacher(tmp_path_factory):
     run = dataclasses.replace(student().teacher, steps=2)
     return train(run, tmp_path_factory.mktemp("teacher"), "teacher", make_mesh(8))
+
+
+def digest(run, split, teacher, wanted, **sampler):
+    return fingerprint(run, run.data.sampler | sampler, split, teacher, wanted)
 
 
 def losses(run, teacher, workdir):
@@ -65,12 +77,12 @@ def test_stored_views_serve_runs_of_any_length(teacher, tmp_path):
     views = np.load(store / "teacher_embeddings.npy")
     assert np.abs(views[0] - views[1]).max() > 1e-3
     split = load_data(data)["train"]
-    names = {fingerprint(dataclasses.replace(run, data=data), split, teacher, WANTED)
+    names = {digest(dataclasses.replace(run, data=data), split, teacher, WANTED)
              for run in (short, long)}  # fmt: skip
     assert names == {store.name}
 
 
-def test_the_digest_follows_whatever_the_outputs_depend_on(teacher):
+def test_the_digest_follows_whatever_the_outputs_depend_on(teacher, monkeypatch):
     run, split = student(), load_data(student().data)["train"]
     images = split.images.copy()
     images[3, 2, 1] += 1
@@ -78,27 +90,33 @@ def test_the_digest_follows_whatever_the_outputs_depend_on(teacher):
     fewer = dataclasses.replace(run.data, augmentation={})
     views = [dataclasses.replace(run.data, views=views) for views in (1, 2)]
     digests = [
-        fingerprint(run, split, teacher, WANTED),
-        fingerprint(dataclasses.replace(run, seed=5), split, teacher, WANTED),
-        fingerprint(dataclasses.replace(run, steps=5), split, teacher, WANTED),
-        fingerprint(dataclasses.replace(run, data=fewer), split, teacher, WANTED),
-        *(
-            fingerprint(dataclasses.replace(run, data=data), split, teacher, WANTED)
-            for data in views
-        ),
-        fingerprint(run, split._replace(images=images), teacher, WANTED),
-        fingerprint(run, split, teacher._replace(variables=variables), WANTED),
-        fingerprint(run, split, teacher, {"teacher_embeddings"}),
+        digest(run, split, teacher, WANTED),
+        digest(dataclasses.replace(run, seed=5), split, teacher, WANTED),
+        digest(dataclasses.replace(run, steps=5), split, teacher, WANTED),
+        digest(dataclasses.replace(run, data=fewer), split, teacher, WANTED),
+        *(digest(dataclasses.replace(run, data=data), split, teacher, WANTED) for data in views),
+        digest(run, split._replace(images=images), teacher, WANTED),
+        digest(run, split, teacher._replace(variables=variables), WANTED),
+        digest(run, split, teacher, {"teacher_embeddings"}),
     ]
+    # The same options, but other groups of classes that are alike.
+    rng = np.random.default_rng(3)
+    for embeddings in rng.normal(size=(2, len(split.labels), 8)):
+        neighbors = class_neighbors(embeddings, split.labels)
+        digests.append(digest(run, split, teacher, WANTED, neighbors=neighbors))
+    # Augmentation follows from the libraries that do it.
+    monkeypatch.setattr(PIL, "__version__", "0.1")
+    digests.append(digest(run, split, teacher, WANTED))
+    monkeypatch.undo()
     assert len(set(digests)) == len(digests)
     # What the student learns by does not matter, so students share a store.
-    assert fingerprint(student(learning_rate=0.5), split, teacher, WANTED) == digests[0]
+    assert digest(student(learning_rate=0.5), split, teacher, WANTED) == digests[0]
 
 
 def open_in(folder, teacher, wanted, stream):
     run = student()
     split = load_data(run.data)["train"]
-    return open_store(folder, run, split, teacher, wanted, stream, make_mesh(8))
+    return open_store(folder, run, run.data.sampler, split, teacher, wanted, stream, make_mesh(8))
 
 
 def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
@@ -110,6 +128,7 @@ def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         open_in(tmp_path, teacher, {"teacher_embeddings"}, broken)
+    assert not list(tmp_path.iterdir())
     stream = [(step, images) for step in range(4)]
     store = open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: stream)
     steps = list(with_teacher([{"teacher": {}}] * 2, store, student(), 48, first_step=2))
@@ -126,3 +145,38 @@ def test_refuses_what_cannot_be_stored(teacher, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written \(.*\); set store_teacher to False"):
         open_in(tmp_path / "file", teacher, WANTED, list)
+
+
+def test_a_full_disk_is_said_in_one_line_and_nothing_stays(teacher, tmp_path, monkeypatch):
+    asked = []
+
+    def full(file, start, size):
+        asked.append((start, size))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    images = np.zeros((8, 16, 16, 1), np.uint8)
+    with pytest.raises(UserError, match=r"\(No space left on device\); set store_teacher to Fal"):
+        open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
+    assert not list(tmp_path.iterdir())
+    # The header, then 4 steps of 8 images of 8 numbers.
+    assert asked == [(0, 128 + 4 * 8 * 8 * 4)]
+
+
+def test_what_a_killed_run_left_is_removed(teacher, tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    places = itertools.product(
+        (platform.node(), "elsewhere"), (dead.pid, os.getppid(), os.getpid())
+    )
+    for host, pid in places:
+        part = tmp_path / f"{'ab' * 16}.{host}.{pid}.part"
+        part.mkdir()
+        (part / "teacher_embeddings.npy").write_bytes(b"0")
+    images = np.zeros((8, 16, 16, 1), np.uint8)
+    open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
+    left = sorted(path.name.split(".", 1)[1] for path in tmp_path.glob("*.part"))
+    assert left == sorted(
+        [f"{platform.node()}.{os.getppid()}.part"]
+        + [f"elsewhere.{pid}.part" for pid in (dead.pid, os.getppid(), os.getpid())]
+    )

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from ml_collections import ConfigDict
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from darkrank_jax import main as command_line
 from darkrank_jax.data import SOURCES, Split, batches
 from darkrank_jax.data.glyphs import glyphs
 from darkrank_jax.errors import UserError
+from darkrank_jax.export.gallery import Gallery, write_gallery
+from darkrank_jax.export.images_in import list_images
 from darkrank_jax.models.pretrained import detect_resnet, load_resnet
 from darkrank_jax.training import preflight, runs
 from darkrank_jax.training.ensemble import combine_embeddings
@@ -335,8 +338,9 @@ def test_stored_embeddings_are_no_network_of_the_report(tmp_path, capsys):
     [
         (
             {"ids": np.arange(48), "vector": np.ones((48, 2))},
-            "has no 'vectors'; it has ids, vector",
+            "has ids, vector; store either embeddings or vectors [n, dim]",
         ),
+        ({"embeddings": np.ones((48, 2))}, "has no 'ids'; it has embeddings"),
         (
             {"ids": np.arange(47), "vectors": np.ones((48, 2))},
             "has 47 ids for 48 vectors; give one",
@@ -377,6 +381,36 @@ def test_stored_embeddings_that_do_not_fit_are_refused(arrays, line, tmp_path):
     np.savez(path, **arrays)
     split = load_data(read(small()).data)["train"]
     assert refusal(read_stored, path, split).startswith(f"{path}: {line}")
+
+
+@pytest.mark.parametrize("name", ["embeddings", "vectors"])
+def test_stored_embeddings_may_have_either_name(name, tmp_path):
+    split = load_data(read(small()).data)["train"]
+    rows, vectors = (
+        np.random.default_rng(1).permutation(48),
+        np.random.default_rng(2).random((48, 3)),
+    )
+    np.savez(tmp_path / "e.npz", ids=rows, **{name: vectors})
+    found = read_stored(tmp_path / "e.npz", split).of(np.array([5, 0, 47]))
+    expected = [vectors[rows.tolist().index(row)] for row in (5, 0, 47)]
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+
+
+def test_a_gallery_is_a_teacher_of_the_images_it_was_made_of(tmp_path, monkeypatch):
+    """Made of a folder that holds all splits, in the order of its names."""
+    monkeypatch.setenv("DARKRANK_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(4)
+    for place in (f"c{label}/{number}.png" for label in range(9) for number in range(2)):
+        (tmp_path / "images" / place).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (9, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / place)
+    listed = list_images(tmp_path / "images")
+    vectors = rng.normal(size=(18, 4)).astype(np.float32)
+    gallery = Gallery(np.array(listed.ids), np.array(listed.labels), vectors, {})
+    write_gallery(gallery, tmp_path / "gallery.npz")
+    train = SOURCES["images"](path=str(tmp_path / "images"), image_size=(8, 8))["train"]
+    found = read_stored(tmp_path / "gallery.npz", train).of(np.arange(len(train.labels)))
+    np.testing.assert_array_equal(found, vectors[[listed.ids.index(name) for name in train.names]])
 
 
 def test_other_files_are_no_stored_embeddings(tmp_path):
