@@ -11,8 +11,8 @@ from darkrank_jax.export.search import embed_images, search
 from darkrank_jax.training import runs
 from darkrank_jax.training.plan import plan
 from darkrank_jax.training.prepare import prepare
+from darkrank_jax.training.recorded import check_measured
 from darkrank_jax.training.run_config import Run
-from darkrank_jax.training.workdir import check_same
 
 # Each takes `workdir`. Those that take `run` need a config, unless it may be None; the others go by
 # what lies there. Those that take `runs` are given several workdirs that lie elsewhere. Their first
@@ -72,7 +72,7 @@ def run_mode(
         function(run, Path(workdir), **given)
         return
     if run is not None:
-        check_same(Path(workdir), run)
+        check_measured(Path(workdir), run)
     function(Path(workdir), **given)
 
 

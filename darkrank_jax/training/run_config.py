@@ -1,6 +1,7 @@
 """A run as plain typed values, read from a config and checked before anything is compiled."""
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -11,7 +12,6 @@ from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.training.arguments import check_arguments, check_fields, field_types
 from darkrank_jax.training.optimizers import OPTIMIZERS, SCHEDULES
-from darkrank_jax.training.options import taker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,7 +307,8 @@ def _check_tables(run: Run, prefix: str) -> None:
     """Refuses names that a table lacks and options that the named thing does not take."""
     data = run.data
     _check_name(data.source, SOURCES, f"{prefix}data.source")
-    _check_options("data.options", data.source, data.options, f"{prefix}data.options")
+    given = ("image_size", "path")
+    check_arguments(SOURCES[data.source], data.options, f"{prefix}data.options", given=given)
     _check_augmentation(data.augmentation, f"{prefix}data.augmentation")
     _check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
     options = {"name": str} | model_options(run.model["name"])
@@ -316,9 +317,13 @@ def _check_tables(run: Run, prefix: str) -> None:
         raise UserError(
             f"{prefix}model.embedding_dim: is {run.model['embedding_dim']}; give at least 0"
         )
-    _check_named("data.sampler", data.sampler, SAMPLERS, f"{prefix}data.sampler")
-    _check_named("optimizer", run.optimizer, OPTIMIZERS, f"{prefix}optimizer")
-    _check_named("schedule", run.schedule, SCHEDULES, f"{prefix}schedule")
+    given = ("classes", "seed", "step", "batch_size", "images_per_class", "neighbors")
+    _check_named(data.sampler, SAMPLERS, f"{prefix}data.sampler", given)
+    for field, table, given in (
+        ("optimizer", OPTIMIZERS, ("learning_rate", "mask")),
+        ("schedule", SCHEDULES, ("value", "steps")),
+    ):
+        _check_named(getattr(run, field), table, f"{prefix}{field}", given)
     if is_trained(run) and not run.losses and not run.evaluation.networks:
         raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
     for field in ("losses", "baseline"):
@@ -331,7 +336,8 @@ def _check_augmentation(augmentation: Mapping[str, Any], where: str) -> None:
     """Refuses unknown changes of an image and their options, and a second crop."""
     for name, options in augmentation.items():
         _check_name(name, CROPS | AUGMENTATIONS, where)
-        _check_options("data.augmentation", name, options, f"{where}.{name}")
+        given = ("image", "rng") if name in AUGMENTATIONS else ("width", "height", "size", "rng")
+        check_arguments((CROPS | AUGMENTATIONS)[name], options, f"{where}.{name}", given=given)
     crops = sorted(augmentation.keys() & CROPS.keys())
     if len(crops) > 1:
         raise UserError(f"{where}: {' and '.join(crops)} both cut the image out; name one of them")
@@ -344,27 +350,30 @@ def _check_loss(name: str, loss: Any, where: str) -> None:
     weight = loss["weight"]
     if isinstance(weight, Mapping):
         options = {option: x for option, x in weight.items() if option != "value"}
-        _check_named("schedule", options, SCHEDULES, f"{where}.weight")
+        _check_named(options, SCHEDULES, f"{where}.weight", ("value", "steps"))
         weight = weight.get("value")
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise UserError(f"{where}.weight: is {weight!r}; give a number or a schedule with a value")
     arguments = {argument: x for argument, x in loss.items() if argument != "weight"}
-    _check_options("losses", name, arguments, where)
+    positional = _array_parameters(name)
+    check_arguments(
+        LOSSES[name].function, arguments, where, given=(*positional, "key", "where", "reduce_fn")
+    )
 
 
-def _check_options(field: str, name: str, options: Mapping[str, Any], where: str) -> None:
-    """Refuses options that what a field names does not take."""
-    function, given = taker(field, name)
-    check_arguments(function, options, where, given=given)
+def _array_parameters(loss: str) -> list[str]:
+    """The parameters of a loss that take arrays, which the training step passes."""
+    parameters = inspect.signature(LOSSES[loss].function).parameters.values()
+    return [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
 
 
-def _check_named(field: str, config: Mapping[str, Any], table: Mapping, where: str) -> None:
+def _check_named(config: Mapping[str, Any], table: Mapping, where: str, given: tuple) -> None:
     """Refuses a mapping with a name that the table lacks, or options its entry does not take."""
     if "name" not in config:
         raise UserError(f"{where}.name: missing; valid: {', '.join(sorted(table))}")
     _check_name(config["name"], table, f"{where}.name")
     options = {option: value for option, value in config.items() if option != "name"}
-    _check_options(field, config["name"], options, where)
+    check_arguments(table[config["name"]], options, where, given=given)
 
 
 def _check_name(name: Any, table: Mapping, where: str) -> None:
@@ -448,4 +457,6 @@ def _check_evaluation(evaluation: Evaluation, where: str) -> None:
             raise UserError(f'{at}: is {fields!r}; give {{"source": ..., "split": "test"}}')
         check_fields(fields, field_types(Dataset), at, required=["source"])
         _check_name(fields["source"], SOURCES, f"{at}.source")
-        _check_options("data.options", fields["source"], fields.get("options", {}), f"{at}.options")
+        given = ("image_size", "path")
+        options = fields.get("options", {})
+        check_arguments(SOURCES[fields["source"]], options, f"{at}.options", given=given)
