@@ -23,7 +23,6 @@ from PIL import Image
 from scipy.io import loadmat
 
 SIDE, QUALITY = 96, 82
-_BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
 class Photograph(NamedTuple):
@@ -43,20 +42,23 @@ def read_annotations(devkit: Path) -> dict[str, Photograph]:
         name = next(n for n in archive.getnames() if n.endswith("cars_train_annos.mat"))
         file: Any = archive.extractfile(name)
         rows = loadmat(io.BytesIO(file.read()), squeeze_me=True)["annotations"]
-    return {
-        str(row["fname"]): Photograph(int(row["class"]), tuple(int(row[side]) for side in _BOX))
-        for row in rows
-    }
+    found = {}
+    for row in rows:
+        left, top, right, bottom = (int(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2"))
+        found[str(row["fname"])] = Photograph(int(row["class"]), (left, top, right, bottom))
+    return found
 
 
 def cut(file: bytes, box: tuple[int, int, int, int]) -> bytes:
     """A photograph cut to its box and reduced, as a JPEG."""
     left, top, right, bottom = box
     picture = Image.open(io.BytesIO(file)).convert("RGB").crop((left - 1, top - 1, right, bottom))
-    scale = SIDE / min(picture.size)
-    size = tuple(max(SIDE, round(scale * side)) for side in picture.size)
+    width, height = picture.size
+    scale = SIDE / min(width, height)
     out = io.BytesIO()
-    picture.resize(size, Image.Resampling.LANCZOS).save(out, "JPEG", quality=QUALITY)
+    picture.resize((round(scale * width), round(scale * height)), Image.Resampling.LANCZOS).save(
+        out, "JPEG", quality=QUALITY
+    )
     return out.getvalue()
 
 
