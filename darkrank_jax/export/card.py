@@ -25,8 +25,8 @@ darkrank_jax {version}; fingerprint `{fingerprint}`.
 ## Use
 
 Files take uint8 images {shape} and do the rest of the preprocessing
-(division by 255, mean {mean}, standard deviation {std}) themselves. Before that, {cut}, and resized
-with antialiasing.
+(division by 255, mean {mean}, standard deviation {std}) themselves. Before that,
+{cut}, and resized with antialiasing.
 
     import darkrank_jax
     embeddings = darkrank_jax.load_run("{example}").embed(["image.png"])
