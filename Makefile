@@ -49,8 +49,9 @@ clean:
 	  { echo "error: $(PYTHON) is older than Python 3.11; give another: make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
-.venv/installed: .venv/bin/python requirements.txt
-	$(BIN)/pip install --quiet -r requirements.txt
+# With the command `darkrank`, which goes by this checkout.
+.venv/installed: .venv/bin/python requirements.txt pyproject.toml
+	$(BIN)/pip install --quiet -e .
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

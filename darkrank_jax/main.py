@@ -1,7 +1,8 @@
 """`python -m darkrank_jax.main --config FILE [--config.field=value] [--workdir DIR] [--mode MODE]`.
 
-MODE is one of darkrank_jax/modes.py; those that go by what lies in a workdir need no config.
-Turns flags into one call. Errors of the user's end in one line on stderr and exit code 2.
+MODE is one of darkrank_jax/modes.py; those that go by what lies in a workdir need no config;
+`--help` lists them. Turns flags into one call. Errors of the user's end in one line on stderr and
+exit code 2.
 """
 
 import logging
@@ -12,20 +13,30 @@ from typing import Any
 import jax
 from absl import flags
 from absl import logging as absl_logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
+import darkrank_jax
+from darkrank_jax.config_file import add_options, load_config
 from darkrank_jax.data import cache_folder
-from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.errors import UserError
 from darkrank_jax.modes import MODES, SHARED, mode_flags, run_mode
 from darkrank_jax.training.interruption import Interrupted
 from darkrank_jax.training.processes import join, leave
 from darkrank_jax.training.run_config import read_run
+from darkrank_jax.usage import usage
 
+_HELP = {"--help", "-h", "--helpfull"}
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
 
 
 def main(argv: list[str]) -> int:
     """Runs one command line; returns its exit code."""
+    if not _HELP.isdisjoint(argv[1:]):
+        print(usage())
+        return 0
+    if "--version" in argv[1:]:
+        print(f"darkrank_jax {darkrank_jax.__version__}")
+        return 0
     try:
         values, rest = parse(argv)
         config = values.config if "config" in values else None
@@ -38,7 +49,7 @@ def main(argv: list[str]) -> int:
         run_mode(
             values.mode,
             run,
-            values.workdir or (config and f"runs/{Path(_config_path(argv)).stem}") or "",
+            values.workdir or (config and f"runs/{Path(_config_path(argv)[0]).stem}") or "",
             {name: values[name].value for name in mode_flags()},
             rest,
         )
@@ -74,56 +85,41 @@ def _keep_compiled() -> None:
 
 def parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
     """The flags, with the config file's own fields among them, and what is no flag."""
-    path = _config_path(argv)
-    if path and not Path(path).is_file():
-        raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
+    path, rest = _config_path(argv)
+    config = load_config(path) if path else None
+    if config is None and (field := next((x for x in rest if x.startswith("--config.")), "")):
+        raise UserError(f"{field}: is a field of no config; give --config configs/NAME.py as well")
+    values = flags.FlagValues()
+    if config is not None:
+        add_options(config, rest)
     try:
-        if path:
-            _check_overrides(_flags([argv[0], f"--config={path}"])[0].config, argv)
-        return _flags(argv)
+        if config is not None:
+            config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=rest)
+        _define(values)
+        return values, values(rest)[1:]
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
-def _flags(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
-    """Absl's flags of a command line, and what is no flag."""
-    values = flags.FlagValues()
-    if _config_path(argv):
-        config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    flags.DEFINE_string("workdir", "", "Where a run lies; runs/NAME.", flag_values=values)
-    flags.DEFINE_enum("mode", "train", list(MODES), "What to do.", flag_values=values)
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
-    flags.DEFINE_integer("processes", None, "How many there are.", flag_values=values)
-    flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=values)
+def _define(values: flags.FlagValues) -> None:
+    """Defines the flags that are no field of a config; `--help` says what they are."""
+    flags.DEFINE_string("workdir", "", "", flag_values=values)
+    flags.DEFINE_enum("mode", "train", list(MODES), "", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "", flag_values=values)
+    flags.DEFINE_integer("processes", None, "", flag_values=values)
+    flags.DEFINE_integer("process", None, "", flag_values=values)
     for name, kind in mode_flags().items():
-        _DEFINE[kind](name, None, "Of some modes; see README.md.", flag_values=values)
-    return values, values(argv)[1:]
+        _DEFINE[kind](name, None, "", flag_values=values)
 
 
-def _config_path(argv: list[str]) -> str:
-    """The value of --config, in either of its two spellings; empty where it is not given."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+def _config_path(argv: list[str]) -> tuple[str, list[str]]:
+    """The value of --config, in either of its two spellings, and the rest of a command line."""
+    for place, argument in enumerate(argv):
         if argument == "--config":
-            return following
+            return "".join(argv[place + 1 : place + 2]), argv[:place] + argv[place + 2 :]
         if argument.startswith("--config="):
-            return argument.removeprefix("--config=")
-    return ""
-
-
-def _check_overrides(config: ConfigDict, argv: list[str]) -> None:
-    """Refuses `--config.field=value` for a field that the config file does not have."""
-    for argument in argv:
-        if not argument.startswith("--config."):
-            continue
-        path = argument.removeprefix("--").split("=")[0]
-        holder = config
-        for name in path.split(".")[1:]:
-            if not isinstance(holder, ConfigDict) or name not in holder:
-                valid = list(holder) if isinstance(holder, ConfigDict) else []
-                raise UserError(
-                    f"--{path}: no field {name!r} in the config; {nearest(name, valid)}"
-                )
-            holder = holder[name]
+            return argument.removeprefix("--config="), argv[:place] + argv[place + 1 :]
+    return "", argv
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from darkrank_jax.export.search import embed_images, search
 from darkrank_jax.training import runs
 from darkrank_jax.training.plan import plan
 from darkrank_jax.training.prepare import prepare
+from darkrank_jax.training.recorded import check_measured
 from darkrank_jax.training.run_config import Run
-from darkrank_jax.training.workdir import check_same
 
-# Each takes `workdir`. Those that take `run` need a config, the others go by what lies there; those
-# that take `runs` are given several workdirs that lie elsewhere.
+# Each takes `workdir`. Those that take `run` need a config, unless it may be None; the others go by
+# what lies there. Those that take `runs` are given several workdirs that lie elsewhere. Their first
+# lines, and the lines of their flags, are what `--help` prints.
 MODES: dict[str, Callable[..., None]] = {
     "prepare": prepare,
     "plan": plan,
@@ -26,6 +27,7 @@ MODES: dict[str, Callable[..., None]] = {
     "embed": embed_images,
     "search": search,
 }
+_ELSE = ", or --help for all that there is"
 # Those that several processes can do as one.
 SHARED = ("train", "eval")
 
@@ -51,7 +53,7 @@ def run_mode(
     if rest and "runs" not in takes:
         raise UserError(f"{rest[0]}: no flag; give --config, --config.FIELD, --workdir or --mode")
     given = {name: value for name, value in flags.items() if value is not None}
-    own = _own(mode)
+    own = own_flags(mode)
     for name in given.keys() - own.keys():
         raise UserError(f"--{name}: is no flag of --mode {mode}; leave it out")
     for name, parameter in own.items():
@@ -61,14 +63,23 @@ def run_mode(
         raise UserError(f"--config: is not for --mode {mode}; give the workdirs of runs alone")
     if "runs" in takes:
         function([*map(Path, rest)], Path(workdir or "runs/compared"))
-    elif "run" in takes and run is not None:
+        return
+    if run is None and needs_config(mode):
+        raise UserError(f"--config: missing; give --config configs/NAME.py{_ELSE}")
+    if not workdir:
+        raise UserError(f"--workdir: missing; --mode {mode} needs that of a run{_ELSE}")
+    if "run" in takes:
         function(run, Path(workdir), **given)
-    elif "run" in takes or not workdir:
-        raise UserError("--config: missing; give --config configs/NAME.py")
-    else:
-        if run is not None:
-            check_same(Path(workdir), run)
-        function(Path(workdir), **given)
+        return
+    if run is not None:
+        check_measured(Path(workdir), run)
+    function(Path(workdir), **given)
+
+
+def needs_config(mode: str) -> bool:
+    """Whether a mode cannot go by what lies in a workdir."""
+    run = inspect.signature(MODES[mode]).parameters.get("run")
+    return run is not None and run.annotation is Run
 
 
 def mode_flags() -> dict[str, type]:
@@ -78,10 +89,10 @@ def mode_flags() -> dict[str, type]:
       >>> mode_flags()["nearest"]
       <class 'int'>
     """
-    return {name: p.annotation for mode in MODES for name, p in _own(mode).items()}
+    return {name: p.annotation for mode in MODES for name, p in own_flags(mode).items()}
 
 
-def _own(mode: str) -> dict[str, inspect.Parameter]:
-    """The keyword arguments of a mode."""
+def own_flags(mode: str) -> dict[str, inspect.Parameter]:
+    """The flags of one mode, which are its keyword arguments."""
     parameters = inspect.signature(MODES[mode]).parameters.items()
     return {name: p for name, p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

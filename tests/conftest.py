@@ -1,6 +1,7 @@
 """Settings of the whole test run; they must stand before JAX starts its first device."""
 
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -35,3 +36,20 @@ def x64():
     """Runs one test in float64, for comparisons with golden values."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The workdir of a whole run that nothing disturbed."""
+    # Not before jaxtyping has hooked the imports of the package.
+    from tests.command import run
+
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    assert run(workdir) == 0
+    return workdir
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))

@@ -19,14 +19,14 @@ tags: [metric-learning, image-retrieval, knowledge-distillation]
 # {name}
 
 {architecture} of {parameters:,} parameters that turns an image of {height} x {width} pixels and
-{channels} channel(s) into {dim} numbers, near each other where images are alike. Written by
+{channels} into {dim} numbers, near each other where images are alike. Written by
 darkrank_jax {version}; fingerprint `{fingerprint}`.
 
 ## Use
 
-Files take uint8 images [batch, {height}, {width}, {channels}] and do the rest of the preprocessing
-(division by 255, mean {mean}, standard deviation {std}) themselves. Before that, an image is cut to
-{crop:.3g} of the largest middle part of that shape, and resized with antialiasing.
+Files take uint8 images {shape} and do the rest of the preprocessing
+(division by 255, mean {mean}, standard deviation {std}) themselves. Before that,
+{cut}, and resized with antialiasing.
 
     import darkrank_jax
     embeddings = darkrank_jax.load_run("{example}").embed(["image.png"])
@@ -88,13 +88,14 @@ def write_card(
             parameters=network.num_parameters(),
             height=height,
             width=width,
-            channels=channels,
+            channels="1 channel" if channels == 1 else f"{channels} channels",
             dim=facts["embedding_dim"],
             version=darkrank_jax.__version__,
             fingerprint=facts["fingerprint"],
             mean=facts["mean"],
             std=facts["std"],
-            crop=facts["center_crop"],
+            shape=f"[batch, {height}, {width}, {channels}]",
+            cut=_cut(facts["center_crop"]),
             example=next((name for name in rows if name.startswith("model")), str(workdir)),
             source=run.data.source,
             options=json.dumps(run.data.options),
@@ -111,6 +112,16 @@ def write_card(
             rows="\n".join(_row(name, row) for name, row in rows.items()),
             others=_others(workdir),
         )
+    )
+
+
+def _cut(share: float) -> str:
+    """What becomes of an image before it is resized; see `center_crop`."""
+    if share <= 0:
+        return "an image is taken whole, whatever its shape"
+    part = "the largest middle part of that shape"
+    return (
+        f"an image is cut to {part}" if share == 1 else f"an image is cut to {share:.3g} of {part}"
     )
 
 

@@ -21,15 +21,16 @@ _HELD = 2048
 def export_run(
     workdir: Path,
     *,
-    formats: str = "stablehlo,onnx,safetensors,stablehlo_int8,onnx_int8",
+    formats: str = "",
     output: str = "",
 ) -> None:
-    """Exports the network of a workdir; each file is loaded again and compared with the model.
+    """Exports the network of a workdir; loads each file again and compares it with the model.
 
     Args:
       workdir: of a run, or the `teacher` or `baseline` in it.
-      formats: names in FORMATS, with commas between.
-      output: folder for the files and model_card.md; empty: `workdir / "export"`.
+      formats: stablehlo, onnx, safetensors, stablehlo_int8 or onnx_int8, several with commas
+        between; empty: all that can be written with what is installed.
+      output: folder for the files and model_card.md; empty: WORKDIR/export.
 
     Raises:
       UserError: nothing was trained there, the folder cannot be written, or an export is beyond
@@ -39,6 +40,7 @@ def export_run(
     source = load_source(workdir)
     test = load_data(source.network.run.data)["test"]
     held, labels = test.images[:_HELD], test.labels[:_HELD]
+    print(f"Compared on {len(held):,} of the {len(test.labels):,} images of the test split:")
     folder = Path(output) if output else workdir / "export"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,20 +72,34 @@ def export_run(
 
 def _names(formats: str) -> list[str]:
     """The formats asked for, all of which can be written here."""
+    if not formats:
+        return _possible()
     names = [name.strip() for name in formats.split(",") if name.strip()]
     if not names:
         raise UserError(f"--formats: is empty; valid: {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
             raise UserError(f"--formats: unknown name {name!r}; {nearest(name, FORMATS)}")
-        for module in FORMATS[name].modules:
-            if importlib.util.find_spec(module) is None:
-                rest = [each for each, kind in FORMATS.items() if not kind.modules]
-                raise UserError(
-                    f"--formats: {name} needs {module}; run `pip install 'darkrank-jax[export]'`, "
-                    f"or give --formats={','.join(rest)}"
-                )
+        if missing := _missing(name):
+            raise UserError(
+                f"--formats: {name} needs {' and '.join(missing)}; run `pip install "
+                f"{' '.join(missing)}`, or leave out --formats for what can be written here"
+            )
     return names
+
+
+def _possible() -> list[str]:
+    """The formats that can be written here; of the others it is said why not."""
+    for name, kind in FORMATS.items():
+        if missing := _missing(name):
+            needs = f"needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+            print(f"{kind.file:<21} left out, {needs}", flush=True)
+    return [name for name in FORMATS if not _missing(name)]
+
+
+def _missing(name: str) -> list[str]:
+    """The packages of a format that are not installed."""
+    return [x for x in FORMATS[name].modules if importlib.util.find_spec(x) is None]
 
 
 def _export(

@@ -17,7 +17,7 @@ class Format(NamedTuple):
       file: its name.
       write: takes a source and a path.
       exact: whether its embeddings are the model's but for the order of sums.
-      modules: that it needs beside this package's own.
+      modules: that it needs beside this package's own; their packages have the same names.
     """
 
     file: str

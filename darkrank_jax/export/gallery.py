@@ -175,7 +175,7 @@ def _faiss(path: Path) -> Any:
 
 
 def _missing(path: Path, package: str) -> UserError:
-    return UserError(f"{path}: needs {package}; run `pip install 'darkrank-jax[export]'`, or .npz")
+    return UserError(f"{path}: needs {package}; run `pip install {package}`, or give an .npz")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

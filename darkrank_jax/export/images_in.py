@@ -1,7 +1,8 @@
 """Images to embed: a folder, an archive, a table, or those that a run was tested on."""
 
 import io
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -57,6 +58,21 @@ def list_images(path: Path) -> ImagesIn:
         raise UserError(f"{path}: holds no image; images end in {', '.join(SUFFIXES)}")
     folders = [PurePosixPath(name).parent.as_posix() for name in names]
     return ImagesIn(names, ["" if x == "." else x for x in folders], entries.read)
+
+
+def place_of(path: Path, names: Iterable[str]) -> list[str]:
+    """Where images lie, so that one is known again under another spelling of its path.
+
+    Args:
+      path: that `list_images` was given.
+      names: of its images.
+
+    Returns:
+      An absolute path each; in an archive or a run, below that.
+    """
+    own_file = path.is_file() and path.suffix.lower() in (*READERS, *SUFFIXES)
+    folder = os.path.realpath(path.parent if own_file else path)
+    return [os.path.realpath(os.path.join(folder, name)) for name in names]
 
 
 def _tested_on(workdir: Path) -> ImagesIn:

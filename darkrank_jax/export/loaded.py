@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from darkrank_jax.data.crops import center_crop
+from darkrank_jax.data.crops import center_crop, whole
 from darkrank_jax.data.pictures import decode, to_array, to_picture
 from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
@@ -69,7 +69,8 @@ class LoadedRun:
         pixels = _open(image, size, grayscale=channels == 1)
         if pixels.shape[:2] != size:
             rows, columns = pixels.shape[:2]
-            box = center_crop(columns, rows, size, share=self.facts["center_crop"])
+            share = self.facts["center_crop"]
+            box = center_crop(columns, rows, size, share=share) if share else whole(columns, rows)
             pixels = cut(pixels, box, size)
         return 255 - pixels if invert else pixels
 

@@ -87,9 +87,7 @@ def load_onnx(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(
-            f"{path}: needs onnxruntime; run `pip install 'darkrank-jax[export]'`"
-        ) from None
+        raise UserError(f"{path}: needs onnxruntime; run `pip install onnxruntime`") from None
     try:
         session = onnxruntime.InferenceSession(
             path.read_bytes(), providers=["CPUExecutionProvider"]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import AxisType
 
-from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import build_model
+from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.network import Network, load_network
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.step import make_embed_step
@@ -65,23 +64,26 @@ def load_source(workdir: Path) -> Source:
     )
     network = load_network(run, workdir, mesh)
     network = network._replace(variables=jax.tree.map(np.asarray, network.variables))
-    facts = facts_of(run, network.variables, described["channels"], workdir.name)
+    facts = facts_of(run, network.variables, described, workdir.name)
     facts["compatible_with"] = _compatible_with(described["run"], workdir)
     return Source(network, facts)
 
 
-def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -> dict[str, Any]:
+def facts_of(
+    run: Run, variables: Mapping[str, Any], described: Mapping[str, Any], name: str
+) -> dict[str, Any]:
     """What goes along with a network wherever it goes.
 
     Args:
       run: that trained it.
       variables: as `TrainState.evaluated` gives them.
-      channels: of an image.
+      described: of `read_facts`.
       name: what a person calls it.
 
     Returns:
       "schema", "name", "model", "mean", "std", "image_shape" (height, width, channels),
-      "center_crop" (share of the largest middle part that images are cut to), "embedding_dim", and
+      "center_crop" (share of the largest middle part that images are cut to; 0: they are taken
+      whole), "embedding_dim", and
       "fingerprint", which differs wherever the embeddings may. `load_source` adds
       "compatible_with", fingerprints of networks whose galleries this one's queries may search.
 
@@ -90,20 +92,13 @@ def facts_of(run: Run, variables: Mapping[str, Any], channels: int, name: str) -
     """
     size = run.data.image_size
     sides = [size, size] if isinstance(size, int) else list(size)
-    if run.data.source not in SOURCES:
-        raise UserError(
-            f"{name}: was trained on the source {run.data.source!r}, which its config file enters "
-            "in SOURCES; give that file as --config, or import it first"
-        )
-    options = inspect.signature(SOURCES[run.data.source]).parameters
-    crop = run.data.options.get("center_crop")
-    if crop is None:
-        crop = options["center_crop"].default if "center_crop" in options else 1.0
+    # A run.json of before has no needs.
+    crop = described["center_crop"] if "center_crop" in described else needs_of(run)["center_crop"]
     facts = {
         "model": run.model,
         "mean": run.data.mean,
         "std": run.data.std,
-        "image_shape": [*sides, channels],
+        "image_shape": [*sides, described["channels"]],
         "center_crop": crop,
     }
     step = make_embed_step(build_model(**run.model), run.data.mean, run.data.std)

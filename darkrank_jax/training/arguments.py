@@ -30,15 +30,37 @@ def check_arguments(
       Traceback (most recent call last):
       darkrank_jax.errors.UserError: losses.triplet.margn: unknown field; did you mean 'margin'?
     """
+    parameters = _settable(function, given)
+    required = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty]
+    check_fields(arguments, argument_types(function, given=given), where, required=required)
+
+
+def argument_types(function: Callable, *, given: Collection[str] = ()) -> dict[str, Any]:
+    """The names and types of the arguments that a config may state for a function.
+
+    Args:
+      function: what will be called with the arguments as keywords.
+      given: names of parameters that the program itself passes.
+
+    Returns:
+      Type by name; `Any` where there is no annotation.
+
+    Example:
+      >>> def loss(embeddings, *, margin: float = 0.2): ...
+      >>> argument_types(loss, given=["embeddings"])
+      {'margin': <class 'float'>}
+    """
     hints = typing.get_type_hints(function)
-    parameters = {
+    return {name: hints.get(name, Any) for name in _settable(function, given)}
+
+
+def _settable(function: Callable, given: Collection[str]) -> dict[str, inspect.Parameter]:
+    """The parameters that a config may state."""
+    return {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()
         if name not in given and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
-    types_ = {name: hints.get(name, Any) for name in parameters}
-    required = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty]
-    check_fields(arguments, types_, where, required=required)
 
 
 def check_fields(

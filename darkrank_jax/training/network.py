@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from darkrank_jax.models import build_model
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.mesh import by_rows, put, replicated
+from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.optimizers import make_optimizer, make_schedule
 from darkrank_jax.training.run_config import Run, classification_losses
 from darkrank_jax.training.state import TrainState, create_state
@@ -110,7 +111,7 @@ Embedder = Network | Ensemble
 
 
 def build(
-    run: Run, *, channels: int, num_classes: int
+    run: Run, *, channels: int, num_classes: int, class_weights: Sequence[str] | None = None
 ) -> tuple[linen.Module, optax.GradientTransformation, Callable[[], TrainState]]:
     """Makes the model and optimizer of a run, and a function that draws its first state.
 
@@ -118,6 +119,7 @@ def build(
       run: the run.
       channels: of an image.
       num_classes: classes of the training split.
+      class_weights: see `create_state`.
 
     Returns:
       (model, optimizer, initial state); the last may be passed to `jax.eval_shape`.
@@ -129,7 +131,13 @@ def build(
     def initial_state() -> TrainState:
         key = jax.random.key(run.seed)
         return create_state(
-            run, model, optimizer, channels=channels, num_classes=num_classes, key=key
+            run,
+            model,
+            optimizer,
+            channels=channels,
+            num_classes=num_classes,
+            key=key,
+            class_weights=class_weights,
         )
 
     return model, optimizer, initial_state
@@ -161,9 +169,10 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
       UserError: there is no checkpoint, or it is of another architecture.
     """
     facts = read_facts(workdir)
-    model, _, initial_state = build(
-        run, channels=facts["channels"], num_classes=facts["num_classes"]
-    )
+    # A run.json of before has no needs.
+    names = facts["class_weights"] if "class_weights" in facts else needs_of(run)["class_weights"]
+    sizes = {"channels": facts["channels"], "num_classes": facts["num_classes"]}
+    model, _, initial_state = build(run, **sizes, class_weights=names)
     step = checkpoints.best_step(workdir)
     if step is None:
         raise UserError(f"{workdir}: holds no validated checkpoint yet; train it first")

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,13 +30,14 @@ from darkrank_jax.training.network import (
 )
 from darkrank_jax.training.preflight import check_sizes, load_data, teacher_shapes
 from darkrank_jax.training.program import operations
-from darkrank_jax.training.run_config import Run
+from darkrank_jax.training.run_config import Run, baseline_of, is_trained
 
 _GB = 1e9
 # Assumed: what a training step reaches of a device's peak, and what is left of its memory for
 # evaluation, the next batch and the runtime.
 UTILISATION = 0.4
 USABLE = 0.9
+_UNITS = {"h": 3600, "min": 60, "s": 1}
 _REMEDY = "raise chunks, set remat to True, lower data.batch_size, or give more --devices"
 
 
@@ -79,19 +80,19 @@ def plan(
     accelerator: str = "",
     memory: int = 0,
 ) -> None:
-    """Prints what a step of a run takes, and refuses a run that does not fit.
+    """Prints what a step of each network of a run takes, and refuses a run that does not fit.
 
     Args:
       run: read from a config.
       workdir: is not written to; modes have it.
       devices: how many; they need not be there. 0: those that there are, or one of an accelerator
         that is named.
-      accelerator: what they are, of ACCELERATORS; empty: what is there. The step is compiled for
-        it where XLA's compiler for it is installed, and for as many CPUs where it is not.
+      accelerator: what they are, such as h100 or tpu_v5e; empty: what is there. The step is
+        compiled for it where XLA's compiler for it is installed, and for as many CPUs where not.
       memory: of each in GB; 0: what the accelerator has.
 
     Raises:
-      UserError: the step does not fit in memory; an unknown accelerator; from the config.
+      UserError: a step does not fit in memory; an unknown accelerator; from the config.
     """
     del workdir
     known = known_accelerator(accelerator) if accelerator else None
@@ -100,16 +101,49 @@ def plan(
     device = known_accelerator(name) if name else None
     if name:
         run = _computing_in("bfloat16", run)
-    mesh = make_mesh(run.data.batch_size, found)
     check_sizes(run)
-    taken = plan_step(run, mesh)
-    print(_described(run, taken, mesh, name, device))
     limit = memory * _GB or (device.memory if device else 0)
-    if limit and taken.memory > USABLE * limit:
+    beyond = {}
+    for place, (network, part) in enumerate(trained_networks(run)):
+        mesh = make_mesh(part.data.batch_size, found)
+        taken = plan_step(part, mesh)
+        lines = _described(part, taken, mesh, name, device)
+        print("\n" * bool(place) + f"network    {network}\n{lines}", flush=True)
+        if limit and taken.memory > USABLE * limit:
+            beyond[network] = taken.memory
+    if beyond:
+        listed = ", ".join(f"{size / _GB:.1f} GB for the {who}" for who, size in beyond.items())
         raise UserError(
-            f"plan: a device needs {taken.memory / _GB:.1f} GB, and {USABLE:.0%} of its "
-            f"{limit / _GB:.0f} GB are for the step; {_REMEDY}"
+            f"plan: a device needs {listed}, and {USABLE:.0%} of its {limit / _GB:.0f} GB are for "
+            f"the step; {_REMEDY}"
         )
+
+
+def trained_networks(run: Run) -> Iterator[tuple[str, Run]]:
+    """The networks that `--mode train` trains, one after the other.
+
+    Args:
+      run: read from a config.
+
+    Yields:
+      What a person calls it, and its run: those of the teacher, the baseline, the student.
+    """
+    if run.teacher:
+        yield from _trained(run.teacher, "teacher")
+    if run.baseline:
+        yield "baseline", baseline_of(run)
+    yield "student" if run.teacher else "network", run
+
+
+def _trained(run: Run, name: str) -> Iterator[tuple[str, Run]]:
+    """A teacher and what it learns from, but for what is there already."""
+    for member, part in run.ensemble.items():
+        yield from _trained(part, f"{name}'s {member}")
+    if run.checkpoint or not is_trained(run):
+        return
+    if run.teacher:
+        yield from _trained(run.teacher, f"{name}'s teacher")
+    yield name, run
 
 
 def plan_step(run: Run, mesh: Mesh) -> Plan:
@@ -295,12 +329,30 @@ def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator
         low, high = found.seconds(device, mesh.size)
         images = run.data.batch_size
         lines["time"] = (
-            f"{1e3 * low:.1f} to {1e3 * high:.1f} ms a step, {images / high:,.0f} to "
-            f"{images / low:,.0f} images/s, {run.steps * low / 3600:.2f} to "
-            f"{run.steps * high / 3600:.2f} h for {run.steps:,} steps"
+            f"{_span(1e3 * low, 1e3 * high)} ms a step, {_span(images / high, images / low)} "
+            f"images/s, {_duration(run.steps * low, run.steps * high)} for {run.steps:,} steps"
         )
         lines["assumed"] = (
             f"{UTILISATION:.0%} of {device.flops / 1e12:.0f} TFLOP/s, "
             f"{device.bandwidth / 1e12:.2f} TB/s, no wait for data or other devices"
         )
     return "\n".join(f"{title:<10} {line}" for title, line in lines.items())
+
+
+def _duration(low: float, high: float) -> str:
+    """From so many seconds to so many, in a unit that reads well."""
+    unit, seconds = next((u, s) for u, s in _UNITS.items() if high >= s or s == 1)
+    return f"{_span(low / seconds, high / seconds)} {unit}"
+
+
+def _span(low: float, high: float) -> str:
+    """Two numbers in three significant digits."""
+    return f"{_digits(low)} to {_digits(high)}"
+
+
+def _digits(number: float) -> str:
+    """Three significant digits, no exponent."""
+    if not number:
+        return "0"
+    decimals = 2 - int(f"{number:.2e}".partition("e")[2])
+    return f"{round(number, decimals):,.{max(0, decimals)}f}"

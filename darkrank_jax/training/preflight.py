@@ -13,6 +13,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.imported import read_weights
+from darkrank_jax.training.needs import check_source
 from darkrank_jax.training.network import build
 from darkrank_jax.training.run_config import Data, Run, baseline_of, is_trained
 from darkrank_jax.training.state import TrainState
@@ -36,6 +37,7 @@ def load_data(data: Data) -> dict[str, Split]:
     Raises:
       UserError: from the source.
     """
+    check_source(data)
     size = height_and_width(data.image_size)
     return _load(data.source, data.path, size, json.dumps(data.options))
 

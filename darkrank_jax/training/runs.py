@@ -26,6 +26,7 @@ from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.network import Embedder, load_network, make_ensemble
 from darkrank_jax.training.preflight import check_sizes, load_data, summary
 from darkrank_jax.training.processes import lead_first, leads
+from darkrank_jax.training.recorded import as_recorded, whole_run
 from darkrank_jax.training.results import table, write_results
 from darkrank_jax.training.run_config import Run, baseline_of, is_trained
 
@@ -67,28 +68,30 @@ def train_and_report(run: Run, workdir: Path) -> None:
     _report(run, workdir, workdir, mesh, networks, {"test": Source(run.data, "test")})
 
 
-def evaluate_and_report(run: Run, workdir: Path) -> None:
-    """Evaluates what the config's `evaluation` names; writes results, report and embeddings.
+def evaluate_and_report(run: Run | None, workdir: Path) -> None:
+    """Evaluates a finished run again, or what the config's `evaluation` names, and reports.
 
     By default those are the networks of a finished run on its test split, whose results and report
     are written anew; anything else goes to `workdir / "evaluation"`.
 
     Args:
-      run: read from a config.
+      run: read from a config, of which only what is measured must be that of the workdir; None:
+        the run as the workdir has it.
       workdir: that `train_and_report` wrote, unless the config names other networks.
 
     Raises:
       UserError: a network, a dataset or a file of embeddings is not there, or does not fit.
     """
+    run = run or whole_run(workdir)
     mesh = make_mesh(run.data.batch_size)
     chosen, datasets = run.evaluation, datasets_of(run)
     if chosen.networks:
         networks = networks_of(run, datasets, mesh)
     else:
+        mend = "leave out --config, or give its own; another dataset goes to evaluation.datasets"
+        run = as_recorded(workdir, run, mend)
         parts = _parts(run, workdir)
         networks = {n: _load(part, path, mesh) for n, (part, path) in parts.items()}
-        mend = "give its own config; another dataset goes to evaluation.datasets"
-        workdirs.check_same(workdir, run, mend)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
     _report(run, workdir, target, mesh, networks, datasets)
 

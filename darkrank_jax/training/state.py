@@ -1,5 +1,6 @@
 """What training changes from step to step, as one tree of arrays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -44,6 +45,7 @@ def create_state(
     channels: int,
     num_classes: int,
     key: PRNGKeyArray,
+    class_weights: Sequence[str] | None = None,
 ) -> TrainState:
     """Draws the parameters of a network and of its classification losses.
 
@@ -54,6 +56,7 @@ def create_state(
       channels: of an image.
       num_classes: classes of the training split.
       key: a typed or raw random key.
+      class_weights: names of the losses that hold some; None: those of the run.
 
     Returns:
       The state before the first step.
@@ -63,12 +66,13 @@ def create_state(
     images = jnp.zeros((1, *size, channels))
     outputs, variables = model.init_with_output(model_key, images, train=False)
     dim = outputs["embeddings"].shape[-1]
-    class_weights = {
+    names = classification_losses(run) if class_weights is None else class_weights
+    weights = {
         name: jax.random.normal(jax.random.fold_in(weights_key, index), (dim, num_classes))
         / jnp.sqrt(dim)
-        for index, name in enumerate(classification_losses(run))
+        for index, name in enumerate(names)
     }
-    params = {"model": variables["params"], "class_weights": class_weights}
+    params = {"model": variables["params"], "class_weights": weights}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

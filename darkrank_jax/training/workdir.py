@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.processes import leads
 from darkrank_jax.training.run_config import Run, describe, read_description
 
@@ -36,6 +37,7 @@ def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
         that does.
     """
     facts = {"run": describe(run), "channels": channels, "num_classes": num_classes}
+    facts |= needs_of(run)
     facts = json.loads(json.dumps(facts))
     path = workdir / "run.json"
     try:
@@ -56,7 +58,7 @@ def is_workdir(path: Path) -> bool:
 
 
 def read_facts(workdir: Path) -> dict[str, Any]:
-    """What run.json says: "run", "channels", "num_classes"."""
+    """What run.json says: "run", "channels", "num_classes", and what `needs_of` gives."""
     path = workdir / "run.json"
     if not path.exists():
         raise UserError(f"{workdir}: has no run.json, so no run was trained there; train it first")

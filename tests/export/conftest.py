@@ -19,10 +19,14 @@ def make_workdir(path, *, seed=0, **model):
     config.seed = seed
     config.model.update(model)
     config.losses = {"triplet": {"weight": 1.0, "margin": 0.2}}
-    run = read_run(config.to_dict())
-    _, _, initial_state = build(run, channels=1, num_classes=12)
+    return save_drawn(path, read_run(config.to_dict()))
+
+
+def save_drawn(path, run, num_classes=12):
+    """A workdir of a run with one checkpoint, as if it had been trained."""
+    _, _, initial_state = build(run, channels=1, num_classes=num_classes)
     state = jax.jit(initial_state)()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(run.seed)
     state = state.replace(
         step=state.step + 3,
         # Means below 0, or the rectifiers of so narrow a network may let nothing through.
@@ -31,7 +35,7 @@ def make_workdir(path, *, seed=0, **model):
             state.batch_stats,
         ),
     )
-    claim(path, run, channels=1, num_classes=12)
+    claim(path, run, channels=1, num_classes=num_classes)
     with checkpoints.open_checkpoints(path, 2) as manager:
         checkpoints.save(manager, state, 1.0, {"recall_at_1": 0.5})
     return path

@@ -1,5 +1,7 @@
 """Exports of a run: every format loaded again, what is beyond the tolerance deleted."""
 
+import dataclasses
+import importlib.util
 import json
 import shutil
 
@@ -13,7 +15,7 @@ from safetensors.numpy import load_file
 
 import darkrank_jax
 from darkrank_jax.errors import UserError
-from darkrank_jax.export import command, comparison, formats
+from darkrank_jax.export import card, command, comparison, formats
 from darkrank_jax.export.command import export_run
 from darkrank_jax.export.comparison import fault
 from darkrank_jax.export.onnx import write_onnx
@@ -117,6 +119,49 @@ def test_the_card_says_what_was_measured(exported, workdir):
     assert "resnet10" in text
     assert load_source(workdir).facts["fingerprint"] in text
     assert "license: # of this model: fill in" in text
+    assert "an image of 16 x 16 pixels and\n1 channel into 8 numbers" in text
+    assert "an image is cut to the largest middle part of that shape, and resized" in text
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.0, "an image is taken whole, whatever its shape"),
+        (0.875, "an image is cut to 0.875 of the largest middle part of that shape"),
+        (1.0, "an image is cut to the largest middle part of that shape"),
+    ],
+)
+def test_the_card_says_how_images_are_cut(share, said):
+    assert card._cut(share) == said
+
+
+def test_an_image_is_taken_whole_where_the_network_saw_them_so(network):
+    wide = np.random.default_rng(3).integers(0, 256, (16, 48, 1), np.uint8)
+    whole = dataclasses.replace(network, facts=network.facts | {"center_crop": 0.0})
+    # Three columns become one; the middle third alone is another picture.
+    means = wide.reshape(16, 16, 3).mean(axis=2)
+    assert np.abs(whole.prepare(wide)[:, :, 0] - means).mean() < 20
+    assert np.abs(network.prepare(wide)[:, :, 0] - means).mean() > 40
+
+
+def test_formats_that_cannot_be_written_are_left_out_by_default(workdir, monkeypatch, capsys):
+    there = importlib.util.find_spec
+    hidden = ("onnx", "onnxruntime")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in hidden else there(name)
+    )
+    assert command._names("") == ["stablehlo", "safetensors", "stablehlo_int8"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == (
+        "model.onnx            left out, needs onnx and onnxruntime: pip install onnx onnxruntime"
+    )
+    assert said[1].startswith("model_int8.onnx       left out, needs onnx and")
+    with pytest.raises(UserError) as raised:
+        command._names("safetensors,onnx")
+    assert str(raised.value) == (
+        "--formats: onnx needs onnx and onnxruntime; run `pip install onnx onnxruntime`, or leave "
+        "out --formats for what can be written here"
+    )
 
 
 @pytest.mark.slow

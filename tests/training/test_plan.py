@@ -131,21 +131,62 @@ def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_pat
     where = f"--workdir={tmp_path / 'w'}"
     assert command_line.main(["main", config, teacher, where, *arguments]) == 2
     said = capsys.readouterr()
-    assert "devices    4 x h100\n" in said.out
+    assert said.out.startswith("network    student\ndevices    4 x h100\n")
     hint = 'pip install -U "jax[cuda13]" to compile for h100'
     assert f"program    compiled for cpu; {hint}\n" in said.out
     assert "traffic    1.000 GB a step and device\n" in said.out
     assert "16 images in 2 chunks, float32" in said.out
     assert "74.000 GB a device: state 60.000, batch 1.000, temporary 13.000" in said.out
     # 4e15 over four devices at 0.4 of 989e12.
-    assert "2527.8 to 2527.8 ms a step, 6 to 6 images/s, 0.01 to 0.01 h for 20" in said.out
+    assert "2,530 to 2,530 ms a step, 6.33 to 6.33 images/s, 50.6 to 50.6 s for 20" in said.out
     assert "assumed    40% of 989 TFLOP/s, 3.35 TB/s" in said.out
     assert said.err.startswith(
-        "error: plan: a device needs 74.0 GB, and 90% of its 80 GB are for the step; raise chunks, "
+        "error: plan: a device needs 74.0 GB for the student, and 90% of its 80 GB are for the "
+        "step; raise chunks, "
     )
     assert seen == [("float32", 2, 4)]
     assert command_line.main(["main", config, teacher, where, *arguments, "--memory=141"]) == 0
     assert not (tmp_path / "w").exists()
+
+
+def test_every_network_that_is_trained_has_a_plan(run, monkeypatch, tmp_path, capsys):
+    """The teacher is one of two; of a chain the first comes first; what is there is not trained."""
+    plain = dataclasses.replace(run, teacher=None, baseline={})
+    assistant = dataclasses.replace(plain, teacher=plain)
+    pair = dataclasses.replace(plain, ensemble={"small": assistant, "wide": plain}, steps=0)
+    whole = dataclasses.replace(run, teacher=pair, baseline={"triplet": {"weight": 1.0}})
+    teachers = ["teacher's small's teacher", "teacher's small", "teacher's wide"]
+    names = [name for name, _ in plans.trained_networks(whole)]
+    assert names == [*teachers, "baseline", "student"]
+    there = dataclasses.replace(run, teacher=dataclasses.replace(plain, checkpoint="runs/x"))
+    assert [name for name, _ in plans.trained_networks(there)] == ["student"]
+    assert [name for name, _ in plans.trained_networks(plain)] == ["network"]
+    taken = iter([80e9, 10e9, 75e9])
+    monkeypatch.setattr(plans, "plan_step", lambda *_: Plan(1, 1e9, int(next(taken)), 0, 0, 1e6))
+    monkeypatch.setattr(plans, "has_compiler", lambda accelerator: False)
+    monkeypatch.setattr(plans, "check_sizes", lambda run: None)
+    three = dataclasses.replace(whole, teacher=plain)
+    with pytest.raises(UserError, match=r"80\.0 GB for the teacher, 75\.0 GB for the student"):
+        plans.plan(three, tmp_path, devices=1, accelerator="h100")
+    said = capsys.readouterr().out
+    blocks = [block.splitlines() for block in said.split("\n\n")]
+    assert [block[0].split()[1] for block in blocks] == ["teacher", "baseline", "student"]
+    # 1e9 of 0.4 * 989e12 a second, over 20 steps.
+    assert "time       0.00253 to 0.00253 ms a step, 6,330,000 to 6,330,000 images/s, " in said
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.00398, 0.01959, "0.00398 to 0.0196 s"),
+        (59.0, 61.0, "0.983 to 1.02 min"),
+        (3599.0, 72_000.0, "1.00 to 20.0 h"),
+        (999.6 * 3600, 12_345 * 3600, "1,000 to 12,300 h"),
+        (0.0, 0.0, "0 to 0 s"),
+    ],
+)
+def test_durations_have_three_digits_and_a_unit(low, high, said):
+    assert plans._duration(low, high) == said
 
 
 def test_what_is_computed_twice_counts_twice(run):
@@ -173,11 +214,10 @@ def test_is_compiled_for_the_accelerator_that_is_named(run, monkeypatch, tmp_pat
     devices = [absent(place) for place in range(8)]
     monkeypatch.setattr(plans, "absent_devices", lambda accelerator, count: devices[:count])
     plans.plan(run, tmp_path, devices=8, accelerator="tpu_v5e")
-    assert (
-        "devices    8 x tpu_v5e\nprogram    compiled for TPU v5 lite\n" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "devices    8 x tpu_v5e\nprogram    compiled for TPU v5 lite\n" in said
     plans.plan(run, tmp_path, accelerator="tpu_v5e")
-    assert capsys.readouterr().out.startswith("devices    1 x tpu_v5e\n")
+    assert capsys.readouterr().out.startswith("network    student\ndevices    1 x tpu_v5e\n")
     assert seen == 2 * ["TPU v5 lite"]
     # JAX would look for them, and could not read what it had kept of them.
     assert updates["jax_platforms"] == "cpu"

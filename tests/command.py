@@ -1,0 +1,34 @@
+"""The command line in this process, for tests of what it writes and says."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from darkrank_jax import main as command_line
+
+CONFIG = f"--config={Path(__file__).parent / 'tiny_config.py'}"
+
+
+def run(workdir, *arguments):
+    """The exit code of the tiny run, or of another mode of it."""
+    return command_line.main(["main", CONFIG, f"--workdir={workdir}", *arguments])
+
+
+def refusal(capsys, *arguments):
+    """The one line of a refused command."""
+    assert command_line.main(["main", *map(str, arguments)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line.removeprefix("error: ")
+
+
+def newest_params(workdir):
+    """Every array of a workdir's newest checkpoint."""
+    with ocp.CheckpointManager(
+        workdir / "checkpoints", item_handlers={"params": ocp.StandardCheckpointHandler()}
+    ) as manager:
+        items = manager.restore(
+            manager.latest_step(), args=ocp.args.Composite(params=ocp.args.StandardRestore())
+        )
+        return manager.latest_step(), [np.asarray(leaf) for leaf in jax.tree.leaves(items.params)]

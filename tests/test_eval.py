@@ -1,0 +1,165 @@
+"""`--mode eval`: a finished run again, other networks and datasets, stored embeddings."""
+
+import json
+
+import numpy as np
+import pytest
+
+from darkrank_jax import main as command_line
+from tests.command import CONFIG, refusal, run
+
+# One worker takes them all, so that the run they look at is trained once.
+pytestmark = pytest.mark.xdist_group("finished")
+
+
+def figures(workdir):
+    """What results.json says, but for what a machine makes of it."""
+    results = json.loads((workdir / "results.json").read_text())
+    results.pop("name")
+    for network in results["networks"].values():
+        assert network.pop("images_per_second") > 0
+    return results
+
+
+def test_eval_gives_the_same_figures_again(copy, finished):
+    before = figures(finished)
+    (copy / "results.json").unlink()
+    assert command_line.main(["main", "--mode=eval", f"--workdir={copy}"]) == 0
+    assert figures(copy) == before
+    # How it was trained need not be said again.
+    trained = ("--config.steps=9", "--config.eval_every=3", "--config.teacher.learning_rate=3.0")
+    assert run(copy, "--mode=eval", "--config.evaluation.save_embeddings=true", *trained) == 0
+    assert figures(copy) == before
+    files = sorted(file.name for file in (copy / "embeddings" / "test").iterdir())
+    assert files == ["baseline.npz", "images.npz", "student.npz", "teacher.npz"]
+
+
+CHOSEN = """
+from ml_collections import ConfigDict
+from tests import tiny_config
+def get_config():
+    config = tiny_config.get_config().unlock()
+    config.evaluation.networks = ConfigDict({networks})
+    config.evaluation.datasets = ConfigDict({datasets})
+    return config
+"""
+
+
+def chosen(folder, networks, datasets):
+    """The flag of a config that evaluates other networks and datasets."""
+    path = folder / "chosen.py"
+    path.write_text(CHOSEN.format(networks=networks, datasets=datasets))
+    return f"--config={path}"
+
+
+def test_eval_takes_any_checkpoint_and_several_datasets(finished, tmp_path, capsys):
+    networks = {"teacher": str(finished / "teacher"), "mine": str(finished)}
+    options = {"num_classes": 20, "images_per_class": 4}
+    datasets = {
+        "again": {"source": "glyphs", "options": options},
+        "seen": {"source": "glyphs", "split": "train", "options": options | {"seed": 1}},
+    }
+    config = chosen(tmp_path, networks, datasets)
+    workdir = tmp_path / "w"
+    arguments = ["--mode=eval", f"--workdir={workdir}"]
+    assert command_line.main(["main", config, *arguments]) == 0
+    results = json.loads((workdir / "evaluation" / "results.json").read_text())
+    before = json.loads((finished / "results.json").read_text())["networks"]
+    assert results["dataset"]["name"] == "again"
+    assert results["networks"]["mine"]["metrics"] == before["student"]["metrics"]
+    assert results["networks"]["teacher"]["metrics"] == before["teacher"]["metrics"]
+    further = results["further_datasets"]["seen"]
+    assert further["dataset"]["classes"] == 12
+    assert set(further["networks"]) == {"teacher", "mine"}
+    page = (workdir / "evaluation" / "report.html").read_text()
+    assert "Nearest images on seen" in page
+    # Both networks bring their own learning curve.
+    assert page.count("Training loss, by step") == 2
+    assert "again\n" in capsys.readouterr().out
+
+
+def test_eval_takes_stored_embeddings_with_cameras(tmp_path):
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(5), 4)
+    for name, noise in (("teacher", 0.1), ("student", 0.5)):
+        embeddings = np.eye(5)[labels] + noise * generator.normal(size=(20, 5))
+        cameras = {"cameras": np.arange(20) % 2}
+        np.savez(tmp_path / f"{name}.npz", embeddings=embeddings, labels=labels + 3, **cameras)
+    networks = {name: str(tmp_path / f"{name}.npz") for name in ("teacher", "student")}
+    config = chosen(tmp_path, networks, {})
+    arguments = ["--mode=eval", f"--workdir={tmp_path / 'w'}"]
+    assert command_line.main(["main", config, *arguments]) == 0
+    results = json.loads((tmp_path / "w" / "evaluation" / "results.json").read_text())
+    assert results["dataset"]["source"] == "stored embeddings"
+    row = results["networks"]["teacher"]
+    assert row["metrics"]["recall_at_1"] == row["reid"]["cmc_at_1"] == 1
+    assert "parameters" not in row
+    assert "agreement" in results["networks"]["student"]
+
+
+@pytest.mark.parametrize(
+    ("networks", "datasets", "line"),
+    [
+        ({"a": "nowhere"}, {}, "nowhere: has no run.json, so no run was trained there"),
+        ({"a": "no.npz"}, {}, "no.npz: no such file; give an .npz of embeddings"),
+        (
+            {"a": "x.npz"},
+            {"d": {"source": "glyphs"}, "e": {"source": "glyphs"}},
+            "evaluation.networks.a: one .npz for 2 datasets; give {dataset: .npz} for d, e",
+        ),
+        (
+            {"a": {"tset": "x.npz"}},
+            {"test": {"source": "glyphs"}},
+            "evaluation.networks.a: no dataset 'tset'; did you mean 'test'?",
+        ),
+        ({"a": 3}, {}, "evaluation.networks.a: is 3; give the workdir of a finished run, an .npz "),
+        ({"a/b": "x.npz"}, {}, "evaluation.networks: 'a/b' is no name for a file; use letters, "),
+        (
+            {},
+            {"d": {"source": "glyphs", "spilt": "test"}},
+            "evaluation.datasets.d.spilt: unknown field; did you mean 'split'?",
+        ),
+        (
+            {},
+            {"d": {"source": "glyphs", "split": "tests"}},
+            "evaluation.datasets.d.split: is 'tests' (str); give 'train' or 'validation' or 'test'",
+        ),
+        ({}, {"d": {}}, "evaluation.datasets.d.source: missing; give str"),
+        (
+            {},
+            {"d": {"source": "glyph"}},
+            "evaluation.datasets.d.source: unknown name 'glyph'; did you mean 'glyphs'?",
+        ),
+    ],
+)
+def test_refuses_an_evaluation_in_one_line(networks, datasets, line, capsys, tmp_path):
+    config = chosen(tmp_path, networks, datasets)
+    said = refusal(capsys, config, "--mode=eval", f"--workdir={tmp_path / 'w'}")
+    assert said.startswith(line)
+
+
+def test_refuses_stored_embeddings_of_other_images(finished, capsys, tmp_path):
+    np.savez(tmp_path / "x.npz", embeddings=np.eye(3), labels=np.array([0, 0, 1]))
+    networks = {"a": str(tmp_path / "x.npz"), "b": str(finished)}
+    said = refusal(capsys, chosen(tmp_path, networks, {}), "--mode=eval")
+    assert said == (
+        f"{tmp_path / 'x.npz'}: its 3 labels are not those of the 20 images of 'test'; embed the "
+        "same images in their order"
+    )
+
+
+def test_eval_does_not_pass_off_other_data_as_the_runs_own(copy, capsys):
+    said = refusal(
+        capsys, CONFIG, f"--workdir={copy}", "--mode=eval", "--config.data.options.num_classes=40"
+    )
+    assert said.endswith(
+        "holds a run whose data.options.num_classes is 20, not 40; leave out --config, or give "
+        "its own; another dataset goes to evaluation.datasets"
+    )
+
+
+def test_eval_needs_a_trained_run(capsys, tmp_path):
+    said = refusal(capsys, CONFIG, f"--workdir={tmp_path / 'w'}", "--mode=eval")
+    assert said.startswith(f"{tmp_path / 'w'}: has no run.json")
+    said = refusal(capsys, "--mode=eval")
+    assert said.startswith("--workdir: missing; --mode eval needs that of a run")
