@@ -15,7 +15,7 @@ def check_arrays(**arrays: tuple[Any, str, str]) -> None:
     Args:
       **arrays: by argument name, (array or None, kind, axes): the kind is "float", "integer",
         "bool" or "real" (integer or float), the axes are names such as "batch dim", with "..."
-        for any number of axes.
+        for any number of axes, the same in all arrays.
 
     Raises:
       TypeError: no array, or one of another kind.
@@ -71,7 +71,7 @@ def _check_kind(name: str, array: Any, kind: str) -> None:
 
 def _check_shape(name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
     """Checks one shape against the sizes seen so far, and adds its own to them."""
-    names = _axis_names(axes, len(shape))
+    names = _axis_names(axes, len(shape), sizes)
     known = ", ".join(f"{axis}={sizes[axis]}" for axis in names if axis in sizes)
     fits = len(shape) == len(names) and all(
         sizes.setdefault(axis, size) == size for axis, size in zip(names, shape, strict=True)
@@ -81,11 +81,11 @@ def _check_shape(name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, 
         raise ValueError(f"{name}: got shape {list(shape)}, expected {expected}")
 
 
-def _axis_names(axes: str, rank: int) -> list[str]:
-    """The names of the axes, "..." written out for an array of the rank."""
+def _axis_names(axes: str, rank: int, sizes: dict[str, int]) -> list[str]:
+    """The names of the axes, "..." written out as in the first array that has it."""
     names = axes.split()
     if "..." not in names:
         return names
     before, after = axes.split("...")
-    unnamed = rank - len(names) + 1
+    unnamed = sizes.setdefault("...", rank - len(names) + 1)
     return [*before.split(), *(f"axis{i}" for i in range(unnamed)), *after.split()]

@@ -118,3 +118,28 @@ RANGES = [
 @pytest.mark.parametrize(("name", "option"), RANGES)
 def test_numbers_out_of_range(name, option):
     refused(name, option, **{option: NUMBERS[option]})
+
+
+SCORES = ("listmle_loss", "permutation_kl_loss")
+# Shapes that would broadcast to another number of lists: student, teacher, where.
+BROADCAST = {
+    "teacher_scores": [((2, 2, 3), (2, 3), None), ((2, 4), (4,), None), ((4,), (2, 4), None)],
+    "where": [((2, 4), (2, 4), (4,)), ((2, 3), (2, 3), (2, 2, 3)), ((4,), (4,), (1, 4))],
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize(
+    ("argument", "shapes"), [(name, shapes) for name, each in BROADCAST.items() for shapes in each]
+)
+def test_scores_of_another_rank(name, argument, shapes):
+    student, teacher, where = shapes
+    mask = None if where is None else jnp.ones(where, bool)
+    with pytest.raises(ValueError, match=rf"^{argument}: got shape .*, expected \[.*$"):
+        getattr(losses, name)(jnp.ones(student), jnp.ones(teacher), where=mask)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4,), (4, 4, 4, 1)])
+def test_features_of_another_rank(shape):
+    with pytest.raises(ValueError, match=r"^teacher_features: got .*, expected \[batch, axis0, axis1"):
+        losses.fitnet_loss(jnp.ones((4, 4, 4)), jnp.ones(shape))
