@@ -5,7 +5,13 @@ import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_range
 from darkrank_jax.losses.masks import other_mask, valid_rows
-from darkrank_jax.losses.pairwise import distances, safe_divide, safe_sqrt, zero_rows
+from darkrank_jax.losses.pairwise import (
+    distances,
+    pass_nan,
+    safe_divide,
+    safe_sqrt,
+    zero_rows,
+)
 from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss, weights_of_positions
 from darkrank_jax.losses.reductions import ReduceFn, mean
 from darkrank_jax.losses.sorting import argsort
@@ -75,14 +81,14 @@ def darkrank_hard_loss(
     Source: DarkRank (Chen et al., AAAI 2018). In the official code only half of the batch are
     queries, and no gradient reaches them.
     """
-    student, _, valid = _ranked_lists(
+    student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
         list_selection=list_selection, calibration=calibration, num_queries=num_queries,
         key=key, where=where,
     )  # fmt: skip
     # The lists are in the teacher's order already.
     weights = weights_of_positions(student, top_k, position_weights)
-    return order_nll(student, valid, weights, reduce_fn)
+    return pass_nan(order_nll(student, valid, weights, reduce_fn), teacher)
 
 
 def darkrank_soft_loss(
@@ -251,7 +257,7 @@ def _ranked_lists(
     student = zero_rows(student, rows)
     teacher = jax.lax.stop_gradient(zero_rows(teacher, rows))
     gallery = teacher if in_teachers_gallery else student
-    lengths = distances(teacher[:num_queries], teacher)
+    lengths = distances(teacher[:num_queries], teacher, where=where)
     most = max(batch - 1, 1)
     size = most if list_size is None else min(list_size, most)
     chosen = _SELECTIONS[list_selection](jnp.where(others, lengths, jnp.inf), size, key)
@@ -265,17 +271,17 @@ def _ranked_lists(
         gaps = student[:num_queries, None] - gallery[chosen]
         student_scores = _scores(safe_sqrt(jnp.square(gaps).sum(-1)), 1.0, alpha, beta)
     else:
-        student_scores = scores(distances(student[:num_queries], gallery))
+        student_scores = scores(distances(student[:num_queries], gallery, where=where))
     return student_scores, scores(lengths), jnp.take_along_axis(others, chosen, axis=-1)
 
 
 def _scores(lengths: jax.Array, scale: jax.Array | float, alpha: float, beta: float) -> jax.Array:
     """-alpha d^beta, for whole powers without a logarithm."""
     power = int(beta) if float(beta).is_integer() else beta
-    positive = lengths > 0
+    zero = lengths <= 0
     # The slope of d^beta at 0 is infinite for beta < 1.
-    safe = safe_divide(jnp.where(positive, lengths, 1), jnp.asarray(scale, lengths.dtype))
-    return jnp.where(positive, -alpha * safe**power, 0)
+    safe = safe_divide(jnp.where(zero, 1, lengths), jnp.asarray(scale, lengths.dtype))
+    return jnp.where(zero, 0, -alpha * safe**power)
 
 
 def _unit(lengths: jax.Array, others: jax.Array) -> float:

@@ -6,7 +6,13 @@ import jax.numpy as jnp
 from darkrank_jax.losses.checks import check_positive
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.miners import multi_similarity_pairs
-from darkrank_jax.losses.pairwise import cosines, distances, inner_products, normalize
+from darkrank_jax.losses.pairwise import (
+    cosines,
+    distances,
+    inner_products,
+    normalize,
+    pass_nan,
+)
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
 from darkrank_jax.losses.tiles import map_rows
 
@@ -55,7 +61,7 @@ def contrastive_loss(
     2006, without squares and with a margin for positives.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings, where)
     pull = apply_reduction(reduce_fn, jax.nn.relu(lengths - pos_margin), positives)
     return pull + apply_reduction(reduce_fn, jax.nn.relu(neg_margin - lengths), negatives)
 
@@ -101,7 +107,7 @@ def margin_loss(
     Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings, where)
     values = jnp.stack([jax.nn.relu(lengths - beta + margin), jax.nn.relu(beta - lengths + margin)])
     # A pair stands in as many triplets as its anchor has partners on the other side.
     times = jnp.stack(
@@ -165,7 +171,7 @@ def multi_similarity_loss(
         positives, negatives = multi_similarity_pairs(mined, positives, negatives, epsilon=epsilon)
     pull = _log1p_sum(-alpha * (similarities - base), positives) / alpha
     push = _log1p_sum(beta * (similarities - base), negatives) / beta
-    return apply_reduction(reduce_fn, pull + push, anchors)
+    return pass_nan(apply_reduction(reduce_fn, pull + push, anchors), similarities)
 
 
 def ntxent_loss(
@@ -426,10 +432,12 @@ _reversible_precision = jax.custom_vjp(_summed_precision)
 _reversible_precision.defvjp(_summed_precision_forward, _summed_precision_backward)
 
 
-def _distances(embeddings: jax.Array, num_anchors: int | None, unit: bool) -> jax.Array:
+def _distances(
+    embeddings: jax.Array, num_anchors: int | None, unit: bool, where: jax.Array | None
+) -> jax.Array:
     """Distances [anchors, batch], of unit vectors if so wanted."""
     embeddings = normalize(embeddings) if unit else embeddings
-    return distances(embeddings[:num_anchors], embeddings)
+    return distances(embeddings[:num_anchors], embeddings, where=where)
 
 
 def _anchors(where: jax.Array | None, matrix: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_given, check_range
-from darkrank_jax.losses.pairwise import upcast
+from darkrank_jax.losses.pairwise import pass_nan, upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 from darkrank_jax.losses.sorting import argsort
 
@@ -63,7 +63,7 @@ def listmle_loss(
     weights = weights_of_positions(student, top_k, position_weights)
     order = argsort(-teacher)
     student, valid = (jnp.take_along_axis(array, order, axis=-1) for array in (student, valid))
-    return order_nll(student, valid, weights, reduce_fn)
+    return pass_nan(order_nll(student, valid, weights, reduce_fn), teacher)
 
 
 def permutation_kl_loss(

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from darkrank_jax.losses import miners
 from darkrank_jax.losses.checks import check_choice, check_given, check_range
 from darkrank_jax.losses.masks import labelled_pairs
-from darkrank_jax.losses.pairwise import distances, normalize, safe_divide, squared_distances
+from darkrank_jax.losses.pairwise import (
+    distances,
+    normalize,
+    pass_nan,
+    safe_divide,
+    squared_distances,
+)
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
 from darkrank_jax.losses.sorting import argsort, sort
 
@@ -65,7 +71,7 @@ def triplet_loss(
     check_choice("mining", mining, ("all", *_MINERS))
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     embeddings = normalize(embeddings) if normalize_embeddings else embeddings
-    lengths = distances(embeddings[:num_anchors], embeddings)
+    lengths = distances(embeddings[:num_anchors], embeddings, where=where)
     if mining == "all":
         return _all_triplets(lengths, positives, negatives, margin, reduce_fn)
     positive, negative, valid = _MINERS[mining](
@@ -73,7 +79,7 @@ def triplet_loss(
     )
     gaps = jnp.take_along_axis(lengths, positive, axis=1)
     gaps -= jnp.take_along_axis(lengths, negative, axis=1)
-    return apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid)
+    return pass_nan(apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid), lengths)
 
 
 def lmnn_loss(
@@ -117,7 +123,7 @@ def lmnn_loss(
     """
     check_range("push_weight", push_weight, 0, 1)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    squares = squared_distances(embeddings[:num_anchors], embeddings)
+    squares = squared_distances(embeddings[:num_anchors], embeddings, where=where)
     pull = apply_reduction(reduce_fn, squares, positives)
     push = _all_triplets(squares, positives, negatives, margin, reduce_fn)
     return (1 - push_weight) * pull + push_weight * push

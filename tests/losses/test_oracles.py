@@ -97,6 +97,17 @@ def test_all_triplets_by_sorting_are_all_triplets(x64, reduce_fn, num_anchors):
     np.testing.assert_allclose(found_slopes, slopes, rtol=1e-9, atol=1e-12 * np.abs(slopes).max())
 
 
+@pytest.mark.parametrize("sum_of_weights", [1e-3, 0.5, 1.0, 7.0])
+def test_a_weighted_mean_is_one_whatever_the_weights_add_up_to(sum_of_weights):
+    values, weights = np.array([2.0, 0.0, 4.0, 9.0]), np.array([0.2, 0.5, 0.3, 0.0])
+    where = jnp.asarray(sum_of_weights * weights)
+    for reduce_fn, expected in ((losses.mean, 1.6), (losses.mean_nonzero, 3.2)):
+        found = reduce_fn(jnp.asarray(values), where=where)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert reduce_fn(jnp.asarray(values), where=0 * where) == 0
+        assert not jax.grad(reduce_fn)(jnp.asarray(values), where=0 * where).any()
+
+
 def test_hinges_far_from_zero_keep_their_differences():
     # Squared distances near 1e6 that differ by a few units: a margin of 1 decides.
     x = jnp.array([[0.0], [1000.0], [1000.5], [1001.0], [999.75]])
