@@ -141,5 +141,7 @@ def test_scores_of_another_rank(name, argument, shapes):
 
 @pytest.mark.parametrize("shape", [(4, 4), (4,), (4, 4, 4, 1)])
 def test_features_of_another_rank(shape):
-    with pytest.raises(ValueError, match=r"^teacher_features: got .*, expected \[batch, axis0, axis1"):
+    with pytest.raises(
+        ValueError, match=r"^teacher_features: got .*, expected \[batch, axis0, axis1"
+    ):
         losses.fitnet_loss(jnp.ones((4, 4, 4)), jnp.ones(shape))
