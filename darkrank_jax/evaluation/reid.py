@@ -1,5 +1,6 @@
 """Person re-identification: queries of some cameras, found in the pictures of the others."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.inputs import alike, check_lengths, check_rows
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
-from darkrank_jax.evaluation.retrieval import NO_MATCH, ranks_of_matches
+from darkrank_jax.evaluation.retrieval import NO_MATCH, values_of_ranks
 
 # Numbers of a table of match x identity x rank held at once, which bounds the memory.
 _TABLE = 2**24
@@ -119,7 +120,8 @@ def reid_values(
     check_lengths(
         len(gallery), "gallery images", gallery_ids=gallery_ids, gallery_cameras=gallery_cameras
     )
-    ranks, totals = ranks_of_matches(
+    return values_of_ranks(
+        functools.partial(_values, ks=ks),
         queries,
         query_ids,
         gallery,
@@ -127,7 +129,6 @@ def reid_values(
         cameras=query_cameras,
         gallery_cameras=gallery_cameras,
     )
-    return _values(ranks, totals, ks)
 
 
 def reid_values_of_distances(
