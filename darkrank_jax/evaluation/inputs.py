@@ -60,6 +60,24 @@ def alike(
     return [(rows / largest if largest > 0 else rows).astype(np.float32) for rows in centred]
 
 
+def unit(rows: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
+    """Rows of length one.
+
+    Args:
+      rows: [n, dim], finite, not zero, of any size.
+
+    Returns:
+      [n, dim].
+
+    Example:
+      >>> unit(np.array([[3e-200, 4e-200]])).tolist()
+      [[0.6, 0.8]]
+    """
+    # By a power of 2, which rounds nothing, so that no square vanishes.
+    scaled = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1])
+    return scaled / np.linalg.norm(scaled, axis=1)[:, None]
+
+
 def check_rows(rows: Num[np.ndarray, "n dim"], name: str) -> Num[np.ndarray, "n dim"]:
     """Refuses embeddings that cannot be measured.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.inputs import alike, check_lengths, check_rows
+from darkrank_jax.evaluation.inputs import alike, check_lengths, check_rows, unit
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
 from darkrank_jax.evaluation.retrieval import NO_MATCH, values_of_ranks
 
@@ -310,7 +310,7 @@ def expand_queries(
     """Moves each query towards the gallery images nearest to it, and searches better.
 
     With embeddings of length one and c_i the cosine to the i-th of the k nearest:
-    q' = (q + sum of max(c_i, 0)^alpha g_i) / its length.
+    q' = (q + sum of max(c_i, 0)^alpha g_i) / its length; q where that sum is 0.
 
     Args:
       queries: [n, dim], finite, not zero.
@@ -334,19 +334,17 @@ def expand_queries(
     for alpha.
     """
     distances, indices = nearest_neighbors(queries, gallery, k=k, metric="cosine")
-    sought, found = (_unit(np.asarray(rows, np.float32)) for rows in (queries, gallery))
+    own, found = (unit(np.asarray(rows, np.float32)) for rows in (queries, gallery))
+    sought = own
     weights = np.maximum(1 - distances, 0) ** alpha
     for place in range(k):
         sought = sought + weights[:, place, None] * found[indices[:, place]]
-    return _unit(sought)
+    # Neighbours that cancel a query leave no direction: it stays where it is.
+    cancelled = np.linalg.norm(sought, axis=1) <= 8 * k * np.finfo(np.float32).eps
+    return unit(np.where(cancelled[:, None], own, sought))
 
 
 _AVERAGED = ("average_precision", "inverse_negative_penalty")
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length one."""
-    return rows / np.linalg.norm(rows, axis=1)[:, None]
 
 
 def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:

@@ -112,6 +112,12 @@ def test_expansion_agrees_with_a_loop(data, alpha):
     )
 
 
+def test_a_query_that_its_neighbours_cancel_stays_where_it_is():
+    query = np.array([[0.3, -0.7, 0.2]])
+    found = expand_queries(query, -query, k=1, alpha=0)
+    np.testing.assert_allclose(found, query / np.linalg.norm(query), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
