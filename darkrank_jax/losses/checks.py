@@ -1,6 +1,7 @@
 """Checks of what users pass: one line that names the argument, what came and what was expected."""
 
 from collections.abc import Collection
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ def check_arrays(**arrays: tuple[Any, str, str]) -> None:
 
     Raises:
       TypeError: no array, or one of another kind.
-      ValueError: another rank, or an axis that disagrees with an earlier argument.
+      ValueError: another rank, an axis that disagrees with an earlier argument or is empty.
 
     Example:
       >>> check_arrays(embeddings=(jnp.ones([4, 2]), "float", "batch dim"),
@@ -46,6 +47,14 @@ def check_range(name: str, value: Any, low: float, high: float = float("inf")) -
     """Checks that a number lies in [low, high]; one that is traced has no value yet."""
     if not isinstance(value, jax.Array) and not low <= value <= high:
         raise ValueError(f"{name}: got {value!r}, expected a number from {low} to {high}")
+
+
+def check_whole(name: str, value: Any, low: int, high: float = float("inf")) -> None:
+    """Checks that a whole number lies in [low, high]; one that is traced has no value yet."""
+    if isinstance(value, jax.Array):
+        return
+    if not isinstance(value, Integral) or not low <= value <= high:
+        raise ValueError(f"{name}: got {value!r}, expected a whole number from {low} to {high}")
 
 
 def check_positive(**numbers: Any) -> None:
@@ -79,6 +88,8 @@ def _check_shape(name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, 
     if not fits:
         expected = f"[{', '.join(names)}]" + (f" with {known}" if known else "")
         raise ValueError(f"{name}: got shape {list(shape)}, expected {expected}")
+    if 0 in shape:
+        raise ValueError(f"{name}: got shape {list(shape)}, expected at least one along each axis")
 
 
 def _axis_names(axes: str, rank: int, sizes: dict[str, int]) -> list[str]:

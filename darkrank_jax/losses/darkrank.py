@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_range
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_whole
 from darkrank_jax.losses.masks import other_mask, valid_rows
 from darkrank_jax.losses.pairwise import (
     distances,
-    pass_nan,
+    nan_if,
     safe_divide,
     safe_sqrt,
     zero_rows,
@@ -88,7 +88,7 @@ def darkrank_hard_loss(
     )  # fmt: skip
     # The lists are in the teacher's order already.
     weights = weights_of_positions(student, top_k, position_weights)
-    return pass_nan(order_nll(student, valid, weights, reduce_fn), teacher)
+    return nan_if(jnp.isnan(teacher), order_nll(student, valid, weights, reduce_fn))
 
 
 def darkrank_soft_loss(
@@ -213,7 +213,8 @@ def compatible_ranking_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree; embeddings of unlike dim share no index.
+      ValueError: shapes that disagree (embeddings of unlike dim share no index), a number out of
+        range, an unknown method, no key for "sampled", a list too long for "exact".
 
     Example:
       >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
@@ -249,9 +250,9 @@ def _ranked_lists(
     check_positive(alpha=alpha, beta=beta)
     check_choice("list_selection", list_selection, _SELECTIONS)
     check_choice("calibration", calibration, _SCALES)
-    check_range("list_size", 1 if list_size is None else list_size, 1)
+    check_whole("list_size", 1 if list_size is None else list_size, 1)
     batch = student.shape[0]
-    check_range("num_queries", batch if num_queries is None else num_queries, 1, batch)
+    check_whole("num_queries", batch if num_queries is None else num_queries, 1, batch)
     rows = valid_rows(batch, where)
     others = other_mask(rows, num_queries)
     student = zero_rows(student, rows)
@@ -276,8 +277,9 @@ def _ranked_lists(
 
 
 def _scores(lengths: jax.Array, scale: jax.Array | float, alpha: float, beta: float) -> jax.Array:
-    """-alpha d^beta, for whole powers without a logarithm."""
-    power = int(beta) if float(beta).is_integer() else beta
+    """-alpha d^beta, for whole powers that are known without a logarithm."""
+    traced = isinstance(beta, jax.core.Tracer)
+    power = int(beta) if not traced and float(beta).is_integer() else beta
     zero = lengths <= 0
     # The slope of d^beta at 0 is infinite for beta < 1.
     safe = safe_divide(jnp.where(zero, 1, lengths), jnp.asarray(scale, lengths.dtype))

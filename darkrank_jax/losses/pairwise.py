@@ -6,7 +6,9 @@ import jax.numpy as jnp
 
 def upcast(array: jax.Array) -> jax.Array:
     """Gives a floating array float32 at least: losses of half precision lose their small terms."""
-    return jnp.asarray(array, jnp.promote_types(array.dtype, jnp.float32))
+    # NumPy's float64 is float32 to JAX, unless float64 is enabled.
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    return jnp.asarray(array, jnp.promote_types(dtype, jnp.float32))
 
 
 def zero_rows(array: jax.Array, valid: jax.Array) -> jax.Array:
@@ -27,9 +29,9 @@ def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
 
 
-def pass_nan(loss: jax.Array, array: jax.Array) -> jax.Array:
-    """The loss, or NaN if the array holds one: for what is sorted or compared, which hides it."""
-    return loss * jnp.where(jnp.isnan(array).any(), jnp.nan, jnp.ones_like(loss))
+def nan_if(wrong: jax.Array, loss: jax.Array) -> jax.Array:
+    """The loss, or NaN with its gradient if anything is wrong that sorting or comparing hides."""
+    return loss * jnp.where(wrong.any(), jnp.nan, jnp.ones_like(loss))
 
 
 def normalize(vectors: jax.Array, *, axis: int = -1) -> jax.Array:

@@ -103,7 +103,8 @@ def rkd_angle_loss(
     Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
-    squares = (squared_distances(rows, where=where) for rows in (student, teacher))
+    dtype = jnp.promote_types(student.dtype, teacher.dtype)
+    squares = (squared_distances(rows, where=where).astype(dtype) for rows in (student, teacher))
     values = _angle_losses(*squares, valid)
     return apply_reduction(reduce_fn, values, valid)
 

@@ -10,8 +10,8 @@ from darkrank_jax.losses.checks import check_choice, check_given, check_range
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.pairwise import (
     distances,
+    nan_if,
     normalize,
-    pass_nan,
     safe_divide,
     squared_distances,
 )
@@ -34,6 +34,8 @@ def triplet_loss(
     """Triplet loss.
 
     max(0, d(anchor, positive) - d(anchor, negative) + margin), mean over the terms above 0
+
+    With "all", reverse differentiation only, once.
 
     Args:
       embeddings: [batch, dim], floating.
@@ -79,7 +81,7 @@ def triplet_loss(
     )
     gaps = jnp.take_along_axis(lengths, positive, axis=1)
     gaps -= jnp.take_along_axis(lengths, negative, axis=1)
-    return pass_nan(apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid), lengths)
+    return nan_if(jnp.isnan(lengths), apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid))
 
 
 def lmnn_loss(
@@ -96,6 +98,8 @@ def lmnn_loss(
 
     (1 - w) mean over positive pairs of d_ap^2
     + w mean over triplets of max(0, d_ap^2 - d_an^2 + margin)
+
+    Reverse differentiation only, once.
 
     Args:
       embeddings: [batch, dim], floating, used as given.

@@ -227,3 +227,32 @@ def test_compatible_ranking_is_the_exact_law_of_the_scores_in_the_teachers_galle
         jnp.asarray(student), jnp.asarray(teacher), alpha=0.7, beta=beta, list_size=3
     )
     np.testing.assert_allclose(found, total / 7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32")])
+def test_the_angles_of_networks_of_unlike_precision(x64, dtypes):
+    student, teacher = jnp.asarray(X, dtypes[0]), jnp.asarray(TEACHER, dtypes[1])
+    value, slope = jax.value_and_grad(losses.rkd_angle_loss)(student, teacher)
+    exact = jax.value_and_grad(losses.rkd_angle_loss)(jnp.asarray(X), jnp.asarray(TEACHER))
+    assert slope.dtype == student.dtype
+    np.testing.assert_allclose(value, exact[0], rtol=1e-5)
+    np.testing.assert_allclose(slope, exact[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_anchors", [None, 7])
+def test_each_anchor_may_have_a_boundary_of_its_own(num_anchors):
+    x, labels = jnp.asarray(X, jnp.float32), jnp.asarray(LABELS)
+    betas = jnp.linspace(0.4, 1.6, 4)[labels]
+
+    def total(anchor, beta):
+        mask = jnp.ones(10, bool)
+        rows = jnp.roll(x, -anchor, axis=0), jnp.roll(labels, -anchor)
+        return losses.margin_loss(
+            *rows, beta=beta, num_anchors=1, reduce_fn=losses.total, where=mask
+        )
+
+    expected = sum(total(i, float(betas[i])) for i in range(num_anchors or 10))
+    found = losses.margin_loss(
+        x, labels, beta=betas, num_anchors=num_anchors, reduce_fn=losses.total
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
