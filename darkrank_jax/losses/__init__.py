@@ -4,6 +4,7 @@ Arrays are positional, everything else is keyword-only; every loss takes `where`
 and `reduce_fn`, computes in at least float32, and stops the gradient at the teacher.
 """
 
+from darkrank_jax.losses import memory
 from darkrank_jax.losses.classification import (
     arcface_loss,
     cosface_loss,
@@ -75,6 +76,7 @@ __all__ = [
     "margin_loss",
     "mean",
     "mean_nonzero",
+    "memory",
     "multi_similarity_loss",
     "n_pairs_loss",
     "normalized_softmax_logits",

@@ -211,6 +211,35 @@ def test_combine_refuses_what_it_does_not_know(config, line):
         losses.combine(config)
 
 
+def test_combine_takes_the_class_weights_of_one_loss_as_they_are():
+    arrays = {"embeddings": jnp.asarray(X, jnp.float32), "labels": jnp.asarray(LABELS)}
+    weights = jnp.asarray(WEIGHTS, jnp.float32)
+    loss = losses.combine({"softmax": {"weight": 1.0}, "supcon": {"weight": 1.0}})
+    total, values = loss(arrays | {"class_weights": weights})
+    assert values["softmax"] == losses.softmax_loss(*arrays.values(), weights)
+    assert total == loss(arrays | {"class_weights": {"softmax": weights}})[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "line"),
+    [
+        (["supcon"], {}, r"arrays: supcon takes \"labels\", and there are only embeddings"),
+        (
+            ["softmax", "arcface"],
+            jnp.ones([4, 5]),
+            "one array for softmax, arcface; give a mapping",
+        ),
+        (["softmax"], {"arcface": jnp.ones([4, 5])}, "class_weights: there are none for softmax"),
+    ],
+)
+def test_combine_refuses_arrays_that_are_not_there(names, weights, line):
+    arrays = {"embeddings": jnp.asarray(X)}
+    if len(weights):
+        arrays |= {"labels": jnp.asarray(LABELS), "class_weights": weights}
+    with pytest.raises(ValueError, match=line):
+        losses.combine({name: {"weight": 1.0} for name in names})(arrays)
+
+
 @pytest.mark.parametrize("beta", [1.0, 2.5])
 def test_compatible_ranking_is_the_exact_law_of_the_scores_in_the_teachers_gallery(beta):
     rng = np.random.default_rng(11)
