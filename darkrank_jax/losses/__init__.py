@@ -39,6 +39,7 @@ from darkrank_jax.losses.metric_learning import (
     smooth_ap_loss,
     supcon_loss,
 )
+from darkrank_jax.losses.pairwise import normalize
 from darkrank_jax.losses.ranking import listmle_loss, permutation_kl_loss
 from darkrank_jax.losses.reductions import mean, mean_nonzero, total
 from darkrank_jax.losses.relational import (
@@ -79,6 +80,7 @@ __all__ = [
     "memory",
     "multi_similarity_loss",
     "n_pairs_loss",
+    "normalize",
     "normalized_softmax_logits",
     "normalized_softmax_loss",
     "ntxent_loss",
