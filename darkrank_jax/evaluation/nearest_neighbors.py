@@ -174,6 +174,8 @@ def _check(
         raise UserError(f"metric: {metric!r} is none; {nearest(metric, METRICS)}")
     count = len(_stored(gallery))
     check_dimensions(queries=queries.shape, gallery=_stored(gallery).shape)
+    if not count:
+        raise UserError("gallery: there are none; give at least one row")
     most = count - exclude_self
     if not 1 <= k <= most:
         raise UserError(f"k: is {k}, of {most} to be found; give 1 to {most}")

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.inputs import alike, check_lengths, check_rows, unit
+from darkrank_jax.evaluation.inputs import check_lengths, check_rows, scaled, unit
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
 from darkrank_jax.evaluation.retrieval import NO_MATCH, values_of_ranks
 
@@ -268,18 +268,18 @@ def distance_matrix(queries: Rows, gallery: Rows) -> Float[np.ndarray, "n m"]:
       gallery: [m, dim], finite.
 
     Returns:
-      [n, m] float32, 4 n m bytes; up to one factor, that which makes the largest number of the
-      embeddings 1.
+      [n, m] float32, 4 n m bytes.
 
     Raises:
       UserError: a set is empty, not finite or of another dimension.
 
     Example:
       >>> distance_matrix(np.array([[1.0]]), np.array([[0.0], [2.0], [4.0]])).tolist()
-      [[0.5, 0.5, 1.5]]
+      [[1.0, 1.0, 3.0]]
     """
-    sought, points = alike(queries=queries, gallery=gallery)
-    return np.sqrt(np.asarray(squared_distances(jnp.asarray(sought), jnp.asarray(points))))
+    (sought, points), factor = scaled(queries=queries, gallery=gallery)
+    squares = np.asarray(squared_distances(jnp.asarray(sought), jnp.asarray(points)))
+    return np.sqrt(squares) * np.float32(factor)
 
 
 @jax.jit

@@ -53,7 +53,7 @@ def check_whole(name: str, value: Any, low: int, high: float = float("inf")) -> 
     """Checks that a whole number lies in [low, high]; one that is traced has no value yet."""
     if isinstance(value, jax.Array):
         return
-    if not isinstance(value, Integral) or not low <= value <= high:
+    if not isinstance(value, Integral) or not low <= int(value) <= high:
         raise ValueError(f"{name}: got {value!r}, expected a whole number from {low} to {high}")
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_whole
 from darkrank_jax.losses.masks import other_mask, valid_rows
@@ -278,7 +279,7 @@ def _ranked_lists(
 
 def _scores(lengths: jax.Array, scale: jax.Array | float, alpha: float, beta: float) -> jax.Array:
     """-alpha d^beta, for whole powers that are known without a logarithm."""
-    traced = isinstance(beta, jax.core.Tracer)
+    traced = isinstance(beta, Tracer)
     power = int(beta) if not traced and float(beta).is_integer() else beta
     zero = lengths <= 0
     # The slope of d^beta at 0 is infinite for beta < 1.
