@@ -30,7 +30,7 @@ def clustering_metrics(
 
     Raises:
       UserError: no embeddings, embeddings that are not finite, labels of another length, or all of
-        one class, which every clustering finds.
+        one class, which every clustering finds; no start at all.
 
     Example:
       >>> embeddings = np.array([[0.0], [0.1], [5.0], [5.2]], np.float32)
@@ -38,6 +38,8 @@ def clustering_metrics(
       >>> found["nmi"], found["purity"]
       (1.0, 1.0)
     """
+    if restarts < 1:
+        raise UserError(f"restarts: is {restarts}; give 1 or more")
     embeddings, labels = prepare(embeddings, labels)
     check_classes(labels)
     points, num_clusters = jnp.asarray(embeddings), int(labels.max()) + 1
@@ -183,7 +185,7 @@ def purity(clusters: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> fl
     Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, section 16.3.
     """
     pairs, counts = np.unique(np.stack([clusters, labels]), axis=1, return_counts=True)
-    starts = np.flatnonzero(np.diff(pairs[0], prepend=pairs[0, 0] - 1))
+    starts = np.flatnonzero(np.append(True, pairs[0, 1:] != pairs[0, :-1]))
     return float(np.maximum.reduceat(counts, starts).sum() / len(labels))
 
 

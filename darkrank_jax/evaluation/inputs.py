@@ -30,8 +30,8 @@ def prepare(
       ([[-1.0], [1.0]], [1, 0])
     """
     check_lengths(len(embeddings), labels=labels)
-    (scaled,) = alike(embeddings=embeddings)
-    return scaled, np.unique(np.asarray(labels), return_inverse=True)[1]
+    (points,) = alike(embeddings=embeddings)
+    return points, np.unique(np.asarray(labels), return_inverse=True)[1]
 
 
 def alike(
@@ -53,11 +53,41 @@ def alike(
       >>> queries.tolist(), gallery.tolist()
       ([[1.0]], [[-0.5], [0.5]])
     """
+    return scaled(**sets)[0]
+
+
+def scaled(
+    **sets: Float[np.ndarray, "_ _"] | Float[Array, "_ _"],
+) -> tuple[list[Float[np.ndarray, "_ _"]], float]:
+    """The sets as `alike` has them, and the number by which they were divided.
+
+    Example:
+      >>> scaled(queries=np.array([[4.0]]), gallery=np.array([[1.0], [3.0]]))[1]
+      2.0
+    """
     exact = [check_rows(np.asarray(rows, np.float64), name) for name, rows in sets.items()]
     check_dimensions(**{name: rows.shape for name, rows in zip(sets, exact, strict=True)})
     centred = [rows - exact[-1].mean(axis=0) for rows in exact]
-    largest = max(np.abs(rows).max() for rows in centred)
-    return [(rows / largest if largest > 0 else rows).astype(np.float32) for rows in centred]
+    largest = float(max(np.abs(rows).max() for rows in centred)) or 1.0
+    return [(rows / largest).astype(np.float32) for rows in centred], largest
+
+
+def unit(rows: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
+    """Rows of length one.
+
+    Args:
+      rows: [n, dim], finite, not zero, of any size.
+
+    Returns:
+      [n, dim].
+
+    Example:
+      >>> unit(np.array([[3e-200, 4e-200]])).tolist()
+      [[0.6, 0.8]]
+    """
+    # By a power of 2, which rounds nothing, so that no square vanishes.
+    scaled = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1])
+    return scaled / np.linalg.norm(scaled, axis=1)[:, None]
 
 
 def check_rows(rows: Num[np.ndarray, "n dim"], name: str) -> Num[np.ndarray, "n dim"]:
@@ -71,8 +101,9 @@ def check_rows(rows: Num[np.ndarray, "n dim"], name: str) -> Num[np.ndarray, "n 
       The same rows.
 
     Raises:
-      UserError: there is none, or one holds NaN or infinity.
+      UserError: they are no matrix, there is none, or one holds NaN or infinity.
     """
+    check_matrix(**{name: rows.shape})
     if not rows.size:
         raise UserError(f"{name}: there are none; give at least one row")
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
@@ -111,9 +142,11 @@ def check_lengths(count: int, of: str = "embeddings", **columns: Shaped[np.ndarr
       **columns: name -> array, one entry for each embedding.
 
     Raises:
-      UserError: a column is of another length.
+      UserError: a column is of another length, or has more than one axis.
     """
     for name, column in columns.items():
+        if np.ndim(column) != 1:
+            raise UserError(f"{name}: has shape {list(np.shape(column))}; give one axis, [{count}]")
         if len(column) != count:
             raise UserError(f"{name}: there are {len(column)} for {count} {of}; give one each")
 
@@ -134,6 +167,20 @@ def check_classes(labels: Int[np.ndarray, " _"]) -> None:
         )
 
 
+def check_matrix(**shapes: tuple[int, ...]) -> None:
+    """Refuses what is not one row for each image.
+
+    Args:
+      **shapes: name -> shape of its array.
+
+    Raises:
+      UserError: one has not two axes.
+    """
+    for name, shape in shapes.items():
+        if len(shape) != 2:
+            raise UserError(f"{name}: has shape {list(shape)}; give a row for each image, [n, dim]")
+
+
 def check_dimensions(**shapes: tuple[int, ...]) -> None:
     """Refuses sets of embeddings that do not live in one space.
 
@@ -141,8 +188,9 @@ def check_dimensions(**shapes: tuple[int, ...]) -> None:
       **shapes: name -> shape of its array.
 
     Raises:
-      UserError: the last axes differ.
+      UserError: one is no matrix, or the last axes differ.
     """
+    check_matrix(**shapes)
     if len({shape[-1] for shape in shapes.values()}) > 1:
         listed = ", ".join(f"{name} {shape[-1]}" for name, shape in shapes.items())
         raise UserError(f"dimensions differ ({listed}); give embeddings of one space")

@@ -153,6 +153,8 @@ def _known(values: np.ndarray, name: str) -> np.ndarray:
 
 def _drawn(draw: Callable[[int], np.ndarray], resamples: int, queries: int) -> np.ndarray:
     """The results of all draws, so many at a time as fit the block."""
+    if resamples < 1:
+        raise UserError(f"resamples: is {resamples}; give 1 or more, such as 1000")
     size = max(1, _BLOCK // queries)
     starts = range(0, resamples, size)
     return np.concatenate([draw(min(size, resamples - start)) for start in starts])

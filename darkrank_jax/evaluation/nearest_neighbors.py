@@ -11,7 +11,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Int8
 
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.evaluation.inputs import check_dimensions, check_directions, check_rows
+from darkrank_jax.evaluation.inputs import (
+    check_dimensions,
+    check_directions,
+    check_rows,
+    unit,
+)
 
 METRICS = ("euclidean", "cosine")
 # Queries and gallery rows (on each device) of one tile. A CPU is fastest while the tile's distances
@@ -25,6 +30,9 @@ _BLOCK = 64
 _SPARE = 8
 # Rows compared at once when the distances of what was found are computed.
 _REFINED = 2048
+_EPSILON = float(np.finfo(np.float32).eps)
+# Queries and gallery rows of one tile of the search in float64.
+_EXACT_TILE = (64, 16384)
 
 
 class Int8Gallery(NamedTuple):
@@ -51,7 +59,9 @@ def nearest_neighbors(
     d = ||q - g||, or 1 - cos(q, g). Inner products of tiles find k + 8 candidates; their distances
     are then computed from differences, so that duplicates are at distance 0 and neither tiles nor
     devices show in the result. Each tile's best are found in two steps, exactly: the k + 8 blocks
-    of 64 columns with the largest maxima hold them.
+    of 64 columns with the largest maxima hold them. A query whose last candidate is no farther than
+    the k-th neighbour by the rounding error of the inner products, as in a tight cluster, may have
+    others: it searches the gallery once more, on the host in float64.
 
     Memory beyond the arrays given: the queries of a pass, at most 65,536 rows of float32; six
     blocks of the gallery, of 16,384 rows on a CPU, of 65,536 rows for each accelerator, half of
@@ -60,7 +70,7 @@ def nearest_neighbors(
     For rows of 512 numbers on a CPU that is 0.35 GiB and 16 (k + 9) n bytes, whatever the size of
     the gallery, which may be a memory map. A gallery of bfloat16 or an `Int8Gallery` takes a half
     or a quarter of float32's memory, and distances are those to the rounded rows: of the 10 nearest
-    among 100,000 they find RECALLS (`experiments/evaluation_speed`).
+    among 100,000 they find .994 and .980 (`experiments/evaluation_speed`).
 
     Args:
       queries: [n, dim], finite.
@@ -103,11 +113,22 @@ def nearest_neighbors(
     found = []
     for start in range(0, len(sought), _PASS):
         rows = sought[start : start + _PASS]
-        candidates = _candidates(rows, gallery, centre, metric=metric, wanted=wanted, mesh=mesh)
-        own = np.arange(start, start + len(rows)) if exclude_self else None
-        found.append(_refined(rows, gallery, candidates, own, k=k, metric=metric))
-    distances, indices = zip(*found, strict=True)
-    return np.concatenate(distances), np.concatenate(indices)
+        candidates, last = _candidates(
+            rows, gallery, centre, metric=metric, wanted=wanted, mesh=mesh
+        )
+        # No row has the index -1.
+        own = np.arange(start, start + len(rows)) if exclude_self else np.full(len(rows), -1)
+        distances, indices = _refined(rows, gallery, candidates, own, k=k, metric=metric)
+        if wanted < count:
+            limits, sure = _limits(rows, centre, last, distances[:, -1], metric=metric)
+            unsure, size = np.flatnonzero(~sure), _EXACT_TILE[0]
+            for tile in (unsure[at : at + size] for at in range(0, len(unsure), size)):
+                distances[tile], indices[tile] = _exact(
+                    rows[tile], gallery, centre, own[tile], limits[tile], k=k, metric=metric
+                )
+        found.append((distances, indices))
+    all_distances, all_indices = zip(*found, strict=True)
+    return np.concatenate(all_distances), np.concatenate(all_indices)
 
 
 def to_int8(gallery: Rows) -> Int8Gallery:
@@ -153,6 +174,8 @@ def _check(
         raise UserError(f"metric: {metric!r} is none; {nearest(metric, METRICS)}")
     count = len(_stored(gallery))
     check_dimensions(queries=queries.shape, gallery=_stored(gallery).shape)
+    if not count:
+        raise UserError("gallery: there are none; give at least one row")
     most = count - exclude_self
     if not 1 <= k <= most:
         raise UserError(f"k: is {k}, of {most} to be found; give 1 to {most}")
@@ -203,8 +226,8 @@ def _candidates(
     metric: str,
     wanted: int,
     mesh: Mesh,
-) -> np.ndarray:
-    """The rows [n, wanted] that are nearest by inner products, in no order."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows [n, wanted] that are nearest by inner products, and how near the last [n] is."""
     count, shards = len(_stored(gallery)), mesh.size
     height, width = _CPU_TILE if mesh.devices.flat[0].platform == "cpu" else _TILE
     height = min(height, len(queries))
@@ -228,7 +251,11 @@ def _candidates(
             _search(tile, *block, first, *old, wanted=wanted, mesh=mesh)
             for tile, old in zip(tiles, best, strict=True)
         ]
-    return np.concatenate([np.asarray(indices) for _, indices in best])[: len(queries)]
+    values, indices = (
+        np.concatenate([np.asarray(part) for part in parts])[: len(queries)]
+        for parts in zip(*best, strict=True)
+    )
+    return indices, values[:, -1]
 
 
 def _laid(
@@ -243,6 +270,10 @@ def _laid(
 @functools.partial(jax.jit, static_argnames="cosine")
 def _measured(rows: jax.Array, count: jax.Array, *, cosine: bool) -> tuple[jax.Array, jax.Array]:
     """Rows, of length one if so wished, and squared lengths; what fills them up is far away."""
+    if cosine:
+        # By a power of 2, which rounds nothing, so that no square vanishes.
+        exponents = jnp.frexp(jnp.max(jnp.abs(rows), axis=1, keepdims=True))[1]
+        rows = jnp.ldexp(rows, -exponents)
     squares = jnp.sum(rows**2, axis=1)
     if cosine:
         rows = rows / jnp.sqrt(jnp.where(squares > 0, squares, 1))[:, None]
@@ -304,7 +335,7 @@ def _refined(
     queries: np.ndarray,
     gallery: np.ndarray | Int8Gallery,
     candidates: np.ndarray,
-    own: np.ndarray | None,
+    own: np.ndarray,
     *,
     k: int,
     metric: str,
@@ -316,18 +347,97 @@ def _refined(
     for tile in (slice(start, start + step) for start in range(0, count, step)):
         # In the order of rows, which a stable sort keeps where distances are equal.
         places = np.sort(candidates[tile], axis=1)
-        sought, found = _wide(queries[tile]), _rows(gallery, places.ravel())
-        if metric == "cosine":
-            sought, found = (
-                rows / np.linalg.norm(rows, axis=1)[:, None] for rows in (sought, found)
-            )
+        sought = _comparable(_wide(queries[tile]), metric)
+        found = _comparable(_rows(gallery, places.ravel()), metric)
         gaps = found.reshape(*places.shape, -1) - sought[:, None]
-        squares = np.einsum("qcd,qcd->qc", gaps, gaps)
-        if own is not None:
-            squares[places == own[tile][:, None]] = np.inf
+        squares = np.einsum("...d,...d->...", gaps, gaps)
+        squares[places == own[tile][:, None]] = np.inf
         order = np.argsort(squares, axis=1, kind="stable")[:, :k]
         indices[tile] = np.take_along_axis(places, order, axis=1)
-        nearest_squares = np.take_along_axis(squares, order, axis=1)
-        # Of unit vectors the squared distance is 2 - 2 cos.
-        distances[tile] = nearest_squares / 2 if metric == "cosine" else np.sqrt(nearest_squares)
+        distances[tile] = _distances(np.take_along_axis(squares, order, axis=1), metric)
     return distances, indices
+
+
+def _comparable(rows: np.ndarray, metric: str) -> np.ndarray:
+    """Rows as their distances are computed: of length one where the metric is cosine."""
+    return unit(rows) if metric == "cosine" else rows
+
+
+def _distances(squares: np.ndarray, metric: str) -> np.ndarray:
+    """Distances by the metric; of unit vectors the squared distance is 2 - 2 cos."""
+    return squares / 2 if metric == "cosine" else np.sqrt(squares)
+
+
+def _limits(
+    queries: np.ndarray, centre: np.ndarray, last: np.ndarray, farthest: np.ndarray, *, metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far squared [n] a neighbour can be at most, and whether all such are candidates.
+
+    Args:
+      queries: [n, dim].
+      centre: [dim].
+      last: [n], twice the inner product less the squared length of the last candidate.
+      farthest: [n], the distance of the k-th of the candidates.
+      metric: "euclidean" or "cosine".
+    """
+    dim = queries.shape[1]
+    if metric == "cosine":
+        lengths, reach = np.ones(len(queries)), 2 * farthest.astype(np.float64)
+    else:
+        moved = np.subtract(_wide(queries), centre, dtype=np.float32, casting="same_kind")
+        lengths = np.einsum("nd,nd->n", moved, moved, dtype=np.float64)
+        reach = farthest.astype(np.float64) ** 2
+    limits = _widened(reach, dim)
+    # What is as near as that is no longer than the query and the distance together, which bounds
+    # the rounding error of its inner product, a sum of `dim` terms.
+    rounding = (dim / 2 + 8) * _EPSILON * (2 * np.sqrt(lengths) + np.sqrt(limits)) ** 2
+    # Nothing is nearer than at distance 0.
+    return limits, (lengths - last - rounding > limits) | (reach == 0)
+
+
+def _exact(
+    queries: np.ndarray,
+    gallery: np.ndarray | Int8Gallery,
+    centre: np.ndarray,
+    own: np.ndarray,
+    limits: np.ndarray,
+    *,
+    k: int,
+    metric: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices [n, k] of the nearest of all gallery rows, within squared limits."""
+    count, width = len(_stored(gallery)), _EXACT_TILE[1]
+    sought = _comparable(_wide(queries), metric)
+    moved = sought - centre.astype(np.float64)
+    lengths = np.einsum("nd,nd->n", moved, moved)
+    # What float64 rounds is far below what float32 rounds in the distances.
+    slack = 1e-12 * (2 * np.sqrt(lengths) + np.sqrt(limits)) ** 2
+    line = np.repeat(np.arange(len(queries)), k)
+    squares, places = np.full(len(line), np.inf), np.full(len(line), count)
+    for first in range(0, count, width):
+        found = _comparable(_rows(gallery, slice(first, first + width)), metric)
+        points = found - centre.astype(np.float64)
+        reach = lengths[:, None] + np.einsum("nd,nd->n", points, points) - 2 * (moved @ points.T)
+        if k < len(found):
+            # One more than are sought: the query itself may be among them.
+            kth = np.partition(reach, k, axis=1)[:, k]
+            limits = np.minimum(limits, _widened(np.maximum(kth, 0), queries.shape[1]) + slack)
+        near, columns = np.nonzero(reach <= (limits + slack)[:, None])
+        near, columns = (part[own[near] != first + columns] for part in (near, columns))
+        parts = [squares]
+        for pairs in (slice(at, at + _REFINED) for at in range(0, len(near), _REFINED)):
+            gaps = found[columns[pairs]] - sought[near[pairs]]
+            parts.append(np.einsum("...d,...d->...", gaps, gaps))
+        line, places = np.append(line, near), np.append(places, first + columns)
+        squares = np.concatenate(parts)
+        order = np.lexsort((places, squares, line))
+        starts = np.searchsorted(line[order], np.arange(len(queries)))
+        best = order[(starts[:, None] + np.arange(k)).ravel()]
+        line, squares, places = line[best], squares[best], places[best]
+    shape = len(queries), k
+    return _distances(squares, metric).reshape(shape), places.reshape(shape)
+
+
+def _widened(squares: np.ndarray, dim: int) -> np.ndarray:
+    """Squared distances [n] and what float32 may have rounded off two such."""
+    return squares * (1 + (dim + 8) * _EPSILON)

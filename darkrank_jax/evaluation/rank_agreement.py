@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.inputs import alike
-from darkrank_jax.evaluation.retrieval import ranks_of_matches
+from darkrank_jax.evaluation.retrieval import values_of_ranks
 
 # Queries whose distances are held at once, which bounds the memory.
 _QUERIES = 64
@@ -123,11 +123,18 @@ def cross_recall(
     """
     same = gallery_labels is None
     known = query_labels if gallery_labels is None else gallery_labels
-    ranks, totals = ranks_of_matches(queries, query_labels, gallery, known, exclude_self=same)
-    counted = np.full(len(totals), True) if same else totals > 0
-    if not counted.any():
+    found = values_of_ranks(
+        lambda ranks, totals: {"first": ranks[:, 0], "matches": totals},
+        queries,
+        query_labels,
+        gallery,
+        known,
+        exclude_self=same,
+    )
+    counted = found["first"] if same else found["first"][found["matches"] > 0]
+    if not counted.size:
         raise UserError("labels: no query has an image of its class in the gallery; give one")
-    return {f"recall_at_{k}": float(np.mean(ranks[counted, 0] <= k)) for k in ks}
+    return {f"recall_at_{k}": float(np.mean(counted <= k)) for k in ks}
 
 
 def _agreement(

@@ -1,5 +1,6 @@
 """Person re-identification: queries of some cameras, found in the pictures of the others."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -8,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.inputs import alike, check_lengths, check_rows
+from darkrank_jax.evaluation.inputs import check_lengths, check_rows, scaled, unit
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
-from darkrank_jax.evaluation.retrieval import NO_MATCH, ranks_of_matches
+from darkrank_jax.evaluation.retrieval import NO_MATCH, values_of_ranks
 
 # Numbers of a table of match x identity x rank held at once, which bounds the memory.
 _TABLE = 2**24
@@ -119,7 +120,8 @@ def reid_values(
     check_lengths(
         len(gallery), "gallery images", gallery_ids=gallery_ids, gallery_cameras=gallery_cameras
     )
-    ranks, totals = ranks_of_matches(
+    return values_of_ranks(
+        functools.partial(_values, ks=ks),
         queries,
         query_ids,
         gallery,
@@ -127,7 +129,6 @@ def reid_values(
         cameras=query_cameras,
         gallery_cameras=gallery_cameras,
     )
-    return _values(ranks, totals, ks)
 
 
 def reid_values_of_distances(
@@ -267,18 +268,18 @@ def distance_matrix(queries: Rows, gallery: Rows) -> Float[np.ndarray, "n m"]:
       gallery: [m, dim], finite.
 
     Returns:
-      [n, m] float32, 4 n m bytes; up to one factor, that which makes the largest number of the
-      embeddings 1.
+      [n, m] float32, 4 n m bytes.
 
     Raises:
       UserError: a set is empty, not finite or of another dimension.
 
     Example:
       >>> distance_matrix(np.array([[1.0]]), np.array([[0.0], [2.0], [4.0]])).tolist()
-      [[0.5, 0.5, 1.5]]
+      [[1.0, 1.0, 3.0]]
     """
-    sought, points = alike(queries=queries, gallery=gallery)
-    return np.sqrt(np.asarray(squared_distances(jnp.asarray(sought), jnp.asarray(points))))
+    (sought, points), factor = scaled(queries=queries, gallery=gallery)
+    squares = np.asarray(squared_distances(jnp.asarray(sought), jnp.asarray(points)))
+    return np.sqrt(squares) * np.float32(factor)
 
 
 @jax.jit
@@ -309,7 +310,7 @@ def expand_queries(
     """Moves each query towards the gallery images nearest to it, and searches better.
 
     With embeddings of length one and c_i the cosine to the i-th of the k nearest:
-    q' = (q + sum of max(c_i, 0)^alpha g_i) / its length.
+    q' = (q + sum of max(c_i, 0)^alpha g_i) / its length; q where that sum is 0.
 
     Args:
       queries: [n, dim], finite, not zero.
@@ -333,19 +334,17 @@ def expand_queries(
     for alpha.
     """
     distances, indices = nearest_neighbors(queries, gallery, k=k, metric="cosine")
-    sought, found = (_unit(np.asarray(rows, np.float32)) for rows in (queries, gallery))
+    own, found = (unit(np.asarray(rows, np.float32)) for rows in (queries, gallery))
+    sought = own
     weights = np.maximum(1 - distances, 0) ** alpha
     for place in range(k):
         sought = sought + weights[:, place, None] * found[indices[:, place]]
-    return _unit(sought)
+    # Neighbours that cancel a query leave no direction: it stays where it is.
+    cancelled = np.linalg.norm(sought, axis=1) <= 8 * k * np.finfo(np.float32).eps
+    return unit(np.where(cancelled[:, None], own, sought))
 
 
 _AVERAGED = ("average_precision", "inverse_negative_penalty")
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length one."""
-    return rows / np.linalg.norm(rows, axis=1)[:, None]
 
 
 def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:

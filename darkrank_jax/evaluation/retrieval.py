@@ -1,20 +1,27 @@
 """Retrieval metrics of a set against itself, or of queries against a gallery."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
+from darkrank_jax.losses.sorting import argsort, sort
 
 # Queries whose distances are held at once, which bounds the memory.
 _QUERIES = 128
+# Matches of a query whose negatives are counted for each of them; more take a sort.
+_COUNTED = 64
+# Matches up to which all tiles have one shape.
+_WIDTH = 1024
 # The rank of what is no match, behind every rank there is.
 NO_MATCH = np.iinfo(np.int32).max
 Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
+ValuesOf = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
 def retrieval_metrics(
@@ -106,15 +113,16 @@ def retrieval_values(
     """
     if (gallery is None) != (gallery_labels is None):
         raise UserError("gallery: goes with gallery_labels; give both or neither")
+    values_of = functools.partial(_values, ks=ks)
     if gallery is not None and gallery_labels is not None:
-        return _values(*ranks_of_matches(embeddings, labels, gallery, gallery_labels), ks)
+        return values_of_ranks(values_of, embeddings, labels, gallery, gallery_labels)
     check_classes(labels)
-    found = ranks_of_matches(embeddings, labels, embeddings, labels, exclude_self=True)
-    values = _values(*found, ks)
+    values = values_of_ranks(values_of, embeddings, labels, embeddings, labels, exclude_self=True)
     return values | {f"recall_at_{k}": np.nan_to_num(values[f"recall_at_{k}"]) for k in ks}
 
 
-def ranks_of_matches(
+def values_of_ranks(
+    values_of: ValuesOf,
     queries: Rows,
     labels: Int[np.ndarray, " _"],
     gallery: Rows,
@@ -123,10 +131,15 @@ def ranks_of_matches(
     exclude_self: bool = False,
     cameras: Int[np.ndarray, " _"] | None = None,
     gallery_cameras: Int[np.ndarray, " _"] | None = None,
-) -> tuple[Int[np.ndarray, "n most"], Int[np.ndarray, " n"]]:
-    """Ranks of the gallery images that are of the query's class.
+) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Values of every query, from the ranks of the gallery images that are of its class.
+
+    Cost: n m distances, 128 m of them at once; for a query with R matches R m comparisons, or
+    from 64 matches on a sort, m log m. The ranks of 128 queries are held at once.
 
     Args:
+      values_of: of (ranks int [q, most] from 1, ascending, each line filled up with NO_MATCH, and
+        totals int [q], how many ranks stand in each line): name -> value of each of the q queries.
       queries: [n, dim], finite.
       labels: int [n].
       gallery: [m, dim], finite.
@@ -136,18 +149,19 @@ def ranks_of_matches(
       gallery_cameras: int [m], with `cameras`.
 
     Returns:
-      The ranks from 1, ascending, each line filled up with the largest int32, and how many ranks
-      stand in each line.
+      The values of all queries by name.
 
     Raises:
       UserError: a set is empty, not finite or of another dimension, or labels do not fit it.
 
     Example:
-      >>> queries, gallery = np.array([[0.0]]), np.array([[1.0], [2.0], [3.0]])
-      >>> labels, gallery_labels = np.array([7]), np.array([7, 5, 7])
-      >>> ranks, totals = ranks_of_matches(queries, labels, gallery, gallery_labels)
-      >>> ranks.tolist(), totals.tolist()
-      ([[1, 3]], [2])
+      >>> queries, gallery = np.array([[0.0], [4.0]]), np.array([[1.0], [2.0], [3.0]])
+      >>> labels, gallery_labels = np.array([7, 5]), np.array([7, 5, 7])
+      >>> def first_and_last(ranks, totals):
+      ...     return {"first": ranks[:, 0], "last": ranks[np.arange(len(ranks)), totals - 1]}
+      >>> values = values_of_ranks(first_and_last, queries, labels, gallery, gallery_labels)
+      >>> values["first"].tolist(), values["last"].tolist()
+      ([1, 2], [3, 2])
     """
     check_lengths(len(queries), labels=labels)
     check_lengths(len(gallery), "gallery images", gallery_labels=gallery_labels)
@@ -156,41 +170,60 @@ def ranks_of_matches(
         sought = points
     else:
         sought, points = alike(queries=queries, gallery=gallery)
-    members, counts = _members(np.asarray(labels), np.asarray(gallery_labels))
+    rows, starts, counts = _members(np.asarray(labels), np.asarray(gallery_labels))
     device_points = jnp.asarray(points)
     lengths = jnp.sum(device_points**2, axis=1)
-    ranks, found = np.empty(members.shape, np.int32), []
+    found = []
     # Queries of classes of like size go together: the largest class decides how long they take.
     order = np.argsort(counts, kind="stable")
+    searched: tuple[np.ndarray, jax.Array] | None = None
     for tile in np.array_split(order, -(-len(order) // _QUERIES)):
-        positives = members[tile]
+        most = int(counts[tile].max())
+        place = np.arange(_width(most, int(counts.max())))
+        positives = np.where(
+            place < counts[tile][:, None],
+            rows[np.minimum(starts[tile][:, None] + place, len(rows) - 1)],
+            -1,
+        )
         valid = positives >= 0
         if exclude_self:
             valid &= positives != tile[:, None]
         if cameras is not None and gallery_cameras is not None:
             valid &= gallery_cameras[positives] != cameras[tile][:, None]
-        most = counts[tile].max()
         # One tile is prepared while the one before is searched.
-        found.append(
-            (tile, _positive_ranks(sought[tile], device_points, lengths, positives, valid, most))
-        )
-    for tile, columns in found:
-        ranks[tile] = columns
-    ranks.sort(axis=1)
-    return ranks, np.sum(ranks < NO_MATCH, axis=1)
+        ranks = _positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
+        if searched:
+            found.append(_evaluated(values_of, *searched))
+        searched = tile, ranks
+    assert searched
+    found.append(_evaluated(values_of, *searched))
+    back = np.argsort(order, kind="stable")
+    return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 
 
-def _members(labels: np.ndarray, gallery_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gallery rows of each query's class, a line filled up with -1, and how many there are."""
+def _evaluated(values_of: ValuesOf, tile: np.ndarray, ranks: jax.Array) -> dict[str, np.ndarray]:
+    """Values of the queries of a tile."""
+    ordered = np.sort(np.asarray(ranks), axis=1)
+    return values_of(ordered, np.sum(ordered < NO_MATCH, axis=1))
+
+
+def _width(most: int, largest: int) -> int:
+    """Columns for classes of up to `most` images, such that few shapes are compiled."""
+    return min(max(_WIDTH, 1 << (most - 1).bit_length()), max(1, largest))
+
+
+def _members(
+    labels: np.ndarray, gallery_labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gallery rows by class; where those of each query's class start, and how many there are."""
     known, classes = np.unique(labels, return_inverse=True)
     places = np.minimum(np.searchsorted(known, gallery_labels), len(known) - 1)
     rows = np.flatnonzero(known[places] == gallery_labels)
     counts = np.bincount(places[rows], minlength=len(known))
-    # A column even where no class is in the gallery: a rank that says so.
-    width = max(1, counts.max())
-    members = np.full((len(known), width), -1)
-    members[np.arange(width) < counts[:, None]] = rows[np.argsort(places[rows], kind="stable")]
-    return members[classes], counts[classes]
+    ordered = rows[np.argsort(places[rows], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    # An entry even where no class is in the gallery, which none of the queries takes.
+    return np.append(ordered, -1), starts[classes], counts[classes]
 
 
 @jax.jit
@@ -202,7 +235,7 @@ def _positive_ranks(
     valid: jax.Array,
     most: jax.Array,
 ) -> jax.Array:
-    """Ranks [queries, class size] of the valid among the positives, the first `most` columns."""
+    """Ranks [queries, class size] of the valid among the positives, which are `most` at most."""
     # Twice the inner product less the squared length ranks as the distance does.
     products = jnp.matmul(queries, gallery.T, precision=jax.lax.Precision.HIGHEST)
     nearness = 2 * products - lengths[None]
@@ -214,16 +247,33 @@ def _positive_ranks(
     negatives = nearness.at[line, places].set(-jnp.inf, mode="drop")
     reach = jnp.sum(queries**2, axis=1)[:, None] + lengths[positives]
     bounds = matched - 8 * jnp.finfo(nearness.dtype).eps * reach
+    # The nearest first; what is not valid comes last.
+    order = argsort(-matched)
+    bounds, valid = (jnp.take_along_axis(column, order, axis=1) for column in (bounds, valid))
+    nearer = _count_nearer(negatives, bounds, most)
+    return jnp.where(valid, 1 + nearer + jnp.arange(bounds.shape[1])[None], NO_MATCH)
 
-    # One positive after the other: seen all at once, they take ten times as long on a CPU. Floats,
+
+def _count_nearer(negatives: jax.Array, bounds: jax.Array, most: jax.Array) -> jax.Array:
+    """How many negatives [queries, m] are not below each bound, of which the first `most` count."""
+
+    # One bound after the other: seen all at once, they take ten times as long on a CPU. Floats,
     # which count to 2^24 and which it adds faster.
     def count(column: jax.Array, nearer: jax.Array) -> jax.Array:
         farther = negatives >= bounds[:, column][:, None]
         return nearer.at[:, column].set(jnp.sum(farther.astype(jnp.float32), axis=1))
 
-    nearer = jax.lax.fori_loop(0, most, count, jnp.zeros(positives.shape, jnp.float32))
-    order = jnp.argsort(jnp.argsort(-matched, axis=1), axis=1)
-    return jnp.where(valid, 1 + nearer.astype(jnp.int32) + order, NO_MATCH)
+    def one_by_one() -> jax.Array:
+        nothing = jnp.zeros(bounds.shape, jnp.float32)
+        return jax.lax.fori_loop(0, most, count, nothing).astype(jnp.int32)
+
+    def by_sorting() -> jax.Array:
+        below = jax.vmap(jnp.searchsorted)(sort(negatives), bounds)
+        return negatives.shape[1] - below.astype(jnp.int32)
+
+    if bounds.shape[1] <= _COUNTED:
+        return one_by_one()
+    return jax.lax.cond(most <= _COUNTED, one_by_one, by_sorting)
 
 
 def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:

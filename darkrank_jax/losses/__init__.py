@@ -4,6 +4,7 @@ Arrays are positional, everything else is keyword-only; every loss takes `where`
 and `reduce_fn`, computes in at least float32, and stops the gradient at the teacher.
 """
 
+from darkrank_jax.losses import memory
 from darkrank_jax.losses.classification import (
     arcface_loss,
     cosface_loss,
@@ -38,6 +39,7 @@ from darkrank_jax.losses.metric_learning import (
     smooth_ap_loss,
     supcon_loss,
 )
+from darkrank_jax.losses.pairwise import normalize
 from darkrank_jax.losses.ranking import listmle_loss, permutation_kl_loss
 from darkrank_jax.losses.reductions import mean, mean_nonzero, total
 from darkrank_jax.losses.relational import (
@@ -75,8 +77,10 @@ __all__ = [
     "margin_loss",
     "mean",
     "mean_nonzero",
+    "memory",
     "multi_similarity_loss",
     "n_pairs_loss",
+    "normalize",
     "normalized_softmax_logits",
     "normalized_softmax_loss",
     "ntxent_loss",

@@ -1,6 +1,7 @@
 """Checks of what users pass: one line that names the argument, what came and what was expected."""
 
 from collections.abc import Collection
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -15,11 +16,11 @@ def check_arrays(**arrays: tuple[Any, str, str]) -> None:
     Args:
       **arrays: by argument name, (array or None, kind, axes): the kind is "float", "integer",
         "bool" or "real" (integer or float), the axes are names such as "batch dim", with "..."
-        for any number of axes.
+        for any number of axes, the same in all arrays.
 
     Raises:
       TypeError: no array, or one of another kind.
-      ValueError: another rank, or an axis that disagrees with an earlier argument.
+      ValueError: another rank, an axis that disagrees with an earlier argument or is empty.
 
     Example:
       >>> check_arrays(embeddings=(jnp.ones([4, 2]), "float", "batch dim"),
@@ -48,6 +49,14 @@ def check_range(name: str, value: Any, low: float, high: float = float("inf")) -
         raise ValueError(f"{name}: got {value!r}, expected a number from {low} to {high}")
 
 
+def check_whole(name: str, value: Any, low: int, high: float = float("inf")) -> None:
+    """Checks that a whole number lies in [low, high]; one that is traced has no value yet."""
+    if isinstance(value, jax.Array):
+        return
+    if not isinstance(value, Integral) or not low <= int(value) <= high:
+        raise ValueError(f"{name}: got {value!r}, expected a whole number from {low} to {high}")
+
+
 def check_positive(**numbers: Any) -> None:
     """Checks that numbers are above 0; those that are traced have no value yet."""
     for name, value in numbers.items():
@@ -71,7 +80,7 @@ def _check_kind(name: str, array: Any, kind: str) -> None:
 
 def _check_shape(name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, int]) -> None:
     """Checks one shape against the sizes seen so far, and adds its own to them."""
-    names = _axis_names(axes, len(shape))
+    names = _axis_names(axes, len(shape), sizes)
     known = ", ".join(f"{axis}={sizes[axis]}" for axis in names if axis in sizes)
     fits = len(shape) == len(names) and all(
         sizes.setdefault(axis, size) == size for axis, size in zip(names, shape, strict=True)
@@ -79,13 +88,15 @@ def _check_shape(name: str, shape: tuple[int, ...], axes: str, sizes: dict[str, 
     if not fits:
         expected = f"[{', '.join(names)}]" + (f" with {known}" if known else "")
         raise ValueError(f"{name}: got shape {list(shape)}, expected {expected}")
+    if 0 in shape:
+        raise ValueError(f"{name}: got shape {list(shape)}, expected at least one along each axis")
 
 
-def _axis_names(axes: str, rank: int) -> list[str]:
-    """The names of the axes, "..." written out for an array of the rank."""
+def _axis_names(axes: str, rank: int, sizes: dict[str, int]) -> list[str]:
+    """The names of the axes, "..." written out as in the first array that has it."""
     names = axes.split()
     if "..." not in names:
         return names
     before, after = axes.split("...")
-    unnamed = rank - len(names) + 1
+    unnamed = sizes.setdefault("...", rank - len(names) + 1)
     return [*before.split(), *(f"axis{i}" for i in range(unnamed)), *after.split()]

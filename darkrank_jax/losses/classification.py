@@ -8,9 +8,16 @@ import math
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
+from darkrank_jax.losses.checks import check_arrays, check_positive, check_range, check_whole
 from darkrank_jax.losses.masks import valid_rows
-from darkrank_jax.losses.pairwise import inner_products, normalize, safe_sqrt, upcast, zero_rows
+from darkrank_jax.losses.pairwise import (
+    inner_products,
+    nan_if,
+    normalize,
+    safe_sqrt,
+    upcast,
+    zero_rows,
+)
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 
 _ABSENT = -1e30
@@ -78,7 +85,7 @@ def softmax_loss(
 
     Args:
       embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1.
+      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each row, see `reductions`.
@@ -97,7 +104,7 @@ def softmax_loss(
     """
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     logits = softmax_logits(embeddings, class_weights)
-    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+    return _cross_entropy(logits, target, valid, reduce_fn)
 
 
 def normalized_softmax_loss(
@@ -115,7 +122,7 @@ def normalized_softmax_loss(
 
     Args:
       embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1.
+      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating.
       temperature: positive.
       where: bool [batch], rows that count; None: all.
@@ -138,7 +145,7 @@ def normalized_softmax_loss(
     """
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     logits = normalized_softmax_logits(embeddings, class_weights, temperature=temperature)
-    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+    return _cross_entropy(logits, target, valid, reduce_fn)
 
 
 def large_margin_softmax_loss(
@@ -158,7 +165,7 @@ def large_margin_softmax_loss(
 
     Args:
       embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1.
+      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating.
       margin: whole number, at least 1; 1 is the softmax loss.
       scale: factor of all logits, positive.
@@ -170,7 +177,8 @@ def large_margin_softmax_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a margin below 1, a scale that is not positive.
+      ValueError: shapes that disagree, a margin that is no whole number from 1, a scale that is not
+        positive.
 
     Example:
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -181,7 +189,7 @@ def large_margin_softmax_loss(
     Source: Liu et al., Large-margin softmax loss, ICML 2016; no annealing.
     """
     check_positive(scale=scale)
-    check_range("margin", margin, 1)
+    check_whole("margin", margin, 1)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
     angle = _angle(_own(cosine, target))
@@ -189,7 +197,7 @@ def large_margin_softmax_loss(
     psi = (1 - 2 * (part % 2)) * jnp.cos(margin * angle) - 2 * part
     lengths = _norms(embeddings, 1) * _norms(upcast(class_weights), 0)
     logits = scale * lengths * jnp.where(target, psi, cosine)
-    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+    return _cross_entropy(logits, target, valid, reduce_fn)
 
 
 def arcface_loss(
@@ -208,7 +216,7 @@ def arcface_loss(
 
     Args:
       embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1.
+      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating.
       margin: in degrees, from 0 to 180.
       scale: factor of all cosines, positive.
@@ -235,14 +243,13 @@ def arcface_loss(
     check_range("margin", margin, 0, 180)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
-    radians = math.radians(margin)
+    radians = margin * (math.pi / 180)
+    cos = jnp.cos if isinstance(margin, jax.Array) else math.cos
     own = _own(cosine, target)
     angle = _angle(own)
-    own = jnp.where(
-        angle <= math.pi - radians, jnp.cos(angle + radians), own - 1 + math.cos(radians)
-    )
+    own = jnp.where(angle <= math.pi - radians, jnp.cos(angle + radians), own - 1 + cos(radians))
     logits = scale * jnp.where(target, own, cosine)
-    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+    return _cross_entropy(logits, target, valid, reduce_fn)
 
 
 def cosface_loss(
@@ -261,7 +268,7 @@ def cosface_loss(
 
     Args:
       embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1.
+      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating.
       margin: of the cosine, from 0 to 2.
       scale: factor of all cosines, positive.
@@ -288,7 +295,7 @@ def cosface_loss(
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
     logits = scale * jnp.where(target, cosine - margin, cosine)
-    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+    return _cross_entropy(logits, target, valid, reduce_fn)
 
 
 def proxy_anchor_loss(
@@ -308,7 +315,7 @@ def proxy_anchor_loss(
 
     Args:
       embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1.
+      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating, the proxies as columns.
       margin: of the cosine.
       alpha: sharpness, positive.
@@ -337,9 +344,9 @@ def proxy_anchor_loss(
     pull = _log1p_sums(-alpha * (cosine - margin), positives)
     push = _log1p_sums(alpha * (cosine + margin), negatives)
     some = jnp.broadcast_to(valid.any(), push.shape)
-    return apply_reduction(reduce_fn, pull, positives.any(0)) + apply_reduction(
-        reduce_fn, push, some
-    )
+    loss = apply_reduction(reduce_fn, pull, positives.any(0))
+    loss += apply_reduction(reduce_fn, push, some)
+    return nan_if(_unknown(target, valid), loss)
 
 
 def proxy_nca_loss(
@@ -357,7 +364,7 @@ def proxy_nca_loss(
 
     Args:
       embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1.
+      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating, the proxies as columns.
       softmax_scale: scale, positive.
       where: bool [batch], rows that count; None: all.
@@ -383,7 +390,7 @@ def proxy_nca_loss(
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     # |x - p|^2 = 2 - 2 cos for unit vectors; the 2 cancels in the softmax.
     logits = 2 * softmax_scale * _cosines(embeddings, class_weights)
-    return apply_reduction(reduce_fn, _cross_entropy(logits, target), valid)
+    return _cross_entropy(logits, target, valid, reduce_fn)
 
 
 def _check(embeddings: jax.Array, class_weights: jax.Array) -> None:
@@ -418,9 +425,17 @@ def _own(logits: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.where(target, logits, 0).sum(1, keepdims=True)
 
 
-def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """-log softmax of the own class, for each row."""
-    return -_own(jax.nn.log_softmax(logits), target)[:, 0]
+def _cross_entropy(
+    logits: jax.Array, target: jax.Array, valid: jax.Array, reduce_fn: ReduceFn
+) -> jax.Array:
+    """-log softmax of the own class, reduced over the rows."""
+    values = -_own(jax.nn.log_softmax(logits), target)[:, 0]
+    return nan_if(_unknown(target, valid), apply_reduction(reduce_fn, values, valid))
+
+
+def _unknown(target: jax.Array, valid: jax.Array) -> jax.Array:
+    """Rows whose label is no class, which would count as a loss of 0."""
+    return valid & ~target.any(1)
 
 
 def _angle(cosine: jax.Array) -> jax.Array:

@@ -102,7 +102,9 @@ def combine(
     Returns:
       `sum_of(arrays, *, step=0, key=None, where=None)` -> (sum, value of each loss by name, not
       weighted). `arrays` holds what the losses take by name (`LOSSES[name].inputs`);
-      "class_weights" is a mapping by loss. The key is split, so that every loss draws its own.
+      "class_weights" is an array, or a mapping by loss where several losses have their own. The
+      key is split, so that every loss draws its own. Raises ValueError if an array is missing, or
+      if there is one array of class weights for several losses.
 
     Raises:
       ValueError: a name is not in LOSSES, or a loss has no weight.
@@ -139,6 +141,7 @@ def combine(
         key: jax.Array | None = None,
         where: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        inputs = {name: _inputs(name, arrays, losses) for name in losses}
         keys = [None] * len(losses) if key is None else list(jax.random.split(key, len(losses)))
         values: dict[str, jax.Array] = {}
         sum_ = jnp.zeros(())
@@ -147,13 +150,39 @@ def combine(
             options = {k: v for k, v in arguments.items() if k != "weight"} | {"where": where}
             if "key" in inspect.signature(loss.function).parameters:
                 options["key"] = own_key
-            inputs = [arrays[x][name] if x == "class_weights" else arrays[x] for x in loss.inputs]
             # So that a trace of the run, or its program, tells whose time it is.
             with jax.named_scope(name):
-                values[name] = loss.function(*inputs, **options)
+                values[name] = loss.function(*inputs[name], **options)
             weight = arguments["weight"]
             factor: Any = weight(step) if callable(weight) else weight
             sum_ = sum_ + factor * values[name]
         return sum_, values
 
     return sum_of
+
+
+def _inputs(name: str, arrays: Mapping[str, Any], losses: Mapping[str, Any]) -> list[Any]:
+    """The arrays of a loss, in order."""
+    inputs = LOSSES[name].inputs
+    missing = [f'"{each}"' for each in inputs if each not in arrays]
+    if missing:
+        raise ValueError(
+            f"arrays: {name} takes {', '.join(missing)}, and there are only {', '.join(arrays)}"
+        )
+    return [
+        _weights(name, arrays[x], losses) if x == "class_weights" else arrays[x] for x in inputs
+    ]
+
+
+def _weights(name: str, weights: Any, losses: Mapping[str, Any]) -> Any:
+    """The class weights of a loss."""
+    if not isinstance(weights, Mapping):
+        sharing = [each for each in losses if "class_weights" in LOSSES[each].inputs]
+        if len(sharing) > 1:
+            raise ValueError(
+                f"class_weights: got one array for {', '.join(sharing)}; give a mapping by loss"
+            )
+        return weights
+    if name not in weights:
+        raise ValueError(f"class_weights: there are none for {name}; give a mapping by loss")
+    return weights[name]

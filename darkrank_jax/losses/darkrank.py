@@ -2,10 +2,17 @@
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_range
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_whole
 from darkrank_jax.losses.masks import other_mask, valid_rows
-from darkrank_jax.losses.pairwise import distances, safe_divide, safe_sqrt, zero_rows
+from darkrank_jax.losses.pairwise import (
+    distances,
+    nan_if,
+    safe_divide,
+    safe_sqrt,
+    zero_rows,
+)
 from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss, weights_of_positions
 from darkrank_jax.losses.reductions import ReduceFn, mean
 from darkrank_jax.losses.sorting import argsort
@@ -75,14 +82,14 @@ def darkrank_hard_loss(
     Source: DarkRank (Chen et al., AAAI 2018). In the official code only half of the batch are
     queries, and no gradient reaches them.
     """
-    student, _, valid = _ranked_lists(
+    student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
         list_selection=list_selection, calibration=calibration, num_queries=num_queries,
         key=key, where=where,
     )  # fmt: skip
     # The lists are in the teacher's order already.
     weights = weights_of_positions(student, top_k, position_weights)
-    return order_nll(student, valid, weights, reduce_fn)
+    return nan_if(jnp.isnan(teacher), order_nll(student, valid, weights, reduce_fn))
 
 
 def darkrank_soft_loss(
@@ -207,7 +214,8 @@ def compatible_ranking_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree; embeddings of unlike dim share no index.
+      ValueError: shapes that disagree (embeddings of unlike dim share no index), a number out of
+        range, an unknown method, no key for "sampled", a list too long for "exact".
 
     Example:
       >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
@@ -243,15 +251,15 @@ def _ranked_lists(
     check_positive(alpha=alpha, beta=beta)
     check_choice("list_selection", list_selection, _SELECTIONS)
     check_choice("calibration", calibration, _SCALES)
-    check_range("list_size", 1 if list_size is None else list_size, 1)
+    check_whole("list_size", 1 if list_size is None else list_size, 1)
     batch = student.shape[0]
-    check_range("num_queries", batch if num_queries is None else num_queries, 1, batch)
+    check_whole("num_queries", batch if num_queries is None else num_queries, 1, batch)
     rows = valid_rows(batch, where)
     others = other_mask(rows, num_queries)
     student = zero_rows(student, rows)
     teacher = jax.lax.stop_gradient(zero_rows(teacher, rows))
     gallery = teacher if in_teachers_gallery else student
-    lengths = distances(teacher[:num_queries], teacher)
+    lengths = distances(teacher[:num_queries], teacher, where=where)
     most = max(batch - 1, 1)
     size = most if list_size is None else min(list_size, most)
     chosen = _SELECTIONS[list_selection](jnp.where(others, lengths, jnp.inf), size, key)
@@ -265,17 +273,18 @@ def _ranked_lists(
         gaps = student[:num_queries, None] - gallery[chosen]
         student_scores = _scores(safe_sqrt(jnp.square(gaps).sum(-1)), 1.0, alpha, beta)
     else:
-        student_scores = scores(distances(student[:num_queries], gallery))
+        student_scores = scores(distances(student[:num_queries], gallery, where=where))
     return student_scores, scores(lengths), jnp.take_along_axis(others, chosen, axis=-1)
 
 
 def _scores(lengths: jax.Array, scale: jax.Array | float, alpha: float, beta: float) -> jax.Array:
-    """-alpha d^beta, for whole powers without a logarithm."""
-    power = int(beta) if float(beta).is_integer() else beta
-    positive = lengths > 0
+    """-alpha d^beta, for whole powers that are known without a logarithm."""
+    traced = isinstance(beta, Tracer)
+    power = int(beta) if not traced and float(beta).is_integer() else beta
+    zero = lengths <= 0
     # The slope of d^beta at 0 is infinite for beta < 1.
-    safe = safe_divide(jnp.where(positive, lengths, 1), jnp.asarray(scale, lengths.dtype))
-    return jnp.where(positive, -alpha * safe**power, 0)
+    safe = safe_divide(jnp.where(zero, 1, lengths), jnp.asarray(scale, lengths.dtype))
+    return jnp.where(zero, 0, -alpha * safe**power)
 
 
 def _unit(lengths: jax.Array, others: jax.Array) -> float:

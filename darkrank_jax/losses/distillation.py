@@ -24,8 +24,8 @@ def kd_loss(
     T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch
 
     Args:
-      student_logits: [batch, classes], floating.
-      teacher_logits: [batch, classes], floating; no gradient.
+      student_logits: [batch, classes], finite: -inf gives NaN, -1e30 leaves a class out.
+      teacher_logits: [batch, classes], finite; no gradient.
       temperature: T, positive; the higher, the more the unlikely classes count.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each row, see `reductions`.
@@ -164,7 +164,7 @@ def attention_transfer_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: another number of maps, shapes that disagree.
+      ValueError: another number of maps, shapes that disagree, a power below 1.
 
     Example:
       >>> maps = jnp.arange(8.0).reshape(1, 2, 2, 2)

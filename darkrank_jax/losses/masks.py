@@ -7,7 +7,7 @@ Anchors are the first `num_anchors` rows of the batch (None: all of it), so mask
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_range
+from darkrank_jax.losses.checks import check_arrays, check_whole
 from darkrank_jax.losses.pairwise import zero_rows
 
 
@@ -99,6 +99,6 @@ def labelled_pairs(
         where=(where, "bool", "batch"),
     )
     batch = embeddings.shape[0]
-    check_range("num_anchors", batch if num_anchors is None else num_anchors, 1, batch)
+    check_whole("num_anchors", batch if num_anchors is None else num_anchors, 1, batch)
     valid = valid_rows(batch, where)
     return zero_rows(embeddings, valid), *label_masks(labels, valid, num_anchors)

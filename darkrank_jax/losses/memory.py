@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_range
+from darkrank_jax.losses.checks import check_whole
 from darkrank_jax.losses.masks import valid_rows
 
 
@@ -50,7 +50,7 @@ def create(rows: Mapping[str, jax.Array], size: int) -> Memory:
       >>> print(create({"labels": jnp.array([3, 4])}, size=3).valid)
       [False False False]
     """
-    check_range("size", size, 1)
+    check_whole("size", size, 1)
     empty = {name: jnp.zeros([size, *row.shape[1:]], row.dtype) for name, row in rows.items()}
     return Memory(empty, jnp.zeros([size], bool), jnp.zeros([], jnp.int32))
 

@@ -3,10 +3,16 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_positive
+from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.miners import multi_similarity_pairs
-from darkrank_jax.losses.pairwise import cosines, distances, inner_products, normalize
+from darkrank_jax.losses.pairwise import (
+    cosines,
+    distances,
+    inner_products,
+    nan_if,
+    normalize,
+)
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
 from darkrank_jax.losses.tiles import map_rows
 
@@ -55,7 +61,7 @@ def contrastive_loss(
     2006, without squares and with a margin for positives.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings, where)
     pull = apply_reduction(reduce_fn, jax.nn.relu(lengths - pos_margin), positives)
     return pull + apply_reduction(reduce_fn, jax.nn.relu(neg_margin - lengths), negatives)
 
@@ -80,7 +86,8 @@ def margin_loss(
       embeddings: [batch, dim], floating.
       labels: integer [batch].
       margin: half the width of the band between positives and negatives.
-      beta: the boundary; as an array it can be learnt.
+      beta: the boundary, as an array to be learnt; a scalar, or [batch], that of each anchor, such
+        as `betas[labels]` for one a class.
       normalize_embeddings: L2-normalise first.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
@@ -101,7 +108,10 @@ def margin_loss(
     Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
+    if jnp.ndim(beta):
+        check_arrays(embeddings=(embeddings, "float", "batch dim"), beta=(beta, "real", "batch"))
+        beta = jnp.asarray(beta)[:num_anchors, None]
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings, where)
     values = jnp.stack([jax.nn.relu(lengths - beta + margin), jax.nn.relu(beta - lengths + margin)])
     # A pair stands in as many triplets as its anchor has partners on the other side.
     times = jnp.stack(
@@ -137,7 +147,7 @@ def multi_similarity_loss(
       beta: sharpness for negatives, positive.
       base: the cosine that parts positives from negatives.
       epsilon: slack of the mining of pairs, see `miners.multi_similarity_pairs`; the paper has
-        0.1; None: all pairs.
+        0.1; not negative; None: all pairs.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each anchor, see `reductions`.
@@ -157,6 +167,7 @@ def multi_similarity_loss(
     Source: Wang et al., Multi-similarity loss, CVPR 2019.
     """
     check_positive(alpha=alpha, beta=beta)
+    check_range("epsilon", 0 if epsilon is None else epsilon, 0)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     anchors = _anchors(where, similarities)
@@ -165,7 +176,7 @@ def multi_similarity_loss(
         positives, negatives = multi_similarity_pairs(mined, positives, negatives, epsilon=epsilon)
     pull = _log1p_sum(-alpha * (similarities - base), positives) / alpha
     push = _log1p_sum(beta * (similarities - base), negatives) / beta
-    return apply_reduction(reduce_fn, pull + push, anchors)
+    return nan_if(jnp.isnan(similarities), apply_reduction(reduce_fn, pull + push, anchors))
 
 
 def ntxent_loss(
@@ -294,6 +305,7 @@ def circle_loss(
     Source: Sun et al., Circle loss, CVPR 2020.
     """
     check_positive(gamma=gamma)
+    check_range("m", m, 0, 1)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     fixed = jax.lax.stop_gradient(similarities)
@@ -426,10 +438,12 @@ _reversible_precision = jax.custom_vjp(_summed_precision)
 _reversible_precision.defvjp(_summed_precision_forward, _summed_precision_backward)
 
 
-def _distances(embeddings: jax.Array, num_anchors: int | None, unit: bool) -> jax.Array:
+def _distances(
+    embeddings: jax.Array, num_anchors: int | None, unit: bool, where: jax.Array | None
+) -> jax.Array:
     """Distances [anchors, batch], of unit vectors if so wanted."""
     embeddings = normalize(embeddings) if unit else embeddings
-    return distances(embeddings[:num_anchors], embeddings)
+    return distances(embeddings[:num_anchors], embeddings, where=where)
 
 
 def _anchors(where: jax.Array | None, matrix: jax.Array) -> jax.Array:

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_given, check_range
-from darkrank_jax.losses.pairwise import upcast
+from darkrank_jax.losses.checks import check_arrays, check_choice, check_given, check_whole
+from darkrank_jax.losses.pairwise import nan_if, upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 from darkrank_jax.losses.sorting import argsort
 
@@ -36,9 +36,10 @@ def listmle_loss(
     -log P_student(order) = sum_k w_k [logsumexp_{j >= k} s_j - s_k], order by falling teacher score
 
     Args:
-      student_scores: [..., list], floating, above -1e30.
-      teacher_scores: [..., list], integer or floating: relevance grades serve as well. Equal
-        scores keep the order of the list.
+      student_scores: [..., list], floating, above -1e30: -inf gives NaN, so leave items out by
+        `where`.
+      teacher_scores: [..., list], integer or floating, above -1e30: relevance grades serve as
+        well. Equal scores keep the order of the list.
       top_k: only the first so many positions count; None: all.
       position_weights: [list], w_k of each position, such as discounts; None: 1.
       where: bool [..., list], items that count, for lists of unequal length; None: all.
@@ -63,7 +64,7 @@ def listmle_loss(
     weights = weights_of_positions(student, top_k, position_weights)
     order = argsort(-teacher)
     student, valid = (jnp.take_along_axis(array, order, axis=-1) for array in (student, valid))
-    return order_nll(student, valid, weights, reduce_fn)
+    return nan_if(jnp.isnan(teacher), order_nll(student, valid, weights, reduce_fn))
 
 
 def permutation_kl_loss(
@@ -90,8 +91,9 @@ def permutation_kl_loss(
     "top_one" keeps the first choice alone, a lower bound.
 
     Args:
-      student_scores: [..., list], floating, above -1e30.
-      teacher_scores: [..., list], floating.
+      student_scores: [..., list], floating, above -1e30: -inf gives NaN, so leave items out by
+        `where`.
+      teacher_scores: [..., list], floating, above -1e30.
       method: "exact" (lists of up to 16), "sampled" or "top_one".
       num_samples: orders drawn for each list by "sampled".
       key: random key, needed by "sampled" alone.
@@ -118,7 +120,7 @@ def permutation_kl_loss(
     Source: DarkRank (Chen et al., AAAI 2018); the sum over sets is the chain rule of KL.
     """
     check_choice("method", method, _DIVERGENCES)
-    check_range("num_samples", num_samples, 1)
+    check_whole("num_samples", num_samples, 1)
     student, teacher, valid = _lists(student_scores, teacher_scores, where)
     weights = weights_of_positions(student, top_k, position_weights)
     values = _DIVERGENCES[method](
@@ -158,7 +160,7 @@ def weights_of_positions(
     scores: jax.Array, top_k: int | None, position_weights: jax.Array | None
 ) -> jax.Array:
     """The weight of every position, with the axes of `scores`."""
-    check_range("top_k", 1 if top_k is None else top_k, 1)
+    check_whole("top_k", 1 if top_k is None else top_k, 1)
     check_arrays(
         scores=(scores[(0,) * (scores.ndim - 1)], "float", "list"),
         position_weights=(position_weights, "real", "list"),

@@ -25,13 +25,13 @@ def mean(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
     Example:
       >>> print(mean(jnp.array([1.0, 0.0, 5.0]), where=jnp.array([True, True, False])))
       0.5
-      >>> print(mean(jnp.array([1.0, 0.0, 5.0]), where=jnp.array([3.0, 1.0, 0.0])))
+      >>> print(mean(jnp.array([1.0, 0.0, 5.0]), where=jnp.array([0.3, 0.1, 0.0])))
       0.75
     """
     where = _all_of(values) if where is None else where
-    # At least one: nothing over one is 0 with zero gradient, nothing over nothing is NaN.
-    count = jnp.maximum(where.sum(), 1).astype(values.dtype)
-    return total(values, where=where) / count
+    # Nothing over one is 0 with zero gradient, nothing over nothing is NaN.
+    weight = where.sum()
+    return total(values, where=where) / jnp.where(weight == 0, 1, weight).astype(values.dtype)
 
 
 def mean_nonzero(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
@@ -49,7 +49,8 @@ def mean_nonzero(values: jax.Array, *, where: jax.Array | None = None) -> jax.Ar
       3.0
     """
     where = _all_of(values) if where is None else where
-    return mean(values, where=jnp.where(values > 0, where, jnp.zeros_like(where)))
+    # NaN counts, and makes the mean NaN.
+    return mean(values, where=jnp.where(values <= 0, jnp.zeros_like(where), where))
 
 
 def total(values: jax.Array, *, where: jax.Array | None = None) -> jax.Array:

@@ -62,7 +62,7 @@ def rkd_distance_loss(
     others = other_mask(valid)
     student, teacher = (
         safe_divide(lengths, mean(lengths, where=others))
-        for lengths in (distances(student), distances(teacher))
+        for lengths in (distances(student, where=where), distances(teacher, where=where))
     )
     return apply_reduction(reduce_fn, _smooth_l1(student - teacher), _pairs(valid))
 
@@ -103,7 +103,9 @@ def rkd_angle_loss(
     Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
-    values = _angle_losses(squared_distances(student), squared_distances(teacher), valid)
+    dtype = jnp.promote_types(student.dtype, teacher.dtype)
+    squares = (squared_distances(rows, where=where).astype(dtype) for rows in (student, teacher))
+    values = _angle_losses(*squares, valid)
     return apply_reduction(reduce_fn, values, valid)
 
 
@@ -138,7 +140,7 @@ def similarity_match_loss(
     Source: DarkRank (Chen et al., AAAI 2018), where it is called direct similarity transfer.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
-    values = jnp.square(distances(student) - distances(teacher))
+    values = jnp.square(distances(student, where=where) - distances(teacher, where=where))
     return apply_reduction(reduce_fn, values, other_mask(valid))
 
 
@@ -313,8 +315,8 @@ def relaxed_contrastive_loss(
     """
     check_positive(sigma=sigma, delta=delta)
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
-    weights = jnp.exp(-squared_distances(normalize(teacher)) / sigma)
-    lengths = jnp.where(_pairs(valid), distances(student), 0)
+    weights = jnp.exp(-squared_distances(normalize(teacher), where=where) / sigma)
+    lengths = jnp.where(_pairs(valid), distances(student, where=where), 0)
     # The distance to itself, 0, is part of the mean.
     lengths = safe_divide(lengths, lengths.sum(1, keepdims=True) / jnp.maximum(valid.sum(), 1))
     pull = weights * jnp.square(lengths)

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from darkrank_jax.losses import miners
 from darkrank_jax.losses.checks import check_choice, check_given, check_range
 from darkrank_jax.losses.masks import labelled_pairs
-from darkrank_jax.losses.pairwise import distances, normalize, safe_divide, squared_distances
+from darkrank_jax.losses.pairwise import (
+    distances,
+    nan_if,
+    normalize,
+    safe_divide,
+    squared_distances,
+)
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
 from darkrank_jax.losses.sorting import argsort, sort
 
@@ -28,6 +34,8 @@ def triplet_loss(
     """Triplet loss.
 
     max(0, d(anchor, positive) - d(anchor, negative) + margin), mean over the terms above 0
+
+    With "all", reverse differentiation only, once.
 
     Args:
       embeddings: [batch, dim], floating.
@@ -65,7 +73,7 @@ def triplet_loss(
     check_choice("mining", mining, ("all", *_MINERS))
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     embeddings = normalize(embeddings) if normalize_embeddings else embeddings
-    lengths = distances(embeddings[:num_anchors], embeddings)
+    lengths = distances(embeddings[:num_anchors], embeddings, where=where)
     if mining == "all":
         return _all_triplets(lengths, positives, negatives, margin, reduce_fn)
     positive, negative, valid = _MINERS[mining](
@@ -73,7 +81,7 @@ def triplet_loss(
     )
     gaps = jnp.take_along_axis(lengths, positive, axis=1)
     gaps -= jnp.take_along_axis(lengths, negative, axis=1)
-    return apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid)
+    return nan_if(jnp.isnan(lengths), apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid))
 
 
 def lmnn_loss(
@@ -90,6 +98,8 @@ def lmnn_loss(
 
     (1 - w) mean over positive pairs of d_ap^2
     + w mean over triplets of max(0, d_ap^2 - d_an^2 + margin)
+
+    Reverse differentiation only, once.
 
     Args:
       embeddings: [batch, dim], floating, used as given.
@@ -117,7 +127,7 @@ def lmnn_loss(
     """
     check_range("push_weight", push_weight, 0, 1)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    squares = squared_distances(embeddings[:num_anchors], embeddings)
+    squares = squared_distances(embeddings[:num_anchors], embeddings, where=where)
     pull = apply_reduction(reduce_fn, squares, positives)
     push = _all_triplets(squares, positives, negatives, margin, reduce_fn)
     return (1 - push_weight) * pull + push_weight * push

@@ -101,3 +101,8 @@ def test_what_has_no_interval_is_refused(measure, line):
     with pytest.raises(UserError) as error:
         measure()
     assert str(error.value) == line
+
+
+def test_no_draws_are_refused():
+    with pytest.raises(UserError, match=r"^resamples: is 0; give 1 or more"):
+        bootstrap_interval(np.arange(4.0), seed=0, resamples=0)

@@ -75,6 +75,46 @@ def test_of_many_at_one_point_the_first_rows_are_found():
     np.testing.assert_array_equal(indices, [[800, 801, 802]])
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("within", [1e-2, 1e-3, 1e-4])
+def test_of_many_nearly_at_one_point_the_nearest_are_found(
+    within, exclude_self, metric, monkeypatch
+):
+    """More than are looked at beyond k, and nearer to each other than inner products can tell."""
+    monkeypatch.setattr(module, "_EXACT_TILE", (50, 97))
+    rng = np.random.default_rng(2)
+    points = np.repeat(rng.normal(size=(6, 16)), 40, axis=0) + within * rng.normal(size=(240, 16))
+    points = points.astype(np.float32)
+    options = {"k": 5, "exclude_self": exclude_self, "metric": metric}
+    distances, indices = nearest_neighbors(points, points, **options)
+    exact = points.astype(np.float64)
+    if metric == "cosine":
+        exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    gaps = np.linalg.norm(exact[:, None] - exact, axis=2)
+    if exclude_self:
+        gaps[np.eye(240, dtype=bool)] = np.inf
+    nearest = np.argsort(gaps, axis=1)[:, :5]
+    expected = np.take_along_axis(gaps, nearest, axis=1)
+    found = np.take_along_axis(gaps, indices, axis=1)
+    # Float32 may swap what it rounds to one distance, of unit vectors as well.
+    rounding = 1e-7 if metric == "cosine" else 1e-6 * within
+    np.testing.assert_allclose(found, expected, rtol=0, atol=rounding)
+    assert np.mean(indices == nearest) > 0.99
+    expected = expected**2 / 2 if metric == "cosine" else expected
+    np.testing.assert_allclose(distances, expected, rtol=1e-2, atol=1e-9)
+
+
+def test_directions_of_tiny_rows(gallery):
+    rows = gallery - 40
+    expected = nearest_neighbors(rows, rows, k=3, metric="cosine")
+    # By a power of 2, so that nothing but the size differs.
+    tiny = rows * np.float32(2.0**-90)
+    found = nearest_neighbors(tiny, tiny, k=3, metric="cosine")
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_a_gallery_in_less_memory_is_searched_as_what_it_holds(many):
     coarse = to_int8(many)
     restored = coarse.codes * coarse.scales[:, None]

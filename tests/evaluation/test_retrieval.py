@@ -75,6 +75,41 @@ def test_neither_the_order_of_rows_nor_the_size_of_tiles_counts(data, monkeypatc
     assert retrieval_metrics(embeddings, labels, ks=KS) == expected
 
 
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Little at once, so that few images are what many are otherwise."""
+    for name, size in {"_QUERIES": 7, "_COUNTED": 2, "_WIDTH": 4}.items():
+        monkeypatch.setattr(retrieval, name, size)
+    retrieval._positive_ranks.clear_cache()
+    yield
+    retrieval._positive_ranks.clear_cache()
+
+
+@pytest.mark.parametrize("step", [0.0, 0.7])
+def test_large_classes_beside_small_ones(data, small_parts, step):
+    """Sorted instead of counted; also where many are at the same distance."""
+    embeddings, labels = data
+    if step:
+        embeddings = (embeddings / step).round()
+    expected = reference.retrieval(embeddings.astype(np.float64), labels, KS)
+    assert retrieval_metrics(embeddings, labels, ks=KS) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_largest_class_costs_the_queries_of_others_nothing(data, small_parts):
+    embeddings, labels = data
+    shapes = []
+
+    def values_of(ranks, totals):
+        shapes.append(ranks.shape)
+        return {"first": ranks[:, 0]}
+
+    labels = np.where(labels > 30, 99, np.arange(45))
+    retrieval.values_of_ranks(values_of, embeddings, labels, embeddings, labels, exclude_self=True)
+    largest = np.sum(labels == 99)
+    assert shapes[0] == (7, 4)
+    assert shapes[-1][1] == largest > 8
+
+
 @pytest.mark.parametrize(("scale", "shift"), [(1e-12, 0.0), (1e25, 0.0), (1.0, 1e4)])
 def test_size_and_origin_do_not_count(data, scale, shift):
     embeddings, labels = data

@@ -28,6 +28,11 @@ VARIANTS = {name: (name, {}) for name in losses.LOSSES} | {
 RANDOM = {"darkrank_soft sampled", "triplet distance_weighted"}
 # The one loss that looks at rows which follow each other.
 ORDERED = {"correlation_congruence"}
+# Those that see distances of embeddings as given.
+OF_DISTANCES = [
+    "darkrank_hard mean", "darkrank_soft", "lmnn", "relaxed_contrastive", "rkd_angle",
+    "rkd_distance", "similarity_match",
+]  # fmt: skip
 # Zero, and so the minimum, when student and teacher are the same.
 ZERO_AT_TEACHER = [
     name
@@ -141,6 +146,31 @@ def test_a_masked_row_is_a_row_that_is_not_there(variant):
     without = rows_of(arrays, slice(0, last))
     expected = jax.jit(function_of(variant))(*split(variant, without), np.ones(last, bool))
     np.testing.assert_allclose(value, expected, rtol=2e-5)
+
+
+@over(OF_DISTANCES)
+def test_far_from_the_origin_a_masked_row_is_still_not_there(variant):
+    """Were it part of the centre, distances would be less than their rounding errors."""
+    arrays, half = arrays_of(), np.arange(BATCH) < BATCH // 2
+    arrays |= {name: a + 4000 for name, a in arrays.items() if "embeddings" in name}
+    value, gradients = run(variant, arrays, half)
+    expected, slopes = run(variant, rows_of(arrays, half))
+    np.testing.assert_allclose(value, expected, rtol=2e-3)
+    slope, found = slopes["embeddings"], gradients["embeddings"][half]
+    assert slope.any()
+    np.testing.assert_allclose(found, slope, atol=1e-2 * np.abs(slope).max())
+
+
+@every_variant
+def test_nan_in_a_row_that_counts_makes_the_loss_nan(variant):
+    """Whoever diverges must see it, instead of a loss that looks like any other."""
+    for name in split(variant, arrays_of())[0]:
+        for spoilt in (np.s_[1, 1], np.s_[:]):
+            arrays = arrays_of()
+            arrays[name][spoilt] = np.nan
+            value, gradients = run(variant, arrays)
+            assert np.isnan(value), (name, spoilt)
+            assert any(np.isnan(gradient).any() for gradient in gradients.values())
 
 
 @every_variant

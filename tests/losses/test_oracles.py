@@ -97,6 +97,17 @@ def test_all_triplets_by_sorting_are_all_triplets(x64, reduce_fn, num_anchors):
     np.testing.assert_allclose(found_slopes, slopes, rtol=1e-9, atol=1e-12 * np.abs(slopes).max())
 
 
+@pytest.mark.parametrize("sum_of_weights", [1e-3, 0.5, 1.0, 7.0])
+def test_a_weighted_mean_is_one_whatever_the_weights_add_up_to(sum_of_weights):
+    values, weights = np.array([2.0, 0.0, 4.0, 9.0]), np.array([0.2, 0.5, 0.3, 0.0])
+    where = jnp.asarray(sum_of_weights * weights)
+    for reduce_fn, expected in ((losses.mean, 1.6), (losses.mean_nonzero, 3.2)):
+        found = reduce_fn(jnp.asarray(values), where=where)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert reduce_fn(jnp.asarray(values), where=0 * where) == 0
+        assert not jax.grad(reduce_fn)(jnp.asarray(values), where=0 * where).any()
+
+
 def test_hinges_far_from_zero_keep_their_differences():
     # Squared distances near 1e6 that differ by a few units: a margin of 1 decides.
     x = jnp.array([[0.0], [1000.0], [1000.5], [1001.0], [999.75]])
@@ -200,6 +211,35 @@ def test_combine_refuses_what_it_does_not_know(config, line):
         losses.combine(config)
 
 
+def test_combine_takes_the_class_weights_of_one_loss_as_they_are():
+    arrays = {"embeddings": jnp.asarray(X, jnp.float32), "labels": jnp.asarray(LABELS)}
+    weights = jnp.asarray(WEIGHTS, jnp.float32)
+    loss = losses.combine({"softmax": {"weight": 1.0}, "supcon": {"weight": 1.0}})
+    total, values = loss(arrays | {"class_weights": weights})
+    assert values["softmax"] == losses.softmax_loss(*arrays.values(), weights)
+    assert total == loss(arrays | {"class_weights": {"softmax": weights}})[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "line"),
+    [
+        (["supcon"], {}, r"arrays: supcon takes \"labels\", and there are only embeddings"),
+        (
+            ["softmax", "arcface"],
+            jnp.ones([4, 5]),
+            "one array for softmax, arcface; give a mapping",
+        ),
+        (["softmax"], {"arcface": jnp.ones([4, 5])}, "class_weights: there are none for softmax"),
+    ],
+)
+def test_combine_refuses_arrays_that_are_not_there(names, weights, line):
+    arrays = {"embeddings": jnp.asarray(X)}
+    if len(weights):
+        arrays |= {"labels": jnp.asarray(LABELS), "class_weights": weights}
+    with pytest.raises(ValueError, match=line):
+        losses.combine({name: {"weight": 1.0} for name in names})(arrays)
+
+
 @pytest.mark.parametrize("beta", [1.0, 2.5])
 def test_compatible_ranking_is_the_exact_law_of_the_scores_in_the_teachers_gallery(beta):
     rng = np.random.default_rng(11)
@@ -216,3 +256,32 @@ def test_compatible_ranking_is_the_exact_law_of_the_scores_in_the_teachers_galle
         jnp.asarray(student), jnp.asarray(teacher), alpha=0.7, beta=beta, list_size=3
     )
     np.testing.assert_allclose(found, total / 7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32")])
+def test_the_angles_of_networks_of_unlike_precision(x64, dtypes):
+    student, teacher = jnp.asarray(X, dtypes[0]), jnp.asarray(TEACHER, dtypes[1])
+    value, slope = jax.value_and_grad(losses.rkd_angle_loss)(student, teacher)
+    exact = jax.value_and_grad(losses.rkd_angle_loss)(jnp.asarray(X), jnp.asarray(TEACHER))
+    assert slope.dtype == student.dtype
+    np.testing.assert_allclose(value, exact[0], rtol=1e-5)
+    np.testing.assert_allclose(slope, exact[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_anchors", [None, 7])
+def test_each_anchor_may_have_a_boundary_of_its_own(num_anchors):
+    x, labels = jnp.asarray(X, jnp.float32), jnp.asarray(LABELS)
+    betas = jnp.linspace(0.4, 1.6, 4)[labels]
+
+    def total(anchor, beta):
+        mask = jnp.ones(10, bool)
+        rows = jnp.roll(x, -anchor, axis=0), jnp.roll(labels, -anchor)
+        return losses.margin_loss(
+            *rows, beta=beta, num_anchors=1, reduce_fn=losses.total, where=mask
+        )
+
+    expected = sum(total(i, float(betas[i])) for i in range(num_anchors or 10))
+    found = losses.margin_loss(
+        x, labels, beta=betas, num_anchors=num_anchors, reduce_fn=losses.total
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
