@@ -185,7 +185,8 @@ def _report(
     curves = {name: read_log(path) for name, path in _logs(run, workdir).items()}
     write_report(target / "report.html", results, measured=measured, curves=curves)
     # Last, since it is what says that the run is done.
-    write_results(target / "results.json", results)
+    with workdirs.writing(target):
+        write_results(target / "results.json", results)
     for index, name in enumerate(datasets):
         print(f"\n{name}\n{table(view(results, name if index else None)['networks'])}")
     print(f"\nWrote {target / 'results.json'} and {target / 'report.html'}.")
@@ -200,10 +201,6 @@ def _logs(run: Run, workdir: Path) -> dict[str, Path]:
 
 
 def _make(folder: Path) -> None:
-    """Makes a folder, or says that it cannot be."""
-    try:
+    """Makes a folder, or says that it cannot be written."""
+    with workdirs.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); give another --workdir"
-        ) from error

@@ -1,6 +1,9 @@
 """What a workdir says of the run in it: run.json, and whether another run may go on there."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +41,31 @@ def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
     facts = {"run": describe(run), "channels": channels, "num_classes": num_classes}
     facts = json.loads(json.dumps(facts))
     path = workdir / "run.json"
-    try:
+    with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             check_same(workdir, run)
         if leads():
-            path.write_text(json.dumps(facts, indent=1) + "\n")
+            replace_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns a failed write, such as one on a full disk, into the user's line."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"{workdir}: cannot be written ({error.strerror}); give another --workdir"
+            f"{folder}: cannot be written ({error.strerror or error}); make room and give the same "
+            "command again, or give another --workdir"
         ) from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: a run that is killed here leaves what was there before."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(text)
+    os.replace(beside, path)
 
 
 def is_workdir(path: Path) -> bool:
