@@ -32,7 +32,7 @@ from darkrank_jax.training.network import (
 )
 from darkrank_jax.training.processes import agreed, lead_first, leads
 from darkrank_jax.training.profile import tracing
-from darkrank_jax.training.run_config import Run
+from darkrank_jax.training.run_config import Run, asks_teacher, needs_teacher
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
 from darkrank_jax.training.teacher_store import Store, open_store, views_stream, with_teacher
@@ -68,11 +68,13 @@ def fit(
     with lead_first():
         workdirs.claim(workdir, run, **sizes)
     model, optimizer, initial_state = build(run, **sizes)
-    train_step = compile_step(run, model, optimizer, teacher)
-    teacher_variables = teacher.variables if teacher else {}
-    key = put(jax.random.key(run.seed), replicated(mesh))
     sampler = _sampler(run, train, teacher, mesh)
-    store = _store(run, train, sampler, teacher, mesh) if teacher and run.store_teacher else {}
+    # The sampler may ask a teacher that no loss compares with.
+    taught_by = teacher if any(map(needs_teacher, run.losses)) else None
+    train_step = compile_step(run, model, optimizer, taught_by)
+    teacher_variables = taught_by.variables if taught_by else {}
+    key = put(jax.random.key(run.seed), replicated(mesh))
+    store = _store(run, train, sampler, taught_by, mesh) if taught_by and run.store_teacher else {}
     with ExitStack() as stack:
         manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
         state, seconds = _begin(
@@ -144,7 +146,7 @@ def _begin(
 def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:
     """The sampler's options, with what it must know of the teacher."""
     sampler = run.data.sampler
-    if sampler["name"] != "hard_classes" or run.teacher is None:
+    if not asks_teacher(run.data) or run.teacher is None:
         return sampler
     if teacher is None:
         embeddings = read_stored(run.teacher.embeddings, train).of(np.arange(len(train.labels)))

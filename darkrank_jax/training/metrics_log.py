@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorboardX import summary
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter
 
 from darkrank_jax.training.processes import leads
@@ -18,6 +18,8 @@ from darkrank_jax.training.workdir import replace_text, writing
 
 # Seconds between two times that events are brought to the disk, which waits for it.
 _FLUSH = 10
+# Protobuf makes its classes when it is imported, which type checkers do not see.
+_PROTO: Any = event_pb2
 
 
 @contextmanager
@@ -84,10 +86,10 @@ def _open_events(folder: Path, purged: int) -> RecordWriter:
     name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
     events = RecordWriter(str(folder / name))
     _add(events, file_version="brain.Event:2")
-    _add(events, step=purged, session_log=SessionLog(status=SessionLog.START))
+    _add(events, step=purged, session_log=_PROTO.SessionLog(status=_PROTO.SessionLog.START))
     return events
 
 
 def _add(events: RecordWriter, **fields: Any) -> None:
     """Writes one event, of now."""
-    events.write(Event(wall_time=time.time(), **fields).SerializeToString())
+    events.write(_PROTO.Event(wall_time=time.time(), **fields).SerializeToString())

@@ -141,8 +141,17 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
 
 
 def baseline_of(run: Run) -> Run:
-    """The same student, trained alone on the losses that `run.baseline` names."""
-    return dataclasses.replace(run, losses=run.baseline, teacher=None, baseline={})
+    """The same student, trained alone on the losses that `run.baseline` names.
+
+    The teacher stays where the sampler asks it, so that both see the same batches.
+    """
+    teacher = run.teacher if asks_teacher(run.data) else None
+    return dataclasses.replace(run, losses=run.baseline, teacher=teacher, baseline={})
+
+
+def asks_teacher(data: Data) -> bool:
+    """Whether the sampler goes by a teacher's embeddings of the classes."""
+    return data.sampler["name"] == "hard_classes"
 
 
 def is_trained(run: Run) -> bool:
@@ -389,7 +398,7 @@ def _check_teacher(run: Run, prefix: str) -> None:
         raise UserError(f"{prefix}losses.{distilling[0]}: needs a teacher; state {prefix}teacher")
     for name in filter(needs_teacher, run.baseline):
         raise UserError(f"{prefix}baseline.{name}: a baseline has no teacher; name other losses")
-    if run.data.sampler["name"] == "hard_classes" and run.teacher is None:
+    if asks_teacher(run.data) and run.teacher is None:
         raise UserError(
             f"{prefix}data.sampler: hard_classes asks a teacher which classes are alike; state "
             f"{prefix}teacher, or name p_x_k"
