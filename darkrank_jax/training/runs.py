@@ -19,6 +19,7 @@ from darkrank_jax.training.evaluate import (
     networks_of,
     save_embeddings,
 )
+from darkrank_jax.training.identity import identify
 from darkrank_jax.training.imported import import_network
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.mesh import make_mesh
@@ -45,7 +46,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
         raise UserError("checkpoint: is for a teacher; leave it empty to train this network")
     done = workdir / "results.json"
     if done.exists():
-        workdirs.check_same(workdir, run)
+        workdirs.check_same(workdir, run, identity=identify(run, {}, workdir / "teacher"))
         if leads():
             print(table(json.loads(done.read_text())["networks"]))
             print(
@@ -88,7 +89,8 @@ def evaluate_and_report(run: Run, workdir: Path) -> None:
         parts = _parts(run, workdir)
         networks = {n: _load(part, path, mesh) for n, (part, path) in parts.items()}
         mend = "give its own config; another dataset goes to evaluation.datasets"
-        workdirs.check_same(workdir, run, mend)
+        identity = identify(run, load_data(run.data), workdir / "teacher")
+        workdirs.check_same(workdir, run, mend, identity=identity)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
     _report(run, workdir, target, mesh, networks, datasets)
 
