@@ -393,6 +393,38 @@ def refusal(capsys, *arguments):
             "data.batch_size: 10 images do not divide over 4 devices; give a multiple of 4",
         ),
         (
+            "teacher.data.batch_size=48",
+            "teacher.data.batch_size: 48 images at 2 a class (teacher.data.images_per_class) need "
+            "24 classes, and the training split has 12; give at most 24, or more images a class",
+        ),
+        (
+            "teacher.data.batch_size=9",
+            "teacher.data.batch_size: 9 images are no whole number of classes of 2 "
+            "(teacher.data.images_per_class); give a multiple of 2",
+        ),
+        ("learning_rate=0.0", "learning_rate: is 0.0; give more than 0"),
+        ("teacher.learning_rate=-1.0", "teacher.learning_rate: is -1.0; give more than 0"),
+        ("optimizer.weight_decay=-1.0", "optimizer.weight_decay: is -1.0; give at least 0"),
+        ("schedule.warmup_steps=-1", "schedule.warmup_steps: is -1; give at least 0"),
+        (
+            "losses.kd.weight.warmup_steps=-2",
+            "losses.kd.weight.warmup_steps: is -2; give at least 0",
+        ),
+        (
+            "losses.kd.weight.value=inf",
+            "losses.kd.weight: is inf; give a number or a schedule with a value",
+        ),
+        ("seed=-1", "seed: is -1; give at least 0"),
+        ("ema_decay=nan", "ema_decay: is nan; give a finite number"),
+        ("model.width=0", "model.width: is 0; give more than 0"),
+        ("teacher.model.width=-3", "teacher.model.width: is -3; give more than 0"),
+        ("model.embedding_dim=-1", "model.embedding_dim: is -1; give at least 0"),
+        (
+            "data.images_per_class=1",
+            "baseline.triplet: learns from images of the same class, and a batch has 1 of each "
+            "(data.images_per_class); give at least 2",
+        ),
+        (
             "data.batch_size=48",
             "data.batch_size: 48 images at 2 a class (data.images_per_class) need 24 classes, and "
             "the training split has 12; give at most 24, or more images a class",
@@ -512,21 +544,71 @@ def test_refuses_a_workdir_of_another_run(finished, capsys):
     assert said.startswith(f"{finished}: holds a run whose learning_rate is 0.001, not 0.5; give")
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("teacher.seed=1", "teacher.seed is 0, not 1"),
+        ("teacher.steps=9", "teacher.steps is 8, not 9"),
+        ("baseline.triplet.margin=0.5", "baseline.triplet.margin is 0.3, not 0.5"),
+    ],
+)
+def test_a_finished_run_is_not_that_of_another_teacher_or_baseline(finished, capsys, change, line):
+    said = refusal(capsys, CONFIG, f"--workdir={finished}", f"--config.{change}")
+    assert said.startswith(f"{finished}: holds a run whose {line}; give another --workdir")
+
+
+def test_a_finished_run_is_that_of_the_same_teacher_wherever_it_lies(finished, copy, capsys):
+    moved = finished.parent / "moved"
+    shutil.copytree(finished / "teacher", moved, dirs_exist_ok=True)
+    assert run(copy, f"--config.teacher.checkpoint={moved}") == 0
+    shutil.rmtree(moved / "checkpoints" / "8")
+    shutil.rmtree(moved / "checkpoints" / "4")
+    # Nothing to compare with any more, and nothing to be done.
+    assert run(copy, f"--config.teacher.checkpoint={moved}") == 0
+    shutil.copytree(finished / "baseline", moved, dirs_exist_ok=True)
+    said = refusal(capsys, CONFIG, f"--workdir={copy}", f"--config.teacher.checkpoint={moved}")
+    assert said.startswith(f"{copy}: holds a run whose teacher was another than it is now; give")
+
+
+def test_a_run_of_before_there_were_digests_is_done_all_the_same(copy, capsys):
+    path = copy / "run.json"
+    facts = json.loads(path.read_text())
+    assert set(facts.pop("identity")) == {
+        "teacher",
+        "train split of data",
+        "validation split of data",
+        "test split of data",
+    }
+    path.write_text(json.dumps(facts))
+    assert run(copy) == 0
+    assert f"{copy} is done" in capsys.readouterr().out
+
+
 def test_eval_needs_a_trained_run(capsys, tmp_path):
     said = refusal(capsys, CONFIG, f"--workdir={tmp_path / 'w'}", "--mode=eval")
     assert said.startswith(f"{tmp_path / 'w' / 'teacher'}: has no run.json")
 
 
-def test_names_the_parameter_in_which_a_checkpoint_differs(finished, capsys, tmp_path):
-    said = refusal(
-        capsys,
-        CONFIG,
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("model.width=5", "teacher.model.width: is 5, and {} was trained with 6; give that"),
+        ("model.normalize=False", "teacher.model.normalize: is False, and {} was trained with "),
+        ("data.mean=0.1", "teacher.data.mean: is 0.1, and {} was trained with 0.5; give that"),
+        ("data.std=(0.25,)", "teacher.data.std: is [0.25], and {} was trained with 0.5; give that"),
+        ("ema_decay=0.5", "teacher.ema_decay: is 0.5, and {} was trained with 0.0; give that"),
+    ],
+)
+def test_names_the_field_in_which_a_teachers_checkpoint_differs(
+    finished, capsys, tmp_path, change, line
+):
+    arguments = [
         f"--workdir={tmp_path / 'w'}",
         f"--config.teacher.checkpoint={finished / 'teacher'}",
-        "--config.teacher.model.width=5",
-    )
-    assert "is of another architecture: params/" in said
-    assert "state the model that it was trained with" in said
+        f"--config.teacher.{change}",
+    ]
+    assert refusal(capsys, CONFIG, *arguments).startswith(line.format(finished / "teacher"))
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_teachers_checkpoint_serves_another_run(finished, capsys, tmp_path):
