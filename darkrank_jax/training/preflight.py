@@ -4,9 +4,7 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import jax
@@ -18,25 +16,22 @@ from darkrank_jax.data.augmentation import augment
 from darkrank_jax.data.crops import whole
 from darkrank_jax.data.images import picture_of
 from darkrank_jax.errors import UserError
-from darkrank_jax.losses import LOSSES
-from darkrank_jax.models import build_model, model_options
 from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.imported import read_weights
-from darkrank_jax.training.loss_checks import check_learns_alone, check_loss, default_options
-from darkrank_jax.training.network import build
+from darkrank_jax.training.loss_checks import check_learns_alone, check_loss
+from darkrank_jax.training.network import build, check_recorded
 from darkrank_jax.training.run_config import (
     Data,
     Run,
     asked_networks,
     baseline_of,
-    describe,
     is_trained,
     needs_logits,
 )
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.step import make_embed_step
 from darkrank_jax.training.stored_embeddings import read_stored
-from darkrank_jax.training.workdir import first_difference, read_facts
+from darkrank_jax.training.workdir import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.
 _TRIES = 16
@@ -98,7 +93,13 @@ def check_sizes(run: Run, prefix: str = "") -> None:
                 "channels; give one each, or one for all"
             )
     if run.checkpoint:
-        _check_checkpoint(run, channels, prefix)
+        check_recorded(run, Path(run.checkpoint), prefix)
+        found = read_facts(Path(run.checkpoint))["channels"]
+        if found != channels:
+            raise UserError(
+                f"{prefix}checkpoint: {run.checkpoint} takes images of {found} channels, and those "
+                f"of {prefix}data have {channels}; give another"
+            )
         return
     read_weights(run, channels)
     if not is_trained(run):
@@ -224,45 +225,6 @@ def _check_augmentation(data: Data, where: str) -> None:
                 f"{where}.{name}: cannot be done ({' '.join(str(error).split())}); give other "
                 f"numbers than {dict(options)}"
             ) from error
-
-
-def _check_checkpoint(run: Run, channels: int, prefix: str) -> None:
-    """Refuses a config that makes another network of a checkpoint than was trained there."""
-    facts = read_facts(Path(run.checkpoint))
-    recorded, stated = (
-        json.loads(json.dumps(_of_network(each))) for each in (facts["run"], describe(run))
-    )
-    if difference := first_difference(recorded, stated):
-        field, found, given = difference
-        raise UserError(
-            f"{prefix}{field}: is {given}, and {run.checkpoint} was trained with {found}; give that"
-        )
-    if facts["channels"] != channels:
-        raise UserError(
-            f"{prefix}checkpoint: {run.checkpoint} takes images of {facts['channels']} channels, "
-            f"and those of {prefix}data have {channels}; give another"
-        )
-
-
-def _of_network(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the outputs of a trained network, of a run as `describe` has it."""
-    model = described["model"]
-    built = build_model(**{**model, "dtype": "float32"})
-    options = model_options(model["name"]).keys() - {"dtype"}
-    values = {o: getattr(built if hasattr(built, o) else built.backbone, o) for o in options}
-    losses = {
-        name: default_options(name) | {k: v for k, v in loss.items() if k != "weight"}
-        for name, loss in described["losses"].items()
-        # The others are gone after training.
-        if name in LOSSES and "class_weights" in LOSSES[name].inputs
-    }
-    return {
-        "data": {field: described["data"][field] for field in ("image_size", "mean", "std")},
-        # Its averaged parameters are those that are evaluated.
-        "ema_decay": described["ema_decay"],
-        "losses": losses,
-        "model": {"name": model["name"]} | values,
-    }
 
 
 def _check_classes(run: Run, prefix: str) -> None:
