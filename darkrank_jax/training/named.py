@@ -56,8 +56,7 @@ def check_options(name: str, loss: Any, where: str) -> None:
         check_named(options, SCHEDULES, f"{where}.weight", ("value", "steps"))
         check_not_negative(options, f"{where}.weight")
         weight = weight.get("value")
-    number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not number or not math.isfinite(weight):
+    if type(weight) is bool or not isinstance(weight, int | float) or not math.isfinite(weight):
         raise UserError(f"{where}.weight: is {weight!r}; give a number or a schedule with a value")
     arguments = {argument: x for argument, x in loss.items() if argument != "weight"}
     positional = _array_parameters(name)
