@@ -393,6 +393,10 @@ def refusal(capsys, *arguments):
             "data.batch_size: 10 images do not divide over 4 devices; give a multiple of 4",
         ),
         (
+            "teacher.data.batch_size=6",
+            "teacher.data.batch_size: 6 images do not divide over 4 devices; give a multiple of 4",
+        ),
+        (
             "teacher.data.batch_size=48",
             "teacher.data.batch_size: 48 images at 2 a class (teacher.data.images_per_class) need "
             "24 classes, and the training split has 12; give at most 24, or more images a class",

@@ -51,7 +51,7 @@ def fit(
 
     Args:
       run: what to train and how.
-      splits: "train" and "validation", and others, which it is not for.
+      splits: of the run's data; "train" and "validation" are used.
       workdir: takes run.json, checkpoints, metrics.jsonl and TensorBoard's events.
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.

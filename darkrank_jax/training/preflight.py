@@ -19,6 +19,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.imported import read_weights
 from darkrank_jax.training.loss_checks import check_learns_alone, check_loss
+from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.network import build, check_recorded
 from darkrank_jax.training.run_config import (
     Data,
@@ -124,6 +125,24 @@ def check_sizes(run: Run, prefix: str = "") -> None:
             if alone:
                 per_class = f"{prefix}data.images_per_class"
                 check_learns_alone(name, options, arrays, where, per_class)
+
+
+def check_devices(run: Run, prefix: str = "") -> None:
+    """Refuses a batch, of a run or of what it trains before, that the devices do not divide.
+
+    Args:
+      run: the run.
+      prefix: of the run's fields in the outer config.
+
+    Raises:
+      UserError: names the field.
+    """
+    if run.checkpoint:
+        return
+    for name, part in _others(run):
+        check_devices(part, f"{prefix}{name}.")
+    if is_trained(run):
+        make_mesh(run.data.batch_size, where=f"{prefix}data")
 
 
 def summary(run: Run, workdir: Path) -> str:

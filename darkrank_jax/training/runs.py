@@ -25,7 +25,7 @@ from darkrank_jax.training.loop import fit
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.network import Embedder, load_network, make_ensemble
-from darkrank_jax.training.preflight import check_sizes, load_data, summary
+from darkrank_jax.training.preflight import check_devices, check_sizes, load_data, summary
 from darkrank_jax.training.processes import lead_first, leads
 from darkrank_jax.training.results import table, write_results
 from darkrank_jax.training.run_config import Run, baseline_of, is_trained
@@ -56,6 +56,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
         return
     if not run.losses:
         raise UserError("losses: is empty, so that only --mode eval can run; name a loss")
+    check_devices(run)
     mesh = make_mesh(run.data.batch_size)
     # The first process builds what the others then find built.
     with lead_first():
