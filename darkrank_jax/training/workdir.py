@@ -90,7 +90,7 @@ def held(workdir: Path) -> Iterator[None]:
     Raises:
       UserError: another process trains there, or the workdir cannot be written.
     """
-    if not leads() or fcntl is None:
+    if not leads():
         yield
         return
     with writing(workdir):
@@ -104,6 +104,8 @@ def held(workdir: Path) -> Iterator[None]:
 
 def _lock(file: TextIO, workdir: Path) -> None:
     """Locks a file of the workdir until it is closed."""
+    if fcntl is None:
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
