@@ -143,11 +143,16 @@ def is_workdir(path: Path) -> bool:
 
 
 def read_facts(workdir: Path) -> dict[str, Any]:
-    """What run.json says: "run", "channels", "num_classes"."""
+    """What run.json says: "run", "channels", "num_classes", and "identity" where it is known."""
     path = workdir / "run.json"
     if not path.exists():
         raise UserError(f"{workdir}: has no run.json, so no run was trained there; train it first")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is damaged ({error}); delete {workdir} and train it again"
+        ) from error
 
 
 def recorded_run(workdir: Path) -> Run:

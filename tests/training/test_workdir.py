@@ -132,6 +132,10 @@ def test_a_baseline_may_come_later(tmp_path):
 def test_a_run_that_is_killed_while_it_writes_leaves_what_was_there(tmp_path, monkeypatch):
     claim(tmp_path, run_of(), **SIZES)
     before = (tmp_path / "run.json").read_text()
+    # As versions before this one left it.
+    (tmp_path / "run.json").write_text("")
+    assert refusal(tmp_path, run_of()).startswith(f"{tmp_path / 'run.json'}: is damaged (Expecting")
+    (tmp_path / "run.json").write_text(before)
 
     def killed(path, text):
         path.open("w").close()
