@@ -22,10 +22,11 @@ def get_config() -> ConfigDict:
     student.model.update({"name": "resnet10", "width": 8})
     student.steps = 1500
     student.losses = ConfigDict(
-        {"normalized_softmax": SOFTMAX, "darkrank_soft": default.WHOLE_LISTS}
+        {"normalized_softmax": SOFTMAX, "darkrank_soft": default.whole_lists()}
     )
     student.baseline = ConfigDict({"normalized_softmax": SOFTMAX})
     student.teacher = teacher()
+    default.share_images(student)
     return student.lock()
 
 

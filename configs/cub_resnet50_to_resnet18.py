@@ -26,7 +26,7 @@ def distilled(source: str, steps: int) -> ConfigDict:
     """The recipe on a set of photographs of things, at 224 pixels."""
     student = common(source, "resnet18", 128)
     student.losses = ConfigDict(
-        {"multi_similarity": MULTI_SIMILARITY, "darkrank_soft": default.WHOLE_LISTS}
+        {"multi_similarity": MULTI_SIMILARITY, "darkrank_soft": default.whole_lists()}
     )
     student.baseline = ConfigDict({"multi_similarity": MULTI_SIMILARITY})
     student.teacher = common(source, "resnet50", 512)

@@ -1,16 +1,21 @@
 """Every field of a run, once, with its unit and meaning. A run's own file changes what differs."""
 
-from ml_collections import ConfigDict, FieldReference
+from typing import Any
 
-# Soft transfer over whole lists: experiments/omniglot compares it with the paper's list of 4.
-WHOLE_LISTS = {
-    "weight": 0.04,
-    "alpha": 6.0,
-    "beta": 1.0,
-    "list_size": None,
-    "method": "sampled",
-    "num_samples": 2,
-}
+from ml_collections import ConfigDict, FieldReference, config_dict
+
+
+def whole_lists() -> dict[str, Any]:
+    """Soft transfer over whole lists: experiments/omniglot compares it with the paper's of 4."""
+    return {
+        "weight": 0.04,
+        "alpha": 6.0,
+        "beta": 1.0,
+        # None, which a flag can make a number of; a new one each time, since it holds its value.
+        "list_size": config_dict.placeholder(int),
+        "method": "sampled",
+        "num_samples": 2,
+    }
 
 
 def get_config() -> ConfigDict:
@@ -138,6 +143,6 @@ def get_config() -> ConfigDict:
 
 
 def share_images(student: ConfigDict) -> None:
-    """Lets one flag change the images of student and teacher, which must see the same."""
-    for field in ("path", "image_size"):
+    """Lets one flag change the images and classes of student and teacher, which see the same."""
+    for field in ("path", "options", "image_size"):
         student.teacher.data[field] = student.data.get_ref(field)

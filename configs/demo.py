@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     student.model.update({"name": "resnet10", "width": 6})
     student.steps = 1000
     student.learning_rate = 8e-3
-    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.WHOLE_LISTS})
+    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.whole_lists()})
     student.baseline = ConfigDict({"supcon": SUPCON})
     student.expected_minutes = 1.0
     student.teacher = _teacher()

@@ -25,7 +25,7 @@ STEPS = 120 * 202
 
 def get_config() -> ConfigDict:
     student = _common("osnet_x0_25", 512)
-    student.losses = ConfigDict({**LABELLED, "darkrank_soft": default.WHOLE_LISTS})
+    student.losses = ConfigDict({**LABELLED, "darkrank_soft": default.whole_lists()})
     student.baseline = ConfigDict(LABELLED)
     student.teacher = _common("resnet50", 512)
     student.teacher.losses = ConfigDict(LABELLED)

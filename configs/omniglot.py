@@ -18,9 +18,10 @@ def get_config() -> ConfigDict:
     student.model.update({"name": "resnet10", "width": 6})
     student.steps = 600
     student.learning_rate = 4e-3
-    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.WHOLE_LISTS})
+    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.whole_lists()})
     student.baseline = ConfigDict({"supcon": SUPCON})
     student.teacher = teacher()
+    default.share_images(student)
     return student.lock()
 
 

@@ -20,7 +20,7 @@ SUPCON = {"weight": 1.0, "temperature": 0.1}
 def get_config() -> ConfigDict:
     student = _common()
     student.model.update({"name": "resnet18", "embedding_dim": 128})
-    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.WHOLE_LISTS})
+    student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.whole_lists()})
     student.baseline = ConfigDict({"supcon": SUPCON})
     student.teacher = _common()
     default.share_images(student)

@@ -60,6 +60,42 @@ from tests.command import CONFIG, refusal
             "data.batch_size: 10 images do not divide over 4 devices; give a multiple of 4",
         ),
         (
+            "teacher.data.batch_size=6",
+            "teacher.data.batch_size: 6 images do not divide over 4 devices; give a multiple of 4",
+        ),
+        (
+            "teacher.data.batch_size=48",
+            "teacher.data.batch_size: 48 images at 2 a class (teacher.data.images_per_class) need "
+            "24 classes, and the training split has 12; give at most 24, or more images a class",
+        ),
+        (
+            "teacher.data.batch_size=9",
+            "teacher.data.batch_size: 9 images are no whole number of classes of 2 "
+            "(teacher.data.images_per_class); give a multiple of 2",
+        ),
+        ("learning_rate=0.0", "learning_rate: is 0.0; give more than 0"),
+        ("teacher.learning_rate=-1.0", "teacher.learning_rate: is -1.0; give more than 0"),
+        ("optimizer.weight_decay=-1.0", "optimizer.weight_decay: is -1.0; give at least 0"),
+        ("schedule.warmup_steps=-1", "schedule.warmup_steps: is -1; give at least 0"),
+        (
+            "losses.kd.weight.warmup_steps=-2",
+            "losses.kd.weight.warmup_steps: is -2; give at least 0",
+        ),
+        (
+            "losses.kd.weight.value=inf",
+            "losses.kd.weight: is inf; give a number or a schedule with a value",
+        ),
+        ("seed=-1", "seed: is -1; give at least 0"),
+        ("ema_decay=nan", "ema_decay: is nan; give a finite number"),
+        ("model.width=0", "model.width: is 0; give more than 0"),
+        ("teacher.model.width=-3", "teacher.model.width: is -3; give more than 0"),
+        ("model.embedding_dim=-1", "model.embedding_dim: is -1; give at least 0"),
+        (
+            "data.images_per_class=1",
+            "baseline.triplet: learns from images of the same class, and a batch has 1 of each "
+            "(data.images_per_class); give at least 2",
+        ),
+        (
             "data.batch_size=48",
             "data.batch_size: 48 images at 2 a class (data.images_per_class) need 24 classes, and "
             "the training split has 12; give at most 24, or more images a class",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs import default
+from darkrank_jax import main as command_line
 from darkrank_jax.training.arguments import field_types
 from darkrank_jax.training.run_config import Data, Evaluation, Run, read_run
 
@@ -30,3 +31,23 @@ def test_default_states_every_field_and_no_other():
 def test_every_config_is_a_valid_run(path):
     if path.stem != "default":  # which names no loss
         read_run(load(path).to_dict())
+
+
+def flagged(name, flag):
+    """A shipped config after a flag, as plain values."""
+    path = Path(default.__file__).parent / f"{name}.py"
+    return command_line._parse(["main", f"--config={path}", f"--config.{flag}"])[0].config.to_dict()
+
+
+def test_a_flag_makes_a_number_of_what_is_none():
+    name = "losses.darkrank_soft.list_size"
+    assert flagged("omniglot", f"{name}=7")["losses"]["darkrank_soft"]["list_size"] == 7
+    # Of this config alone, not of those made later.
+    assert flagged("omniglot", "seed=3")["losses"]["darkrank_soft"]["list_size"] is None
+
+
+@pytest.mark.parametrize("name", ["own_images", "cars196_half"])
+def test_one_flag_moves_the_classes_of_student_and_teacher(name):
+    config = flagged(name, "data.options.num_train_classes=6")
+    assert config["data"]["options"]["num_train_classes"] == 6
+    assert config["teacher"]["data"]["options"] == config["data"]["options"]

@@ -119,16 +119,66 @@ def test_refuses_a_workdir_of_another_run(finished, capsys):
     assert said.startswith(f"{finished}: holds a run whose learning_rate is 0.001, not 0.5; give")
 
 
-def test_names_the_parameter_in_which_a_checkpoint_differs(finished, capsys, tmp_path):
-    said = refusal(
-        capsys,
-        CONFIG,
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("teacher.seed=1", "teacher.seed is 0, not 1"),
+        ("teacher.steps=9", "teacher.steps is 8, not 9"),
+        ("baseline.triplet.margin=0.5", "baseline.triplet.margin is 0.3, not 0.5"),
+    ],
+)
+def test_a_finished_run_is_not_that_of_another_teacher_or_baseline(finished, capsys, change, line):
+    said = refusal(capsys, CONFIG, f"--workdir={finished}", f"--config.{change}")
+    assert said.startswith(f"{finished}: holds a run whose {line}; give another --workdir")
+
+
+def test_a_finished_run_is_that_of_the_same_teacher_wherever_it_lies(finished, copy, capsys):
+    moved = finished.parent / "moved"
+    shutil.copytree(finished / "teacher", moved, dirs_exist_ok=True)
+    assert run(copy, f"--config.teacher.checkpoint={moved}") == 0
+    shutil.rmtree(moved / "checkpoints" / "8")
+    shutil.rmtree(moved / "checkpoints" / "4")
+    # Nothing to compare with any more, and nothing to be done.
+    assert run(copy, f"--config.teacher.checkpoint={moved}") == 0
+    shutil.copytree(finished / "baseline", moved, dirs_exist_ok=True)
+    said = refusal(capsys, CONFIG, f"--workdir={copy}", f"--config.teacher.checkpoint={moved}")
+    assert said.startswith(f"{copy}: holds a run whose teacher was another than it is now; give")
+
+
+def test_a_run_of_before_there_were_digests_is_done_all_the_same(copy, capsys):
+    path = copy / "run.json"
+    facts = json.loads(path.read_text())
+    assert set(facts.pop("identity")) == {
+        "teacher",
+        "train split of data",
+        "validation split of data",
+        "test split of data",
+    }
+    path.write_text(json.dumps(facts))
+    assert run(copy) == 0
+    assert f"{copy} is done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("model.width=5", "teacher.model.width: is 5, and {} was trained with 6; give that"),
+        ("model.normalize=False", "teacher.model.normalize: is False, and {} was trained with "),
+        ("data.mean=0.1", "teacher.data.mean: is 0.1, and {} was trained with 0.5; give that"),
+        ("data.std=(0.25,)", "teacher.data.std: is [0.25], and {} was trained with 0.5; give that"),
+        ("ema_decay=0.5", "teacher.ema_decay: is 0.5, and {} was trained with 0.0; give that"),
+    ],
+)
+def test_names_the_field_in_which_a_teachers_checkpoint_differs(
+    finished, capsys, tmp_path, change, line
+):
+    arguments = [
         f"--workdir={tmp_path / 'w'}",
         f"--config.teacher.checkpoint={finished / 'teacher'}",
-        "--config.teacher.model.width=5",
-    )
-    assert "is of another architecture: params/" in said
-    assert "state the model that it was trained with" in said
+        f"--config.teacher.{change}",
+    ]
+    assert refusal(capsys, CONFIG, *arguments).startswith(line.format(finished / "teacher"))
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_teachers_checkpoint_serves_another_run(finished, capsys, tmp_path):

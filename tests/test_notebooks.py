@@ -43,7 +43,7 @@ def test_the_config_of_the_notebook_is_of_the_built_in_sources(own, tmp_path, mo
     names = {}
     exec(compile("\n".join(codes[: last + 1]), path.name, "exec"), names)
     run = names["run"]
-    assert run.losses["darkrank_soft"] == default.WHOLE_LISTS
+    assert run.losses["darkrank_soft"] == default.whole_lists() | {"list_size": None}
     assert run.data.source == run.teacher.data.source == ("images" if own else "glyphs")
     if own:
         assert load_data(run.data)["train"].images[:].shape == (8, 32, 32, 3)

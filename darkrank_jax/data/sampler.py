@@ -196,7 +196,11 @@ def of_process(rows: np.ndarray, index: int, count: int) -> np.ndarray:
 
 
 def check_batch(
-    num_classes: int, batch_size: int, images_per_class: int, sampler: Mapping[str, Any]
+    num_classes: int,
+    batch_size: int,
+    images_per_class: int,
+    sampler: Mapping[str, Any],
+    where: str = "data",
 ) -> None:
     """Refuses a batch that needs more classes than there are.
 
@@ -205,6 +209,7 @@ def check_batch(
       batch_size: images of a batch.
       images_per_class: of a batch.
       sampler: its name and options.
+      where: the config field that holds these.
 
     Raises:
       UserError: names the fields and the largest batch.
@@ -213,8 +218,8 @@ def check_batch(
     needed = (batch_size - others) // images_per_class + others
     if sampler["name"] != "class_balanced" and needed > num_classes:
         raise UserError(
-            f"data.batch_size: {batch_size} images at {images_per_class} a class "
-            f"(data.images_per_class) need {needed} classes, and the training split has "
+            f"{where}.batch_size: {batch_size} images at {images_per_class} a class "
+            f"({where}.images_per_class) need {needed} classes, and the training split has "
             f"{num_classes}; give at most {(num_classes - others) * images_per_class + others}, or "
             "more images a class"
         )

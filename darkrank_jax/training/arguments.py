@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -66,7 +67,7 @@ def _settable(function: Callable, given: Collection[str]) -> dict[str, inspect.P
 def check_fields(
     values: Mapping[str, Any], types_: Mapping[str, Any], where: str, *, required: Collection[str]
 ) -> None:
-    """Refuses values whose names are unknown or missing, or whose types are wrong.
+    """Refuses values whose names are unknown or missing, whose types are wrong, or NaN.
 
     Args:
       values: what the config states.
@@ -90,6 +91,9 @@ def check_fields(
             found = type(value).__name__
             expected = _type_name(types_[name])
             raise UserError(f"{prefix}{name}: is {value!r} ({found}); give {expected}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{prefix}{name}: is {value}; give a finite number")
     for name in required:
         if name not in values:
             raise UserError(f"{prefix}{name}: missing; give {_type_name(types_[name])}")

@@ -146,6 +146,11 @@ def best_step(workdir: Path) -> int | None:
     return max(scores, key=lambda step: (scores[step], step), default=None)
 
 
+def folder_of(workdir: Path, step: int | None) -> Path:
+    """Where the checkpoint of a step lies."""
+    return _directory(workdir) / str(step)
+
+
 def restore(
     workdir: Path,
     step: int,
@@ -171,7 +176,7 @@ def restore(
       UserError: the checkpoint is of another architecture; names the first parameter that differs.
     """
     names = [name for name in _saved(like) if not (evaluated_only and name == "opt_state")]
-    folder = _directory(workdir) / str(step)
+    folder = folder_of(workdir, step)
 
     def target(leaf: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -17,6 +17,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training import workdir as workdirs
+from darkrank_jax.training.identity import identify
 from darkrank_jax.training.imported import with_weights
 from darkrank_jax.training.interruption import Interrupted, catch_signals
 from darkrank_jax.training.mesh import by_rows, put, replicated
@@ -32,7 +33,7 @@ from darkrank_jax.training.network import (
 )
 from darkrank_jax.training.processes import agreed, lead_first, leads
 from darkrank_jax.training.profile import tracing
-from darkrank_jax.training.run_config import Run
+from darkrank_jax.training.run_config import Run, asks_teacher, needs_teacher
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
 from darkrank_jax.training.teacher_store import Store, open_store, views_stream, with_teacher
@@ -50,7 +51,7 @@ def fit(
 
     Args:
       run: what to train and how.
-      splits: "train" and "validation".
+      splits: of the run's data; "train" and "validation" are used.
       workdir: takes run.json, checkpoints, metrics.jsonl and TensorBoard's events.
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.
@@ -60,70 +61,99 @@ def fit(
       The network of the best checkpoint by validation.
 
     Raises:
-      UserError: a loss became NaN or infinite; nothing is saved past the last good checkpoint.
+      UserError: a loss became NaN or infinite, and nothing is saved past the last good checkpoint;
+        the workdir is not this run's, or cannot be written.
       Interrupted: Ctrl-C or SIGTERM came; the state is saved.
     """
-    train, validation = splits["train"], splits["validation"]
+    train = splits["train"]
     sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
-    with lead_first():
-        workdirs.claim(workdir, run, **sizes)
-    model, optimizer, initial_state = build(run, **sizes)
-    train_step = compile_step(run, model, optimizer, teacher)
-    teacher_variables = teacher.variables if teacher else {}
-    key = put(jax.random.key(run.seed), replicated(mesh))
-    sampler = _sampler(run, train, teacher, mesh)
-    store = _store(run, train, sampler, teacher, mesh) if teacher and run.store_teacher else {}
     with ExitStack() as stack:
-        manager = stack.enter_context(checkpoints.open_checkpoints(workdir, run.keep_checkpoints))
-        state, seconds = _begin(
-            manager.latest_step(), run, workdir, initial_state, mesh, sizes["channels"]
-        )
-        step = int(state.step)
-        write = stack.enter_context(open_log(workdir, step))
-        requested = stack.enter_context(catch_signals())
-        report = stack.enter_context(_progress(run, name, step))
-        stepped = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
-        pending, since = [], time.perf_counter()
-        stream = stack.enter_context(_stream(run, train, sampler, step))
-        taught = with_stored(stream, run, train)
-        for batch in with_teacher(taught, store, run, len(train.labels), step):
-            with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                given = put(batch, by_rows(mesh))
-                state, metrics = train_step(state, given, teacher_variables, key)
-            stepped(metrics)
-            pending.append(metrics)
-            step += 1
-            validating = step % run.eval_every == 0 or step == run.steps
-            due = step % run.log_every == 0 or validating
-            # Of several processes none can stop alone; they ask each other where they meet anyway.
-            stopping = agreed(requested()) if due or jax.process_count() == 1 else 0
-            if not (due or stopping):
-                continue
-            values = _gather(pending, step, workdir)
-            elapsed = time.perf_counter() - since
-            seconds += elapsed
-            values["images_per_second"] = len(pending) * run.data.batch_size / elapsed
-            write(step, values)
-            report(len(pending), elapsed, values)
-            pending.clear()
-            scores = None
-            if validating:
-                channels = sizes["channels"]
-                network = Network(run, model, state.evaluated, step, seconds, workdir, channels)
-                scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
-                write(step, {f"validation/{metric}": score for metric, score in scores.items()})
-            if validating or stopping:
-                checkpoints.save(manager, state, seconds, scores)
-                # Asked again, since validation takes a while.
-                if number := agreed(requested()):
-                    checkpoints.wait(manager)
-                    raise Interrupted(
-                        f"{name}: stopped at step {step} of {run.steps} and saved in {workdir}; "
-                        "the same command goes on from there",
-                        number,
-                    )
-            since = time.perf_counter()
+        with lead_first():
+            stack.enter_context(workdirs.held(workdir))
+            place = teacher.workdir if teacher else workdir
+            workdirs.claim(workdir, run, **sizes, identity=identify(run, splits, place))
+        _train(run, splits, workdir, mesh, name, teacher, sizes)
     return load_network(run, workdir, mesh)
+
+
+def _train(
+    run: Run,
+    splits: dict[str, Split],
+    workdir: Path,
+    mesh: Mesh,
+    name: str,
+    teacher: Embedder | None,
+    sizes: dict[str, int],
+) -> None:
+    """Does the steps of `fit` in a workdir that is this run's; sizes are those of the images."""
+    train, validation = splits["train"], splits["validation"]
+    channels, num_classes = sizes["channels"], sizes["num_classes"]
+    model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
+    sampler = _sampler(run, train, teacher, mesh)
+    # The sampler may ask a teacher that no loss compares with.
+    taught_by = teacher if any(map(needs_teacher, run.losses)) else None
+    train_step = compile_step(run, model, optimizer, taught_by)
+    teacher_variables = taught_by.variables if taught_by else {}
+    key = put(jax.random.key(run.seed), replicated(mesh))
+    store = _store(run, train, sampler, taught_by, mesh) if taught_by and run.store_teacher else {}
+    with catch_signals() as requested:
+        with ExitStack() as stack:
+            opened = checkpoints.open_checkpoints(workdir, run.keep_checkpoints)
+            manager = stack.enter_context(opened)
+            state, seconds = _begin(
+                manager.latest_step(), run, workdir, initial_state, mesh, channels
+            )
+            step = int(state.step)
+            write = stack.enter_context(open_log(workdir, step))
+            report = stack.enter_context(_progress(run, name, step))
+            stepped = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
+            pending, since = [], time.perf_counter()
+            stream = stack.enter_context(_stream(run, train, sampler, step))
+            taught = with_stored(stream, run, train)
+            for batch in with_teacher(taught, store, run, len(train.labels), step):
+                with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                    given = put(batch, by_rows(mesh))
+                    state, metrics = train_step(state, given, teacher_variables, key)
+                stepped(metrics)
+                pending.append(metrics)
+                step += 1
+                validating = step % run.eval_every == 0 or step == run.steps
+                due = step % run.log_every == 0 or validating
+                # Of several processes none can stop alone; they ask where they meet anyway.
+                stopping = agreed(requested()) if due or jax.process_count() == 1 else 0
+                if not (due or stopping):
+                    continue
+                values = _gather(pending, step, workdir)
+                elapsed = time.perf_counter() - since
+                seconds += elapsed
+                values["images_per_second"] = len(pending) * run.data.batch_size / elapsed
+                write(step, values)
+                report(len(pending), elapsed, values)
+                pending.clear()
+                scores = None
+                if validating:
+                    network = Network(run, model, state.evaluated, step, seconds, workdir, channels)
+                    scores = retrieval_metrics(embed(network, validation, mesh), validation.labels)
+                    write(step, {f"validation/{metric}": score for metric, score in scores.items()})
+                if validating or stopping:
+                    checkpoints.save(manager, state, seconds, scores)
+                    # Asked again, since validation takes a while.
+                    if number := agreed(requested()):
+                        checkpoints.wait(manager)
+                        raise _interrupted(run, name, workdir, step, number)
+                since = time.perf_counter()
+        # The last save was waited for, which takes a while, too.
+        if number := agreed(requested()):
+            raise _interrupted(run, name, workdir, step, number)
+
+
+def _interrupted(run: Run, name: str, workdir: Path, step: int, number: int) -> Interrupted:
+    """What a run that was asked to stop, and has saved, ends in."""
+    return Interrupted(
+        f"{name}: stopped at step {step} of {run.steps} and saved in {workdir}; the same command "
+        "goes on from there",
+        number,
+    )
 
 
 def _begin(
@@ -144,7 +174,7 @@ def _begin(
 def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:
     """The sampler's options, with what it must know of the teacher."""
     sampler = run.data.sampler
-    if sampler["name"] != "hard_classes" or run.teacher is None:
+    if not asks_teacher(run.data) or run.teacher is None:
         return sampler
     if teacher is None:
         embeddings = read_stored(run.teacher.embeddings, train).of(np.arange(len(train.labels)))

@@ -10,12 +10,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from darkrank_jax.errors import UserError
 
 
-def make_mesh(batch_size: int, devices: Sequence[Any] | None = None) -> Mesh:
+def make_mesh(batch_size: int, devices: Sequence[Any] | None = None, where: str = "data") -> Mesh:
     """A mesh over devices, of all processes, whose axis `data` splits the batch.
 
     Args:
       batch_size: rows of a global batch.
       devices: that take part; None: all.
+      where: the config field that holds the batch size.
 
     Returns:
       A mesh with automatic axes: relations between rows on different devices stay whole.
@@ -32,7 +33,7 @@ def make_mesh(batch_size: int, devices: Sequence[Any] | None = None) -> Mesh:
     devices = jax.devices() if devices is None else devices
     if batch_size % len(devices):
         raise UserError(
-            f"data.batch_size: {batch_size} images do not divide over {len(devices)} devices; "
+            f"{where}.batch_size: {batch_size} images do not divide over {len(devices)} devices; "
             f"give a multiple of {len(devices)}"
         )
     # Rows of one process lie side by side, in the order of the batch.

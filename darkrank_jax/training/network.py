@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +17,17 @@ from darkrank_jax.data import Split, of_process
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embed import embed_images
 from darkrank_jax.losses import LOSSES, class_logits, combine
-from darkrank_jax.models import build_model
+from darkrank_jax.models import build_model, model_options
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.ensemble import combine_embeddings
+from darkrank_jax.training.loss_checks import default_options
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.optimizers import make_optimizer, make_schedule
-from darkrank_jax.training.run_config import Run, classification_losses
+from darkrank_jax.training.run_config import Run, classification_losses, describe
 from darkrank_jax.training.state import TrainState, create_state
 from darkrank_jax.training.step import Arrays, make_embed_step, make_train_step
-from darkrank_jax.training.workdir import read_facts
+from darkrank_jax.training.workdir import first_difference, read_facts
 
 
 class Network(NamedTuple):
@@ -166,8 +168,9 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
       The network.
 
     Raises:
-      UserError: there is no checkpoint, or it is of another architecture.
+      UserError: there is no checkpoint, or it is of another network than the config's.
     """
+    check_recorded(run, workdir)
     facts = read_facts(workdir)
     # A run.json of before has no needs.
     names = facts["class_weights"] if "class_weights" in facts else needs_of(run)["class_weights"]
@@ -180,6 +183,49 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
     state, seconds = checkpoints.restore(workdir, step, like, replicated(mesh), evaluated_only=True)
     channels = facts["channels"]
     return Network(run, model, state.evaluated, step, seconds, workdir, channels)
+
+
+def check_recorded(run: Run, workdir: Path, prefix: str = "") -> None:
+    """Refuses a config that makes another network of a checkpoint than was trained there.
+
+    Args:
+      run: as the config has it.
+      workdir: where the checkpoint lies.
+      prefix: of the run's fields in the outer config.
+
+    Raises:
+      UserError: names the first field that differs and counts for the network's outputs.
+    """
+    recorded, stated = (
+        json.loads(json.dumps(_deciding(each)))
+        for each in (read_facts(workdir)["run"], describe(run))
+    )
+    if difference := first_difference(recorded, stated):
+        field, found, given = difference
+        raise UserError(
+            f"{prefix}{field}: is {given}, and {workdir} was trained with {found}; give that"
+        )
+
+
+def _deciding(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a trained network's outputs, with its defaults, of what `describe` gives."""
+    model = described["model"]
+    built: Any = build_model(**{**model, "dtype": "float32"})
+    options = model_options(model["name"]).keys() - {"dtype"}
+    values = {o: getattr(built if hasattr(built, o) else built.backbone, o) for o in options}
+    losses = {
+        name: default_options(name) | {k: v for k, v in loss.items() if k != "weight"}
+        for name, loss in described["losses"].items()
+        # The others are gone after training.
+        if name in LOSSES and "class_weights" in LOSSES[name].inputs
+    }
+    return {
+        "data": {field: described["data"][field] for field in ("image_size", "mean", "std")},
+        # Averaged parameters are those that are evaluated.
+        "ema_decay": described["ema_decay"],
+        "losses": losses,
+        "model": {"name": model["name"]} | values,
+    }
 
 
 def make_ensemble(run: Run, members: Mapping[str, Embedder], workdir: Path) -> Ensemble:

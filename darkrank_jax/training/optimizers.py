@@ -1,4 +1,7 @@
-"""Optimizers and learning-rate schedules by name, all of optax."""
+"""Optimizers and learning-rate schedules by name, all of optax.
+
+A schedule whose `warmup_steps` are as many as the run's steps or more ends within its rise.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +13,9 @@ import optax
 def constant(value: float, steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
     """Rises linearly from 0 over `warmup_steps`, then stays at `value`."""
     del steps
+    # Optax would stay at 0 for ever after a rise of no steps.
+    if not warmup_steps:
+        return optax.constant_schedule(value)
     return optax.warmup_constant_schedule(0.0, value, warmup_steps)
 
 

@@ -1,25 +1,42 @@
 """What is checked and told before a run starts: data, sizes, losses on those sizes."""
 
+import dataclasses
 import functools
-import inspect
 import json
+import os
 from pathlib import Path
 
+import cv2
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from darkrank_jax.data import SOURCES, Split, check_batch, height_and_width
+from darkrank_jax.data.augmentation import augment
+from darkrank_jax.data.crops import whole
+from darkrank_jax.data.images import picture_of
 from darkrank_jax.errors import UserError
-from darkrank_jax.losses import LOSSES
 from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.imported import read_weights
+from darkrank_jax.training.loss_checks import check_learns_alone, check_loss
+from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.needs import check_source
-from darkrank_jax.training.network import build
-from darkrank_jax.training.run_config import Data, Run, baseline_of, is_trained
+from darkrank_jax.training.network import build, check_recorded
+from darkrank_jax.training.run_config import (
+    Data,
+    Run,
+    asked_networks,
+    baseline_of,
+    is_trained,
+    needs_logits,
+)
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.step import make_embed_step
 from darkrank_jax.training.stored_embeddings import read_stored
+from darkrank_jax.training.workdir import read_facts
 
+# Draws of each augmentation, some of which change an image only now and then.
+_TRIES = 16
 USES = {"train": "train on", "validation": "validate on", "test": "test on"}
 
 
@@ -78,18 +95,56 @@ def check_sizes(run: Run, prefix: str = "") -> None:
                 f"{prefix}data.{field}: has {len(value)} numbers, and images have {channels} "
                 "channels; give one each, or one for all"
             )
-    if not run.checkpoint:
-        read_weights(run, channels)
+    if run.checkpoint:
+        check_recorded(run, Path(run.checkpoint), prefix)
+        found = read_facts(Path(run.checkpoint))["channels"]
+        if found != channels:
+            raise UserError(
+                f"{prefix}checkpoint: {run.checkpoint} takes images of {found} channels, and those "
+                f"of {prefix}data have {channels}; give another"
+            )
+        return
+    read_weights(run, channels)
     if not is_trained(run):
         return
-    check_batch(len(train.class_names), data.batch_size, data.images_per_class, data.sampler)
-    arrays = _shapes(run, data.batch_size)
+    classes = len(train.class_names)
+    check_batch(classes, data.batch_size, data.images_per_class, data.sampler, f"{prefix}data")
+    _check_augmentation(data, f"{prefix}data.augmentation")
     if run.teacher:
-        teacher = teacher_shapes(run.teacher, run.data)
+        _check_classes(run, prefix)
+    # What a loss meets at once.
+    part, parts = ("chunk", run.chunks) if run.chunk_losses else ("batch", 1)
+    together = dataclasses.replace(data, batch_size=data.batch_size // parts)
+    arrays = _shapes(run, together.batch_size)
+    if run.teacher:
+        teacher = teacher_shapes(run.teacher, together)
         arrays |= {f"teacher_{name}": array for name, array in teacher.items()}
+    alone = data.images_per_class == 1 and data.sampler["name"] != "class_balanced"
     for field, losses in (("losses", run.losses), ("baseline", run.baseline)):
         for name, options in losses.items():
-            _check_loss(name, options, arrays, f"{prefix}{field}.{name}")
+            where = f"{prefix}{field}.{name}"
+            check_loss(name, options, arrays, where, part)
+            if alone:
+                per_class = f"{prefix}data.images_per_class"
+                check_learns_alone(name, options, arrays, where, per_class)
+
+
+def check_devices(run: Run, prefix: str = "") -> None:
+    """Refuses a batch, of a run or of what it trains before, that the devices do not divide.
+
+    Args:
+      run: the run.
+      prefix: of the run's fields in the outer config.
+
+    Raises:
+      UserError: names the field.
+    """
+    if run.checkpoint:
+        return
+    for name, part in _others(run):
+        check_devices(part, f"{prefix}{name}.")
+    if is_trained(run):
+        make_mesh(run.data.batch_size, where=f"{prefix}data")
 
 
 def summary(run: Run, workdir: Path) -> str:
@@ -177,21 +232,57 @@ def _state_shapes(run: Run) -> TrainState:
     return jax.eval_shape(build(run, **sizes)[2])
 
 
-def _check_loss(name: str, options: dict, arrays: dict, where: str) -> None:
-    """Traces a loss on the shapes it will meet."""
-    loss = LOSSES[name]
-    others = arrays["labels"].shape[0] - 1
-    if (options.get("list_size") or 0) > others:
-        raise UserError(
-            f"{where}.list_size: is {options['list_size']}; a batch of {others + 1} has {others} "
-            f"other images, give at most {others}"
-        )
-    options = {option: value for option, value in options.items() if option != "weight"}
-    if "key" in inspect.signature(loss.function).parameters:
-        options["key"] = jax.random.key(0)
-    try:
-        jax.eval_shape(
-            functools.partial(loss.function, **options), *(arrays[array] for array in loss.inputs)
-        )
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+def _check_augmentation(data: Data, where: str) -> None:
+    """Changes an image a few times in each way, so that no thread meets options that it cannot."""
+    images = load_data(data)["train"].images
+    picture, size = picture_of(images, 0), images.shape[1:3]
+    for name, options in data.augmentation.items():
+        try:
+            for key in range(_TRIES):
+                rng = np.random.default_rng(key)
+                augment(picture, size, {name: options}, rng, crop=whole)
+        except (ArithmeticError, TypeError, ValueError, cv2.error) as error:
+            raise UserError(
+                f"{where}.{name}: cannot be done ({' '.join(str(error).split())}); give other "
+                f"numbers than {dict(options)}"
+            ) from error
+
+
+def _check_classes(run: Run, prefix: str) -> None:
+    """Refuses a teacher trained on classes that the student is measured on, or kd on other ones."""
+    assert run.teacher is not None
+    splits = load_data(run.data)
+    for network, where in asked_networks(run.teacher, f"{prefix}teacher"):
+        data = _trained_on(network)
+        # Elsewhere the same name may be another class.
+        if data is None or _source(data) != _source(run.data):
+            continue
+        seen = load_data(dataclasses.replace(run.data, options=data.options))["train"].class_names
+        for name in ("validation", "test"):
+            unseen = splits[name].class_names
+            both = sorted(set(seen).intersection(unseen))
+            if both:
+                raise UserError(
+                    f"{where}.data.options: the teacher trains on {len(both)} of the "
+                    f"{len(unseen)} {name} classes of {prefix}data, such as {both[0]!r}; give both "
+                    "the same options"
+                )
+        if needs_logits(run) and seen != splits["train"].class_names:
+            raise UserError(
+                f"{where}.data.options: kd compares class logits, and the teacher trains on other "
+                f"classes than {prefix}data; give both the same options"
+            )
+
+
+def _trained_on(network: Run) -> Data | None:
+    """The data that a teacher's network is trained on, as its own run says; None: not known."""
+    if network.checkpoint:
+        data = read_facts(Path(network.checkpoint))["run"]["data"]
+        fields = {field: data[field] for field in ("source", "path", "options")}
+        return dataclasses.replace(network.data, **fields)
+    return network.data if is_trained(network) else None
+
+
+def _source(data: Data) -> tuple[str, str]:
+    """Where images come from."""
+    return data.source, os.path.realpath(data.path)

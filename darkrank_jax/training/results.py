@@ -1,7 +1,6 @@
 """results.json: what each network of a run is worth on classes that none was trained on."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from darkrank_jax.evaluation.rank_agreement import cross_recall, rank_agreement
 from darkrank_jax.evaluation.reid import reid_metrics
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.training.network import Embedder, embed_fn
+from darkrank_jax.training.workdir import replace_text
 
 SCHEMA = 2
 # Metrics that are means over queries, so that they have an interval.
@@ -241,10 +241,7 @@ def gap_recovered(
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Writes results.json whole or not at all."""
-    text = json.dumps(results, indent=1) + "\n"
-    beside = path.with_suffix(".json.part")
-    beside.write_text(text)
-    os.replace(beside, path)
+    replace_text(path, json.dumps(results, indent=1) + "\n")
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,16 +1,22 @@
 """A run as plain typed values, read from a config and checked before anything is compiled."""
 
 import dataclasses
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from darkrank_jax.data import AUGMENTATIONS, CROPS, SAMPLERS, SOURCES
-from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.data import SAMPLERS, SOURCES
+from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.training.arguments import check_arguments, check_fields, field_types
+from darkrank_jax.training.named import (
+    check_augmentation,
+    check_name,
+    check_named,
+    check_not_negative,
+    check_options,
+)
 from darkrank_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 
 
@@ -141,8 +147,17 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
 
 
 def baseline_of(run: Run) -> Run:
-    """The same student, trained alone on the losses that `run.baseline` names."""
-    return dataclasses.replace(run, losses=run.baseline, teacher=None, baseline={})
+    """The same student, trained alone on the losses that `run.baseline` names.
+
+    The teacher stays where the sampler asks it, so that both see the same batches.
+    """
+    teacher = run.teacher if asks_teacher(run.data) else None
+    return dataclasses.replace(run, losses=run.baseline, teacher=teacher, baseline={})
+
+
+def asks_teacher(data: Data) -> bool:
+    """Whether the sampler goes by a teacher's embeddings of the classes."""
+    return data.sampler["name"] == "hard_classes"
 
 
 def is_trained(run: Run) -> bool:
@@ -163,6 +178,14 @@ def classification_losses(run: Run) -> list[str]:
 def needs_logits(run: Run) -> bool:
     """Whether a loss of the run compares class logits."""
     return any("logits" in LOSSES[name].inputs for name in run.losses)
+
+
+def asked_networks(teacher: Run, where: str) -> Iterator[tuple[Run, str]]:
+    """The networks that see images when a teacher is asked, and their fields."""
+    for name, member in teacher.ensemble.items():
+        yield from asked_networks(member, f"{where}.ensemble.{name}")
+    if not teacher.ensemble and not teacher.embeddings:
+        yield teacher, where
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -253,6 +276,7 @@ def _check_weights(run: Run, prefix: str) -> None:
 def _check_numbers(run: Run, prefix: str) -> None:
     """Refuses numbers outside their ranges."""
     minima = {
+        "seed": 0,
         # Only a teacher can be there already.
         "steps": 0 if prefix else 1,
         "log_every": 1,
@@ -272,6 +296,8 @@ def _check_numbers(run: Run, prefix: str) -> None:
         if getattr(holder, name) < minimum:
             found = getattr(holder, name)
             raise UserError(f"{prefix}{field}: is {found}; give at least {minimum}")
+    if run.learning_rate <= 0:
+        raise UserError(f"{prefix}learning_rate: is {run.learning_rate}; give more than 0")
     if run.ema_decay >= 1:
         raise UserError(f"{prefix}ema_decay: is {run.ema_decay}; give less than 1")
     _check_images(run.data, f"{prefix}data")
@@ -279,7 +305,7 @@ def _check_numbers(run: Run, prefix: str) -> None:
         raise UserError(
             f"{prefix}chunks: {run.chunks} chunks of a batch of {run.data.batch_size} "
             f"({prefix}data.batch_size) are no whole number of classes of "
-            f"{run.data.images_per_class} (data.images_per_class); give another number"
+            f"{run.data.images_per_class} ({prefix}data.images_per_class); give another number"
         )
 
 
@@ -299,87 +325,40 @@ def _check_images(data: Data, where: str) -> None:
     if (data.batch_size - others) % per_class or others > data.batch_size:
         raise UserError(
             f"{where}.batch_size: {data.batch_size - others} images are no whole number of classes "
-            f"of {per_class} (data.images_per_class); give a multiple of {per_class}"
+            f"of {per_class} ({where}.images_per_class); give a multiple of {per_class}"
         )
 
 
 def _check_tables(run: Run, prefix: str) -> None:
     """Refuses names that a table lacks and options that the named thing does not take."""
     data = run.data
-    _check_name(data.source, SOURCES, f"{prefix}data.source")
+    check_name(data.source, SOURCES, f"{prefix}data.source")
     given = ("image_size", "path")
     check_arguments(SOURCES[data.source], data.options, f"{prefix}data.options", given=given)
-    _check_augmentation(data.augmentation, f"{prefix}data.augmentation")
-    _check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
+    check_augmentation(data.augmentation, f"{prefix}data.augmentation")
+    check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
     options = {"name": str} | model_options(run.model["name"])
     check_fields(run.model, options, f"{prefix}model", required=["embedding_dim"])
-    if run.model["embedding_dim"] < 0:
-        raise UserError(
-            f"{prefix}model.embedding_dim: is {run.model['embedding_dim']}; give at least 0"
-        )
+    for option, value in run.model.items():
+        may_be_none = option in ("embedding_dim", "dropout")
+        if type(value) in (int, float) and (value < 0 or (value == 0 and not may_be_none)):
+            least = "at least 0" if may_be_none else "more than 0"
+            raise UserError(f"{prefix}model.{option}: is {value}; give {least}")
     given = ("classes", "seed", "step", "batch_size", "images_per_class", "neighbors")
-    _check_named(data.sampler, SAMPLERS, f"{prefix}data.sampler", given)
+    check_named(data.sampler, SAMPLERS, f"{prefix}data.sampler", given)
+    check_not_negative(data.sampler, f"{prefix}data.sampler")
     for field, table, given in (
         ("optimizer", OPTIMIZERS, ("learning_rate", "mask")),
         ("schedule", SCHEDULES, ("value", "steps")),
     ):
-        _check_named(getattr(run, field), table, f"{prefix}{field}", given)
+        check_named(getattr(run, field), table, f"{prefix}{field}", given)
+        check_not_negative(getattr(run, field), f"{prefix}{field}")
     if is_trained(run) and not run.losses and not run.evaluation.networks:
         raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
     for field in ("losses", "baseline"):
         for name, loss in getattr(run, field).items():
-            _check_name(name, LOSSES, f"{prefix}{field}")
-            _check_loss(name, loss, f"{prefix}{field}.{name}")
-
-
-def _check_augmentation(augmentation: Mapping[str, Any], where: str) -> None:
-    """Refuses unknown changes of an image and their options, and a second crop."""
-    for name, options in augmentation.items():
-        _check_name(name, CROPS | AUGMENTATIONS, where)
-        given = ("image", "rng") if name in AUGMENTATIONS else ("width", "height", "size", "rng")
-        check_arguments((CROPS | AUGMENTATIONS)[name], options, f"{where}.{name}", given=given)
-    crops = sorted(augmentation.keys() & CROPS.keys())
-    if len(crops) > 1:
-        raise UserError(f"{where}: {' and '.join(crops)} both cut the image out; name one of them")
-
-
-def _check_loss(name: str, loss: Any, where: str) -> None:
-    """Refuses a loss without a weight, or with arguments that its function does not take."""
-    if not isinstance(loss, Mapping) or "weight" not in loss:
-        raise UserError(f'{where}: has no weight; give {{"weight": 1.0, ...}}')
-    weight = loss["weight"]
-    if isinstance(weight, Mapping):
-        options = {option: x for option, x in weight.items() if option != "value"}
-        _check_named(options, SCHEDULES, f"{where}.weight", ("value", "steps"))
-        weight = weight.get("value")
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise UserError(f"{where}.weight: is {weight!r}; give a number or a schedule with a value")
-    arguments = {argument: x for argument, x in loss.items() if argument != "weight"}
-    positional = _array_parameters(name)
-    check_arguments(
-        LOSSES[name].function, arguments, where, given=(*positional, "key", "where", "reduce_fn")
-    )
-
-
-def _array_parameters(loss: str) -> list[str]:
-    """The parameters of a loss that take arrays, which the training step passes."""
-    parameters = inspect.signature(LOSSES[loss].function).parameters.values()
-    return [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-
-
-def _check_named(config: Mapping[str, Any], table: Mapping, where: str, given: tuple) -> None:
-    """Refuses a mapping with a name that the table lacks, or options its entry does not take."""
-    if "name" not in config:
-        raise UserError(f"{where}.name: missing; valid: {', '.join(sorted(table))}")
-    _check_name(config["name"], table, f"{where}.name")
-    options = {option: value for option, value in config.items() if option != "name"}
-    check_arguments(table[config["name"]], options, where, given=given)
-
-
-def _check_name(name: Any, table: Mapping, where: str) -> None:
-    """Refuses a name that a table lacks."""
-    if name not in table:
-        raise UserError(f"{where}: unknown name {name!r}; {nearest(str(name), table)}")
+            check_name(name, LOSSES, f"{prefix}{field}")
+            check_options(name, loss, f"{prefix}{field}.{name}")
 
 
 def _check_teacher(run: Run, prefix: str) -> None:
@@ -389,14 +368,14 @@ def _check_teacher(run: Run, prefix: str) -> None:
         raise UserError(f"{prefix}losses.{distilling[0]}: needs a teacher; state {prefix}teacher")
     for name in filter(needs_teacher, run.baseline):
         raise UserError(f"{prefix}baseline.{name}: a baseline has no teacher; name other losses")
-    if run.data.sampler["name"] == "hard_classes" and run.teacher is None:
+    if asks_teacher(run.data) and run.teacher is None:
         raise UserError(
             f"{prefix}data.sampler: hard_classes asks a teacher which classes are alike; state "
             f"{prefix}teacher, or name p_x_k"
         )
     if run.teacher is None:
         return
-    for network, where in _networks(run.teacher, f"{prefix}teacher"):
+    for network, where in asked_networks(run.teacher, f"{prefix}teacher"):
         if network.data.image_size != run.data.image_size:
             raise UserError(
                 f"{where}.data.image_size: is {network.data.image_size}, the student's is "
@@ -417,14 +396,6 @@ def _check_teacher(run: Run, prefix: str) -> None:
                     f"{where}: kd compares class logits, so exactly one classification loss must "
                     "be there; add normalized_softmax"
                 )
-
-
-def _networks(run: Run, where: str) -> Iterator[tuple[Run, str]]:
-    """The networks that see images when a teacher is asked, and their fields."""
-    for name, member in run.ensemble.items():
-        yield from _networks(member, f"{where}.ensemble.{name}")
-    if not run.ensemble and not run.embeddings:
-        yield run, where
 
 
 def _known_of(teacher: Run) -> list[str]:
@@ -456,7 +427,7 @@ def _check_evaluation(evaluation: Evaluation, where: str) -> None:
         if not isinstance(fields, Mapping):
             raise UserError(f'{at}: is {fields!r}; give {{"source": ..., "split": "test"}}')
         check_fields(fields, field_types(Dataset), at, required=["source"])
-        _check_name(fields["source"], SOURCES, f"{at}.source")
+        check_name(fields["source"], SOURCES, f"{at}.source")
         given = ("image_size", "path")
         options = fields.get("options", {})
         check_arguments(SOURCES[fields["source"]], options, f"{at}.options", given=given)

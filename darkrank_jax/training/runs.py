@@ -19,12 +19,13 @@ from darkrank_jax.training.evaluate import (
     networks_of,
     save_embeddings,
 )
+from darkrank_jax.training.identity import identify
 from darkrank_jax.training.imported import import_network
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.network import Embedder, load_network, make_ensemble
-from darkrank_jax.training.preflight import check_sizes, load_data, summary
+from darkrank_jax.training.preflight import check_devices, check_sizes, load_data, summary
 from darkrank_jax.training.processes import lead_first, leads
 from darkrank_jax.training.recorded import as_recorded, whole_run
 from darkrank_jax.training.results import table, write_results
@@ -46,7 +47,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
         raise UserError("checkpoint: is for a teacher; leave it empty to train this network")
     done = workdir / "results.json"
     if done.exists():
-        workdirs.check_same(workdir, run)
+        workdirs.check_same(workdir, run, identity=identify(run, {}, workdir / "teacher"))
         if leads():
             print(table(json.loads(done.read_text())["networks"]))
             print(
@@ -56,6 +57,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
         return
     if not run.losses:
         raise UserError("losses: is empty, so that only --mode eval can run; name a loss")
+    check_devices(run)
     mesh = make_mesh(run.data.batch_size)
     # The first process builds what the others then find built.
     with lead_first():
@@ -92,6 +94,8 @@ def evaluate_and_report(run: Run | None, workdir: Path) -> None:
         run = as_recorded(workdir, run, mend)
         parts = _parts(run, workdir)
         networks = {n: _load(part, path, mesh) for n, (part, path) in parts.items()}
+        identity = identify(run, load_data(run.data), workdir / "teacher")
+        workdirs.check_same(workdir, run, mend, identity=identity)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
     _report(run, workdir, target, mesh, networks, datasets)
 
@@ -188,7 +192,8 @@ def _report(
     curves = {name: read_log(path) for name, path in _logs(run, workdir).items()}
     write_report(target / "report.html", results, measured=measured, curves=curves)
     # Last, since it is what says that the run is done.
-    write_results(target / "results.json", results)
+    with workdirs.writing(target):
+        write_results(target / "results.json", results)
     for index, name in enumerate(datasets):
         print(f"\n{name}\n{table(view(results, name if index else None)['networks'])}")
     print(f"\nWrote {target / 'results.json'} and {target / 'report.html'}.")
@@ -203,10 +208,6 @@ def _logs(run: Run, workdir: Path) -> dict[str, Path]:
 
 
 def _make(folder: Path) -> None:
-    """Makes a folder, or says that it cannot be."""
-    try:
+    """Makes a folder, or says that it cannot be written."""
+    with workdirs.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); give another --workdir"
-        ) from error

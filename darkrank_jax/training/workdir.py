@@ -1,19 +1,31 @@
 """What a workdir says of the run in it: run.json, and whether another run may go on there."""
 
+import dataclasses
+import errno
 import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.processes import leads
 from darkrank_jax.training.run_config import Run, describe, read_description
 
-# Fields that change where or how fast a run goes, not what comes out.
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+# Fields that change where or how fast a run goes, or what is measured, not what comes out; and
+# those that name a file or a network, of which there is a digest.
 _FREE = (
-    "teacher",
-    "baseline",
     "checkpoint",
+    "embeddings",
+    "evaluation",
     "remat",
     "profile",
     "log_every",
@@ -21,35 +33,109 @@ _FREE = (
     "expected_minutes",
 )
 _FREE_DATA = ("path", "num_threads")
+_MEND = "give another --workdir, or delete this one to start again"
 
 
-def claim(workdir: Path, run: Run, *, channels: int, num_classes: int) -> None:
+def claim(
+    workdir: Path,
+    run: Run,
+    *,
+    channels: int,
+    num_classes: int,
+    identity: Mapping[str, str] | None = None,
+) -> None:
     """Writes run.json, or refuses a workdir that holds another run.
+
+    A run without the baseline of before, or with one more, is the same.
 
     Args:
       workdir: made when it is missing.
       run: that trains there.
       channels: of an image.
       num_classes: classes of the training split.
+      identity: of `identify`.
 
     Raises:
       UserError: the workdir cannot be written, or the run in it differs; names the first field
         that does.
     """
-    facts = {"run": describe(run), "channels": channels, "num_classes": num_classes}
-    facts |= needs_of(run)
-    facts = json.loads(json.dumps(facts))
+    sizes = {"channels": channels, "num_classes": num_classes}
+    facts = {"run": describe(run), **sizes, "identity": dict(identity or {}), **needs_of(run)}
     path = workdir / "run.json"
-    try:
+    with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            check_same(workdir, run)
+            recorded = read_facts(workdir)
+            alike = dataclasses.replace(run, baseline=recorded["run"]["baseline"])
+            check_same(workdir, alike, identity=identity)
+            for name, size in sizes.items():
+                if recorded[name] != size:
+                    raise UserError(
+                        f"{workdir}: holds a run whose data had {recorded[name]} "
+                        f"{name.removeprefix('num_')} to train on, not {size}; {_MEND}"
+                    )
         if leads():
-            path.write_text(json.dumps(facts, indent=1) + "\n")
+            replace_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+@contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Keeps other processes from training in a workdir, which would delete each other's saves.
+
+    The lock ends with the process, however that ends. Of several processes of one run the first
+    one holds it. Where the filesystem, or the system, knows no locks, none is held.
+
+    Args:
+      workdir: made when it is missing.
+
+    Raises:
+      UserError: another process trains there, or the workdir cannot be written.
+    """
+    if not leads():
+        yield
+        return
+    with writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("a")
+    with file:
+        with writing(workdir):
+            _lock(file, workdir)
+        yield
+
+
+def _lock(file: TextIO, workdir: Path) -> None:
+    """Locks a file of the workdir until it is closed."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"{workdir}: another process trains there now; wait for its end, or give another "
+            "--workdir"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns a failed write, such as one on a full disk, into the user's line."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"{workdir}: cannot be written ({error.strerror}); give another --workdir"
+            f"{folder}: cannot be written ({error.strerror or error}); make room and give the same "
+            "command again, or give another --workdir"
         ) from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: a run that is killed here leaves what was there before."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(text)
+    os.replace(beside, path)
 
 
 def is_workdir(path: Path) -> bool:
@@ -58,11 +144,16 @@ def is_workdir(path: Path) -> bool:
 
 
 def read_facts(workdir: Path) -> dict[str, Any]:
-    """What run.json says: "run", "channels", "num_classes", and what `needs_of` gives."""
+    """What run.json says: the run, sizes of its data, what `needs_of` gives, and "identity"."""
     path = workdir / "run.json"
     if not path.exists():
         raise UserError(f"{workdir}: has no run.json, so no run was trained there; train it first")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path}: is damaged ({error}); delete {workdir} and train it again"
+        ) from error
 
 
 def recorded_run(workdir: Path) -> Run:
@@ -78,7 +169,7 @@ def recorded_run(workdir: Path) -> Run:
 
 
 def check_same(
-    workdir: Path, run: Run, mend: str = "give another --workdir, or delete this one to start again"
+    workdir: Path, run: Run, mend: str = _MEND, *, identity: Mapping[str, str] | None = None
 ) -> None:
     """Refuses a run whose result would differ from that of the run in the workdir.
 
@@ -86,29 +177,45 @@ def check_same(
       workdir: that holds a run.json.
       run: that should go on there.
       mend: what the line tells to do.
+      identity: of `identify`; what run.json or this one does not tell of is not compared.
 
     Raises:
       UserError: names the first field that differs.
     """
-    found = _flat(read_facts(workdir)["run"])
-    expected = _flat(json.loads(json.dumps(describe(run))))
-    for field in sorted(found.keys() | expected.keys()):
-        if found.get(field) != expected.get(field):
+    facts = read_facts(workdir)
+    difference = first_difference(facts["run"], json.loads(json.dumps(describe(run))))
+    if difference:
+        field, found, expected = difference
+        raise UserError(f"{workdir}: holds a run whose {field} is {found}, not {expected}; {mend}")
+    recorded = facts.get("identity", {})
+    for name, digest in (identity or {}).items():
+        if recorded.get(name, digest) != digest:
             raise UserError(
-                f"{workdir}: holds a run whose {field} is {found.get(field)}, not "
-                f"{expected.get(field)}; {mend}"
+                f"{workdir}: holds a run whose {name} was another than it is now; {mend}"
             )
 
 
-def _flat(run: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields that decide the result, by dotted name."""
-    flat = {}
-    for name, value in run.items():
-        free = _FREE if not prefix else _FREE_DATA if prefix == "data." else ()
-        if name in free:
-            continue
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+def first_difference(found: Any, expected: Any, field: str = "") -> tuple[str, Any, Any] | None:
+    """The first field that decides a run's result and differs: its dotted name, and both values.
+
+    Args:
+      found: of `describe`, or a part of it.
+      expected: likewise.
+      field: that holds both.
+
+    Example:
+      >>> first_difference({"a": {"x": 1}, "b": 2}, {"a": {"x": 1}, "b": 3})
+      ('b', 2, 3)
+    """
+    if not (isinstance(found, dict) and isinstance(expected, dict)):
+        return None if found == expected else (field, found, expected)
+    # Of a teacher that lies elsewhere, a digest says which it is.
+    if field and found and expected and (found.get("checkpoint") or expected.get("checkpoint")):
+        return None
+    both = found | expected
+    free = _FREE if "keep_checkpoints" in both else _FREE_DATA if "num_threads" in both else ()
+    for name in sorted(both.keys() - set(free)):
+        inner = f"{field}.{name}" if field else name
+        if difference := first_difference(found.get(name), expected.get(name), inner):
+            return difference
+    return None

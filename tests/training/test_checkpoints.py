@@ -15,6 +15,7 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training import checkpoints, loop
+from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.interruption import Interrupted
 from darkrank_jax.training.mesh import make_mesh, replicated
 from darkrank_jax.training.metrics_log import read_log
@@ -229,3 +230,22 @@ def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
     found = checkpoints.restore(tmp_path, 4, like, replicated(make_mesh(8))).state
     for a, b in zip(*map(jax.tree.leaves, (found.params, expected.params)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path, monkeypatch):
+    original = checkpoints.wait
+
+    def wait(manager):
+        os.kill(os.getpid(), signal.SIGINT)
+        original(manager)
+
+    monkeypatch.setattr(checkpoints, "wait", wait)
+    with pytest.raises(Interrupted, match="network: stopped at step 4 of 4 and saved") as stopped:
+        train(tiny(), tmp_path, "network", make_mesh(8))
+    assert stopped.value.signal == signal.SIGINT
+    assert checkpoints.best_step(tmp_path) is not None
+    monkeypatch.undo()
+    assert train(tiny(), tmp_path, "network", make_mesh(8)).seconds > 0
+    # Nobody trains there any more.
+    with workdirs.held(tmp_path):
+        pass

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darkrank_jax.training.optimizers import make_optimizer, make_schedule
+from darkrank_jax.training.optimizers import SCHEDULES, make_optimizer, make_schedule
 
 PARAMS = {
     "conv": {"kernel": jnp.array([[0.5, -2.0], [3.0, 0.25]]), "bias": jnp.array([1.0, -1.0])},
@@ -81,3 +81,16 @@ def test_staircase_drops_at_shares_of_the_run():
 def test_constant_after_its_rise():
     schedule = make_schedule({"name": "constant", "warmup_steps": 4}, value=2.0, steps=9)
     assert [float(schedule(step)) for step in (0, 1, 4, 99)] == [0.0, 0.5, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_begins_at_its_value_where_nothing_else_is_said(name):
+    schedule = make_schedule({"name": name}, value=0.375, steps=20)
+    assert float(schedule(0)) == 0.375
+    assert 0 < float(schedule(jnp.asarray(7, jnp.int32))) <= 0.375
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_goes_on_rising_where_its_rise_is_longer_than_the_run(name):
+    schedule = make_schedule({"name": name, "warmup_steps": 8}, value=2.0, steps=4)
+    assert [float(schedule(step)) for step in (0, 1)] == [0.0, 0.25]

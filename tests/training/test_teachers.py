@@ -20,14 +20,14 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.gallery import Gallery, write_gallery
 from darkrank_jax.export.images_in import list_images
 from darkrank_jax.models.pretrained import detect_resnet, load_resnet
-from darkrank_jax.training import preflight, runs
+from darkrank_jax.training import loop, preflight, runs
 from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.imported import import_network, read_weights, with_weights
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.network import Network, build, embed, make_ensemble
 from darkrank_jax.training.preflight import check_sizes, load_data
-from darkrank_jax.training.run_config import read_run
+from darkrank_jax.training.run_config import baseline_of, read_run
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
 from tests import tiny_config
 
@@ -331,6 +331,29 @@ def test_stored_embeddings_are_no_network_of_the_report(tmp_path, capsys):
     networks = json.loads((tmp_path / "run" / "results.json").read_text())["networks"]
     assert list(networks) == ["baseline", "student"]
     assert f"teacher   {tmp_path / 'e.npy'}" in capsys.readouterr().out
+
+
+def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
+    tmp_path, monkeypatch
+):
+    np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(48, 5)))
+    config = student(stored(tmp_path / "e.npy"), steps=2)
+    config.baseline = ConfigDict({"triplet": {"weight": 1.0}})
+    config.data.sampler = ConfigDict({"name": "hard_classes", "group": 2, "pool": 2})
+    seen, original = [], loop.put
+
+    def put(tree, sharding):
+        if isinstance(tree, dict) and "rows" in tree:
+            seen.append(tree["rows"].tolist())
+        return original(tree, sharding)
+
+    monkeypatch.setattr(loop, "put", put)
+    run = read(config)
+    for name, part in (("baseline", baseline_of(run)), ("student", run)):
+        runs.train(part, tmp_path / name, name, make_mesh(8))
+    assert len(seen) == 4
+    assert seen[:2] == seen[2:]
+    assert seen[0] != seen[1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""What a run was given and its config only names, as digests: the splits, and the teacher."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from darkrank_jax.data import Split
+from darkrank_jax.training import checkpoints
+from darkrank_jax.training.manifests import NAME
+from darkrank_jax.training.run_config import Run, is_trained
+
+
+def identify(run: Run, splits: Mapping[str, Split], place: Path) -> dict[str, str]:
+    """Digests that differ where the same config would now be another run.
+
+    Args:
+      run: the run.
+      splits: of its data, by name; none where they are not at hand.
+      place: of its teacher, where it is trained here.
+
+    Returns:
+      Digest by what it is of: "teacher", "train split of data", ...; a teacher that is no longer
+      there has none.
+    """
+    found = {f"{name} split of data": _of_split(split) for name, split in splits.items()}
+    teacher = _of_network(run.teacher, place) if run.teacher else ""
+    return found | ({"teacher": teacher} if teacher else {})
+
+
+def _of_split(split: Split) -> str:
+    """A digest of the classes and of which image is of which."""
+    names = json.dumps(list(split.class_names)).encode()
+    return hashlib.sha256(names + split.labels.tobytes()).hexdigest()[:32]
+
+
+def _of_network(run: Run, place: Path) -> str:
+    """A digest of the file, or the checkpoint, that a network is read from; empty without it."""
+    if run.ensemble:
+        members = [_of_network(member, place / name) for name, member in run.ensemble.items()]
+        return hashlib.sha256("".join(members).encode()).hexdigest()[:32] if all(members) else ""
+    if run.embeddings or not (run.checkpoint or is_trained(run)):
+        path = Path(run.embeddings or run.weights.path)
+    else:
+        folder = Path(run.checkpoint or place)
+        # Lists the digests of all files of the checkpoint, wherever it lies.
+        path = checkpoints.folder_of(folder, checkpoints.best_step(folder)) / NAME
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
