@@ -67,7 +67,8 @@ def arrays_of(batch=BATCH, seed=0):
         for name, shape in shapes.items()
     }
     labels = np.arange(batch, dtype=np.int32)[::-1] % CLASSES
-    weights = rng.normal(size=(5, CLASSES)).astype(np.float32)
+    # A class for each row, should all labels differ.
+    weights = rng.normal(size=(5, BATCH)).astype(np.float32)
     return arrays | teachers | {"labels": labels, "class_weights": weights}
 
 
