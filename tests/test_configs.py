@@ -36,7 +36,7 @@ def test_every_config_is_a_valid_run(path):
 def flagged(name, flag):
     """A shipped config after a flag, as plain values."""
     path = Path(default.__file__).parent / f"{name}.py"
-    return command_line._parse(["main", f"--config={path}", f"--config.{flag}"])[0].config.to_dict()
+    return command_line.parse(["main", f"--config={path}", f"--config.{flag}"])[0].config.to_dict()
 
 
 def test_a_flag_makes_a_number_of_what_is_none():

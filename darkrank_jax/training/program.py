@@ -45,7 +45,7 @@ def operations(program: str) -> Iterator[Operation]:
       >>> import jax
       >>> import jax.numpy as jnp
       >>> text = jax.jit(lambda x: x @ x.T).lower(jnp.ones((5, 3))).compile().as_text()
-      >>> [(each.name.rpartition("/")[2], each.bytes) for each in operations(text)]
+      >>> [(each.name.rpartition("/")[2], each.bytes) for each in operations(text) if each.bytes]
       [('dot_general', 220)]
     """
     blocks = dict(re.findall(r"^(?:ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", program, re.M | re.S))
