@@ -68,15 +68,15 @@ def own_images(
         raise UserError(
             "data.path: is empty; give a folder of class folders, a .zip or .tar of it, or a table"
         )
-    check_numbers(
-        center_crop=center_crop,
-        num_train_classes=num_train_classes,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        cache_mib=cache_mib,
-        tolerated=tolerated,
-    )
+    shared = {
+        "center_crop": center_crop,
+        "num_train_classes": num_train_classes,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "cache_mib": cache_mib,
+    }
+    check_numbers(**shared, tolerated=tolerated)
     listing = _list(Path(path))
     rows = np.arange(len(listing.labels))
     return share_out(
@@ -84,12 +84,7 @@ def own_images(
         inspect(listing, tolerated=tolerated) if inspect_images else rows,
         image_size=image_size,
         grayscale=grayscale,
-        center_crop=center_crop,
-        num_train_classes=num_train_classes,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        cache_mib=cache_mib,
+        **shared,
     )
 
 

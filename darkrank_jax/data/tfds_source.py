@@ -63,14 +63,15 @@ def tfds_images(
     """
     from tensorflow_datasets.core import constants
 
-    check_numbers(
-        center_crop=center_crop,
-        num_train_classes=num_train_classes,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        cache_mib=cache_mib,
-    )
+    shared = {
+        "center_crop": center_crop,
+        "num_train_classes": num_train_classes,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "cache_mib": cache_mib,
+    }
+    check_numbers(**shared)
     own = name.removeprefix(f"{_OWN}/") if name.startswith(f"{_OWN}/") else ""
     root = Path(data_dir or constants.DATA_DIR).expanduser()
     if own:
@@ -88,12 +89,7 @@ def tfds_images(
         np.arange(len(listing.labels)),
         image_size=image_size,
         grayscale=grayscale,
-        center_crop=center_crop,
-        num_train_classes=num_train_classes,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        cache_mib=cache_mib,
+        **shared,
     )
 
 

@@ -1,30 +1,35 @@
 """Checks of what a config names in a table, such as an optimizer, a loss or an augmentation."""
 
-import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from darkrank_jax.data import AUGMENTATIONS, CROPS
+from darkrank_jax.data import CROPS
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.losses import LOSSES
 from darkrank_jax.training.arguments import check_arguments
-from darkrank_jax.training.optimizers import SCHEDULES
+from darkrank_jax.training.options import names_of, taker
 
 
-def check_name(name: Any, table: Mapping, where: str) -> None:
+def check_name(name: Any, table: Collection[str], where: str) -> None:
     """Refuses a name that a table lacks."""
     if name not in table:
         raise UserError(f"{where}: unknown name {name!r}; {nearest(str(name), table)}")
 
 
-def check_named(config: Mapping[str, Any], table: Mapping, where: str, given: tuple) -> None:
-    """Refuses a mapping with a name that the table lacks, or options its entry does not take."""
+def check_taken(field: str, name: str, options: Mapping[str, Any], where: str) -> None:
+    """Refuses options that what a field names does not take; `training.options` has the fields."""
+    function, given = taker(field, name)
+    check_arguments(function, options, where, given=given)
+
+
+def check_named(config: Mapping[str, Any], field: str, where: str) -> None:
+    """Refuses a mapping without a known "name", or with options that the named does not take."""
+    names = names_of(field)
     if "name" not in config:
-        raise UserError(f"{where}.name: missing; valid: {', '.join(sorted(table))}")
-    check_name(config["name"], table, f"{where}.name")
+        raise UserError(f"{where}.name: missing; valid: {', '.join(sorted(names))}")
+    check_name(config["name"], names, f"{where}.name")
     options = {option: value for option, value in config.items() if option != "name"}
-    check_arguments(table[config["name"]], options, where, given=given)
+    check_taken(field, config["name"], options, where)
 
 
 def check_not_negative(options: Mapping[str, Any], where: str) -> None:
@@ -38,9 +43,8 @@ def check_not_negative(options: Mapping[str, Any], where: str) -> None:
 def check_augmentation(augmentation: Mapping[str, Any], where: str) -> None:
     """Refuses unknown changes of an image and their options, and a second crop."""
     for name, options in augmentation.items():
-        check_name(name, CROPS | AUGMENTATIONS, where)
-        given = ("image", "rng") if name in AUGMENTATIONS else ("width", "height", "size", "rng")
-        check_arguments((CROPS | AUGMENTATIONS)[name], options, f"{where}.{name}", given=given)
+        check_name(name, names_of("data.augmentation"), where)
+        check_taken("data.augmentation", name, options, f"{where}.{name}")
     crops = sorted(augmentation.keys() & CROPS.keys())
     if len(crops) > 1:
         raise UserError(f"{where}: {' and '.join(crops)} both cut the image out; name one of them")
@@ -53,19 +57,10 @@ def check_options(name: str, loss: Any, where: str) -> None:
     weight = loss["weight"]
     if isinstance(weight, Mapping):
         options = {option: x for option, x in weight.items() if option != "value"}
-        check_named(options, SCHEDULES, f"{where}.weight", ("value", "steps"))
+        check_named(options, "schedule", f"{where}.weight")
         check_not_negative(options, f"{where}.weight")
         weight = weight.get("value")
     if type(weight) is bool or not isinstance(weight, int | float) or not math.isfinite(weight):
         raise UserError(f"{where}.weight: is {weight!r}; give a number or a schedule with a value")
     arguments = {argument: x for argument, x in loss.items() if argument != "weight"}
-    positional = _array_parameters(name)
-    check_arguments(
-        LOSSES[name].function, arguments, where, given=(*positional, "key", "where", "reduce_fn")
-    )
-
-
-def _array_parameters(loss: str) -> list[str]:
-    """The parameters of a loss that take arrays, which the training step passes."""
-    parameters = inspect.signature(LOSSES[loss].function).parameters.values()
-    return [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    check_taken("losses", name, arguments, where)

@@ -73,6 +73,11 @@ def known_options(field: str, value: Callable[[str], Any]) -> dict[str, Any]:
     return argument_types(function, given=given)
 
 
+def names_of(field: str) -> set[str]:
+    """The names that a field of a run's config may give, such as those of losses."""
+    return {name for table, _ in _TABLES[field] for name in table}
+
+
 def taker(field: str, name: str) -> tuple[Callable, tuple[str, ...]]:
     """The function that takes the options of a field.
 

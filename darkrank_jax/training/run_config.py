@@ -5,19 +5,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from darkrank_jax.data import SAMPLERS, SOURCES
+from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
-from darkrank_jax.training.arguments import check_arguments, check_fields, field_types
+from darkrank_jax.training.arguments import check_fields, field_types
 from darkrank_jax.training.named import (
     check_augmentation,
     check_name,
     check_named,
     check_not_negative,
     check_options,
+    check_taken,
 )
-from darkrank_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,8 +333,7 @@ def _check_tables(run: Run, prefix: str) -> None:
     """Refuses names that a table lacks and options that the named thing does not take."""
     data = run.data
     check_name(data.source, SOURCES, f"{prefix}data.source")
-    given = ("image_size", "path")
-    check_arguments(SOURCES[data.source], data.options, f"{prefix}data.options", given=given)
+    check_taken("data.options", data.source, data.options, f"{prefix}data.options")
     check_augmentation(data.augmentation, f"{prefix}data.augmentation")
     check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
     options = {"name": str} | model_options(run.model["name"])
@@ -344,15 +343,10 @@ def _check_tables(run: Run, prefix: str) -> None:
         if type(value) in (int, float) and (value < 0 or (value == 0 and not may_be_none)):
             least = "at least 0" if may_be_none else "more than 0"
             raise UserError(f"{prefix}model.{option}: is {value}; give {least}")
-    given = ("classes", "seed", "step", "batch_size", "images_per_class", "neighbors")
-    check_named(data.sampler, SAMPLERS, f"{prefix}data.sampler", given)
-    check_not_negative(data.sampler, f"{prefix}data.sampler")
-    for field, table, given in (
-        ("optimizer", OPTIMIZERS, ("learning_rate", "mask")),
-        ("schedule", SCHEDULES, ("value", "steps")),
-    ):
-        check_named(getattr(run, field), table, f"{prefix}{field}", given)
-        check_not_negative(getattr(run, field), f"{prefix}{field}")
+    parts = {"data.sampler": data.sampler, "optimizer": run.optimizer, "schedule": run.schedule}
+    for field, part in parts.items():
+        check_named(part, field, f"{prefix}{field}")
+        check_not_negative(part, f"{prefix}{field}")
     if is_trained(run) and not run.losses and not run.evaluation.networks:
         raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
     for field in ("losses", "baseline"):
@@ -428,6 +422,4 @@ def _check_evaluation(evaluation: Evaluation, where: str) -> None:
             raise UserError(f'{at}: is {fields!r}; give {{"source": ..., "split": "test"}}')
         check_fields(fields, field_types(Dataset), at, required=["source"])
         check_name(fields["source"], SOURCES, f"{at}.source")
-        given = ("image_size", "path")
-        options = fields.get("options", {})
-        check_arguments(SOURCES[fields["source"]], options, f"{at}.options", given=given)
+        check_taken("data.options", fields["source"], fields.get("options", {}), f"{at}.options")
