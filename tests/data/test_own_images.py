@@ -1,14 +1,9 @@
-"""A user's own images in every form, and everything that can be wrong with them."""
+"""A user's own images in every form, and what is refused of them."""
 
-import errno
 import io
 import logging
 import os
-import sys
-import tarfile
 import tracemalloc
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,91 +11,26 @@ import pytest
 from PIL import Image
 
 from darkrank_jax import main as command_line
-from darkrank_jax.data import SOURCES, batches, fingerprint
+from darkrank_jax.data import batches
 from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
+from tests.data.image_files import (
+    CLASSES,
+    CONFIG,
+    WHOLE,
+    WRITERS,
+    contents,
+    drawn,
+    encoded,
+    layout,
+    load,
+    refusal,
+    write_folder,
+    write_table,
+    write_zip,
+)
 
-own_images = SOURCES["images"]
-CONFIG = f"--config={Path(__file__).parents[1] / 'tiny_images_config.py'}"
-CLASSES = [f"class {number}" for number in range(1, 11)]
-
-
-def drawn(seed, size=(20, 24)):
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
-
-
-def encoded(picture, kind="PNG", **options):
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def layout(classes=CLASSES, each=4, prefix=""):
-    """Name -> bytes of some images of each class."""
-    return {
-        f"{prefix}{label}/{number}.png": encoded(
-            drawn(zlib.crc32(f"{prefix} {label} {number}".encode("utf-8", "surrogateescape")))
-        )
-        for label in classes
-        for number in range(each)
-    }
-
-
-def write_folder(path, files):
-    for name, data in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return path
-
-
-def write_zip(path, files):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def write_tar(path, files, mode="w"):
-    with tarfile.open(path, mode) as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return path
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("DARKRANK_CACHE", str(folder))
-    return folder
-
-
-def load(path, **options):
-    return own_images(path=str(path), image_size=16, **options)
-
-
-def contents(splits):
-    """Class -> its images in order, by split."""
-    return {
-        name: {
-            label: split.images[split.labels == number].tobytes()
-            for number, label in enumerate(split.class_names)
-        }
-        for name, split in splits.items()
-    }
-
-
-WRITERS = {
-    "folder": lambda path, files: write_folder(path / "images", files),
-    "zip": lambda path, files: write_zip(path / "images.zip", files),
-    "tar": lambda path, files: write_tar(path / "images.tar", files),
-    "tar.gz": lambda path, files: write_tar(path / "images.tar.gz", files, "w:gz"),
-    "tgz": lambda path, files: write_tar(path / "images.tgz", files, "w:gz"),
-    "tar.bz2": lambda path, files: write_tar(path / "images.tar.bz2", files, "w:bz2"),
-    "tar.xz": lambda path, files: write_tar(path / "images.tar.xz", files, "w:xz"),
-}
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -153,30 +83,6 @@ def test_folders_of_queries_and_gallery(tmp_path):
     assert test.class_names == tuple(CLASSES[5:])
     assert (np.bincount(test.labels[test.queries]) == 1).all()
     assert (np.bincount(test.labels[~test.queries]) == 4).all()
-
-
-ROWS = [
-    (f"{label}/{number}.png", label, part, f"c{number}")
-    for part, labels in (("train", CLASSES[:5]), ("query", CLASSES[5:]), ("gallery", CLASSES[5:]))
-    for label in labels
-    for number in (range(1) if part == "query" else range(1, 4))
-]
-
-
-def write_table(folder, suffix, columns=("path", "label", "split", "camera"), rows=ROWS):
-    write_folder(folder, layout())
-    path = folder / f"table{suffix}"
-    if suffix == ".parquet":
-        arrow = pytest.importorskip("pyarrow")
-        from pyarrow import parquet
-
-        values = dict(zip(columns, zip(*rows, strict=True), strict=False))
-        parquet.write_table(arrow.table({key: list(each) for key, each in values.items()}), path)
-    else:
-        separator = {".csv": ",", ".tsv": "\t"}[suffix]
-        lines = [separator.join(row[: len(columns)]) for row in [columns, *rows]]
-        path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
@@ -266,175 +172,6 @@ def test_every_kind_of_image_trains(tmp_path):
         assert [batch["images"].shape for batch in stream] == [(6, *images[0].shape)] * 4
 
 
-def refusal(capsys, path, *arguments):
-    """The one line of a refused command."""
-    arguments = [f"--config.data.path={path}", "--mode=prepare", *arguments]
-    assert command_line.main(["main", CONFIG, *arguments]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line.removeprefix("error: ")
-
-
-@pytest.mark.parametrize("mode", ["prepare", "train"])
-def test_a_warning_has_the_same_words_in_every_mode(mode, tmp_path, capsys, monkeypatch):
-    path = write_folder(tmp_path / "images", layout() | {"class 3/notes.txt": b""})
-    ours = logging.getLogger("darkrank_jax")
-    monkeypatch.setattr(ours, "handlers", [])
-    monkeypatch.setattr(ours, "propagate", True)
-    # What else the command sets for its whole process stays as it is here.
-    monkeypatch.setattr(command_line.absl_logging, "set_verbosity", lambda level: None)
-    monkeypatch.setattr(logging.getLogger("orbax"), "setLevel", lambda level: None)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    codes = []
-    monkeypatch.setattr(command_line, "leave", codes.append)
-    # More classes than there are, so that nothing is trained.
-    flags = [f"--config.data.path={path}", f"--mode={mode}", "--config.data.batch_size=400"]
-    monkeypatch.setattr(sys, "argv", ["darkrank", CONFIG, f"--workdir={tmp_path / 'run'}", *flags])
-    command_line.console()
-    said = capsys.readouterr()
-    lines = (said.out if mode == "prepare" else said.err).splitlines()
-    assert f"{path}: 1 files are no images and left out; first class 3/notes.txt" in lines
-    assert codes == [0 if mode == "prepare" else 2]
-
-
-WHOLE = layout()
-BROKEN = {
-    "unreadable": (b"no image", "is no image of a known kind; delete it or save it anew"),
-    "zero-sized": (b"", "is empty; delete it or put the image there again"),
-    "truncated": (WHOLE["class 2/1.png"][:-40], "cannot be decoded ("),
-    "float": (
-        encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),
-        "cannot be decoded (its pixels are floats",
-    ),
-    "absurd": (encoded(Image.new("1", (20000, 20000))), "cannot be decoded (Image size"),
-    "same file": (WHOLE["class 7/3.png"], "is the same file as {path}/class 7/3.png, of class "),
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("form", ["folder", "zip", "tar"])
-def test_an_unusable_image_is_named(kind, form, tmp_path, capsys):
-    data, reason = BROKEN[kind]
-    path = WRITERS[form](tmp_path, WHOLE | {"class 2/1.png": data})
-    line = refusal(capsys, path)
-    assert line.startswith(f"{path}/class 2/1.png: {reason.format(path=path)}")
-    count = 2 if kind == "same file" else 1
-    assert f"({count} of 40 images are unusable, all listed in " in line
-    assert line.endswith("; data.options.tolerated leaves out that share)")
-
-
-def test_unusable_images_are_left_out_up_to_a_share(tmp_path, caplog, cache):
-    spoilt = {"class 2/1.png": b"x", "class 3/0.png": b"", "class 3/2.png": WHOLE["class 3/1.png"]}
-    path = write_folder(tmp_path, WHOLE | spoilt | {"class 3/notes.txt": b"", ".DS_Store": b""})
-    with caplog.at_level(logging.WARNING):
-        splits = load(path, tolerated=0.05)
-    assert sum(len(split.labels) for split in splits.values()) == 37
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 3
-    assert said[0] == f"{path}: 1 files are no images and left out; first class 3/notes.txt"
-    assert said[1].startswith("2 of 40 images are left out, all listed in ")
-    assert f"first {path}/class 2/1.png: is no image" in said[1]
-    assert "1 of 40 images are copies and left out" in said[2]
-    assert f"first {path}/class 3/2.png: is the same file as {path}/class 3/1.png" in said[2]
-    (found,) = (cache / "inspections").iterdir()
-    assert str(found) in said[1]
-    assert "class 3/0.png" in found.read_text()
-
-
-def test_images_are_looked_at_once_and_again_when_they_change(tmp_path, monkeypatch, caplog):
-    from darkrank_jax.data import inspection
-
-    path, looked = write_folder(tmp_path, WHOLE), []
-    original = inspection.decode
-
-    def decode(file, name, **options):
-        looked.append(name)
-        return original(file, name, **options)
-
-    monkeypatch.setattr(inspection, "decode", decode)
-    load(path)
-    assert len(looked) == 40
-    load(path, seed=1)
-    assert len(looked) == 40
-    (path / "class 2/1.png").write_bytes(b"broken since")
-    with pytest.raises(UserError, match=r"class 2/1\.png: is no image"):
-        load(path)
-    load(path, inspect_images=False)
-    assert len(looked) == 80
-
-
-def test_a_listed_image_that_was_saved_anew_is_looked_at_again(tmp_path):
-    table = write_table(tmp_path, ".csv", columns=("path", "label"))
-    whole = load(table)
-    image = tmp_path / "class 2/1.png"
-    image.write_bytes(b"broken since")
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"class 2/1\.png: is no image"):
-            load(table)
-    image.unlink()
-    with pytest.raises(UserError, match=r"class 2/1\.png: cannot be read \(No such file"):
-        load(table)
-    image.write_bytes(encoded(drawn(77)))
-    anew = load(table)
-    for use, split in anew.items():
-        # A file that is another is other images, for whatever was stored of them.
-        assert fingerprint(split.images) != fingerprint(whole[use].images)
-        assert fingerprint(split.images) == fingerprint(load(table)[use].images)
-
-
-@pytest.mark.parametrize("fault", [errno.EIO, errno.EACCES])
-def test_a_file_that_could_not_be_read_is_not_taken_for_broken(fault, tmp_path, monkeypatch):
-    path, read = write_folder(tmp_path, WHOLE), Path.read_bytes
-
-    def failing(file):
-        if file.match("class 2/1.png"):
-            raise OSError(fault, os.strerror(fault))
-        return read(file)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", failing)
-        line = rf"class 2/1\.png: cannot be read \({os.strerror(fault)}\).* \(1 of 40 images are un"
-        with pytest.raises(UserError, match=line):
-            load(path)
-        left = load(path, tolerated=0.05)
-    assert sum(len(split.labels) for split in left.values()) == 39
-    assert sum(len(split.labels) for split in load(path).values()) == 40
-
-
-def test_a_tar_that_could_not_be_read_is_not_taken_for_broken(tmp_path, monkeypatch):
-    path = WRITERS["tar"](tmp_path, WHOLE)
-    original, opened = Path.open, []
-
-    def failing(file, *arguments, **options):
-        opened.append(file)
-        # Listing opens it twice.
-        if file == path and len(opened) > 2:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
-        return original(file, *arguments, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", failing)
-        with pytest.raises(UserError, match=r"images\.tar: is no whole archive \(.*No such file"):
-            load(path)
-        assert len(opened) > 40
-    assert sum(len(split.labels) for split in load(path).values()) == 40
-
-
-def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, monkeypatch, cache):
-    from darkrank_jax.data import inspection
-
-    path = write_folder(tmp_path, WHOLE)
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(inspection.json, "dumps", stop)
-        with pytest.raises(KeyboardInterrupt):
-            load(path)
-    assert not list((cache / "inspections").iterdir())
-    load(path)
-
-
 @pytest.mark.parametrize(
     ("option", "value", "valid"),
     [
@@ -464,69 +201,6 @@ def test_a_class_of_one_image_is_told_and_only_trained_on(tmp_path, caplog):
             )
     assert caplog.records[0].getMessage().startswith("2 classes have one image, which has no")
     assert "'alone'" in caplog.records[0].getMessage()
-
-
-ESCAPES = ["../out.png", "/etc/out.png", "a/../../out.png", "C:\\out.png", "..\\out.png"]
-
-
-@pytest.mark.parametrize("name", ESCAPES)
-@pytest.mark.parametrize("form", ["zip", "tar", "tar.gz"])
-def test_paths_that_climb_out_of_an_archive(name, form, tmp_path, capsys):
-    path = WRITERS[form](tmp_path, WHOLE | {name: b"x"})
-    line = f"{path}: entry {name!r} lies outside the archive; unpack the archive where that is safe"
-    assert refusal(capsys, path).startswith(line)
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_in_a_tar(kind, tmp_path, capsys):
-    path = write_tar(tmp_path / "images.tar", WHOLE)
-    with tarfile.open(path, "a") as archive:
-        entry = tarfile.TarInfo("class 1/link.png")
-        entry.type, entry.linkname = kind, "/etc/passwd"
-        archive.addfile(entry)
-    said = refusal(capsys, path)
-    assert said.startswith(f"{path}: entry 'class 1/link.png' is a link or no plain file; unpack")
-
-
-def test_links_in_a_zip(tmp_path, capsys):
-    path = write_zip(tmp_path / "images.zip", WHOLE)
-    with zipfile.ZipFile(path, "a") as archive:
-        entry = zipfile.ZipInfo("class 1/link.png")
-        entry.external_attr = 0o120777 << 16
-        archive.writestr(entry, "/etc/passwd")
-    assert "entry 'class 1/link.png' is a link or no plain file" in refusal(capsys, path)
-
-
-def test_an_archive_that_unpacks_to_absurd_size(tmp_path, capsys, cache):
-    bomb = bytes(130 * 2**20)
-    path = tmp_path / "images.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("class 1/1.png", bomb)
-    assert refusal(capsys, path).startswith(f"{path}: unpacks to 136,314,880 bytes or more, over ")
-    path = write_tar(tmp_path / "images.tar.gz", {"class 1/1.png": bomb}, "w:gz")
-    assert refusal(capsys, path).startswith(f"{path}: unpacks to 1")
-    # Nothing is left of what was begun.
-    assert not list((cache / "archives").iterdir())
-
-
-def test_an_entry_of_absurd_size(tmp_path, capsys):
-    path = tmp_path / "images.tar"
-    entry = tarfile.TarInfo("class 1/1.png")
-    entry.size = 2**31
-    path.write_bytes(entry.tobuf())
-    assert "entry 'class 1/1.png' unpacks to 2,147,483,648 bytes; " in refusal(capsys, path)
-
-
-@pytest.mark.parametrize("form", ["zip", "tar", "tar.gz", "tar.xz"])
-@pytest.mark.parametrize("keep", [0, 300, 0.6])
-def test_damaged_archives(form, keep, tmp_path, capsys, cache):
-    path = WRITERS[form](tmp_path, WHOLE)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    said = refusal(capsys, path)
-    assert said.startswith(f"{path}")
-    assert "copy or fetch it again" in said or "unusable" in said or "save it anew" in said
-    assert not list(cache.glob("archives/*"))
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,7 @@ from tests.layouts import (
     write,
 )
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("DARKRANK_CACHE", str(tmp_path_factory.mktemp("cache")))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_every_set_has_a_test():
