@@ -70,6 +70,8 @@ def get_config() -> ConfigDict:
             # Draws of it that an image has, in rotation over epochs; 0: a new one each time.
             "views": 0,
             "num_threads": 2,  # that prepare batches
+            # Processes that prepare them instead, for many cores and a fast accelerator; 0: none.
+            "num_workers": 0,
         }
     )
 

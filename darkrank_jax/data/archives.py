@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -99,7 +100,7 @@ def _folder(path: Path) -> Entries:
         for file in sorted(files):
             names.append(str(inner / file))
             digest.update(os.fsencode(names[-1]) + file_stamp(Path(folder) / file))
-    return Entries(names, lambda name: read_file(path / name), digest.hexdigest())
+    return Entries(names, partial(read_beside, path), digest.hexdigest())
 
 
 def file_stamp(path: Path) -> bytes:
@@ -109,6 +110,11 @@ def file_stamp(path: Path) -> bytes:
     except OSError:
         return b"missing"
     return f"{found.st_size} {found.st_mtime_ns}".encode()
+
+
+def read_beside(folder: Path, name: str) -> bytes:
+    """The bytes of a file of a folder."""
+    return read_file(folder / name)
 
 
 def read_file(path: Path) -> bytes:
@@ -123,7 +129,7 @@ def read_file(path: Path) -> bytes:
 
 def _zip(path: Path) -> Entries:
     """The files of a zip archive."""
-    archive = zipfile.ZipFile(path)
+    archive = _opened(path, file_stamp(path))
     size = 0
     for entry in archive.infolist():
         mode = entry.external_attr >> 16
@@ -132,15 +138,21 @@ def _zip(path: Path) -> Entries:
             raise UserError(f"{path}: {entry.filename} is encrypted; unpack it, give the folder")
         size += entry.file_size
     _check_growth(path, size)
-
-    def read(name: str) -> bytes:
-        try:
-            return archive.read(name)
-        except (*_BROKEN, NotImplementedError) as error:
-            raise _damaged(path, error) from error
-
     names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    return Entries(names, read, file_fingerprint(path))
+    return Entries(names, partial(_read_zip, path, file_stamp(path)), file_fingerprint(path))
+
+
+def _read_zip(path: Path, stamp: bytes, name: str) -> bytes:
+    try:
+        return _opened(path, stamp).read(name)
+    except (*_BROKEN, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path, stamp: bytes) -> zipfile.ZipFile:
+    """An archive as it is at a time, opened once in each process."""
+    return zipfile.ZipFile(path)
 
 
 def _tar(path: Path, given: Path) -> Entries:
@@ -159,16 +171,17 @@ def _tar(path: Path, given: Path) -> Entries:
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
 
-    def read(name: str) -> bytes:
-        start, size = places[name]
-        try:
-            with path.open("rb") as file:
-                file.seek(start)
-                return file.read(size)
-        except OSError as error:
-            raise _damaged(given, error) from error
+    return Entries(list(places), partial(_read_tar, path, given, places), file_fingerprint(given))
 
-    return Entries(list(places), read, file_fingerprint(given))
+
+def _read_tar(path: Path, given: Path, places: dict[str, tuple[int, int]], name: str) -> bytes:
+    start, size = places[name]
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+    except OSError as error:
+        raise _damaged(given, error) from error
 
 
 def _check_entry(path: Path, name: str, size: int, special: bool) -> None:

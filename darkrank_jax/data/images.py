@@ -12,6 +12,7 @@ import numpy as np
 
 from darkrank_jax.data.pictures import decode
 from darkrank_jax.data.resampling import Box, cut
+from darkrank_jax.data.shared_memory import SharedArray, SharedCache, SharedMemory
 
 # (width, height) of a picture to the part of it that counts.
 Crop = Callable[[int, int], Box]
@@ -21,16 +22,22 @@ class Files(NamedTuple):
     """Encoded images at any place.
 
     Attributes:
-      read: the bytes of a file by its number; called by several threads at once.
-      name: its name within the source, which stays when the source is moved.
+      read: the bytes of a file of a name; called by several threads at once, and sent to other
+        processes, so that it is a function of a module or a partial of one.
+      name: a file's name within the source by its number, which stays when the source is moved;
+        sent likewise.
       where: what the names are relative to.
       fingerprint: changes when the source does.
     """
 
-    read: Callable[[int], bytes]
+    read: Callable[[str], bytes]
     name: Callable[[int], str]
     where: str
     fingerprint: str
+
+    def bytes_of(self, number: int) -> bytes:
+        """What a file of a number holds."""
+        return self.read(self.name(number))
 
     def path(self, number: int) -> str:
         """What a person finds a file by."""
@@ -38,10 +45,14 @@ class Files(NamedTuple):
 
 
 class Cache:
-    """Decoded pictures, kept until they fill a number of bytes; later ones are not."""
+    """Decoded pictures, kept until they fill a number of bytes; later ones are not.
+
+    Attributes:
+      most_bytes: that they may fill.
+    """
 
     def __init__(self, most_bytes: int):
-        self._free = most_bytes
+        self.most_bytes = self._free = most_bytes
         self._pictures: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -77,7 +88,7 @@ class EncodedImages:
         size: tuple[int, int],
         grayscale: bool,
         crop: Crop,
-        cache: Cache,
+        cache: Cache | SharedCache,
     ):
         self.rows = rows
         self._files, self._size, self._grayscale = files, size, grayscale
@@ -106,20 +117,29 @@ class EncodedImages:
         file = int(self.rows[row])
 
         def make() -> np.ndarray:
-            data, path = self._files.read(file), self._files.path(file)
+            data, path = self._files.bytes_of(file), self._files.path(file)
             return decode(data, path, size=self._size, grayscale=self._grayscale)
 
         return self._cache.get(file, make)
 
     def select(self, rows: np.ndarray) -> "EncodedImages":
         """Some of the images, in the given order; the cache is shared."""
+        return self._like(self.rows[rows], self._cache)
+
+    def sent(self, memory: SharedMemory) -> "EncodedImages":
+        """The same images for other processes, which keep pictures together."""
+        most_bytes = self._cache.most_bytes if isinstance(self._cache, Cache) else 0
+        numbers = int(self.rows.max(initial=-1)) + 1
+        return self._like(self.rows, SharedCache(memory, numbers, most_bytes))
+
+    def _like(self, rows: np.ndarray, cache: Cache | SharedCache) -> "EncodedImages":
         return EncodedImages(
             self._files,
-            self.rows[rows],
+            rows,
             size=self._size,
             grayscale=self._grayscale,
             crop=self.crop,
-            cache=self._cache,
+            cache=cache,
         )
 
     def _middle(self, row: int) -> np.ndarray:
@@ -135,7 +155,7 @@ class EncodedImages:
         """The bytes of some of the files, spread over the split; the same wherever it lies."""
         count = min(most, len(self))
         places = np.linspace(0, len(self) - 1, count).astype(int)
-        return [self._files.read(file) for file in self.rows[places].tolist()]
+        return [self._files.bytes_of(file) for file in self.rows[places].tolist()]
 
     def fingerprint(self) -> str:
         """Changes when an image, or what evaluation sees of it, does."""
@@ -169,6 +189,15 @@ def picture_of(images: Images, row: int) -> np.ndarray:
     return images.picture(row) if isinstance(images, EncodedImages) else images[row]
 
 
+def sent_images(images: Images, memory: SharedMemory) -> Any:
+    """Images to be pickled for processes that inherit the memory; an array is copied into it."""
+    if isinstance(images, EncodedImages):
+        return images.sent(memory)
+    shared: SharedArray = memory.array(images.shape, images.dtype)
+    shared.array[...] = images
+    return shared
+
+
 def pack_names(names: Iterable[str]) -> Callable[[int], str]:
     """Holds names in as many bytes as they have, for lists of millions.
 
@@ -191,11 +220,12 @@ def pack_names(names: Iterable[str]) -> Callable[[int], str]:
             ends.append(np.array(block, np.int64))
             block.clear()
     bounds = np.concatenate([*ends, np.array(block, np.int64)])
+    return functools.partial(_name, blob, bounds)
 
-    def name(index: int) -> str:
-        return blob[bounds[index] : bounds[index + 1]].decode("utf-8", "surrogateescape")
 
-    return name
+def _name(blob: bytearray, bounds: np.ndarray, index: int) -> str:
+    """Of those that are packed."""
+    return blob[bounds[index] : bounds[index + 1]].decode("utf-8", "surrogateescape")
 
 
 @functools.cache

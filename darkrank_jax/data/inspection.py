@@ -92,7 +92,7 @@ def _results(listing: Listing, count: int) -> Iterator[_Result]:
 
     def result(row: int) -> _Result:
         try:
-            file = listing.files.read(row)
+            file = listing.files.bytes_of(row)
         except UserError as error:
             cause, path = error.__cause__, listing.files.path(row)
             # A file that is gone is another source, once it is there again; see the fingerprints.

@@ -96,7 +96,7 @@ def gather(
     name = pack_names(names())
     found, ranks = list(label_codes), natural_order(label_codes).astype(np.int32)
     return Listing(
-        Files(lambda index: read(name(index)), name, str(where), fingerprint),
+        Files(read, name, str(where), fingerprint),
         ranks[np.array(labels, np.int64)],
         tuple(found[index] for index in np.argsort(ranks)),
         np.array(parts, np.int8),

@@ -1,18 +1,24 @@
-"""Batches in the order of steps, made ahead by threads; the same for any number of them."""
+"""Batches in the order of steps, made ahead by threads or processes; the same for any number."""
 
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from darkrank_jax.data.augmentation import augment
-from darkrank_jax.data.crops import whole
-from darkrank_jax.data.images import EncodedImages, Images, picture_of
+from darkrank_jax.data.augmentation import AUGMENTATIONS, augment
+from darkrank_jax.data.crops import CROPS, whole
+from darkrank_jax.data.images import EncodedImages, Images, picture_of, sent_images
 from darkrank_jax.data.sampler import SAMPLERS, check_batch, class_rows, of_process
+from darkrank_jax.data.shared_memory import SharedMemory
 from darkrank_jax.data.split import Split
+from darkrank_jax.data.workers import made_by_workers
+from darkrank_jax.errors import UserError
+
+Augmentation = Mapping[str, Mapping[str, Any]]
 
 # Keep an image's random numbers apart from those of the sampler, which has the same seed, and
 # those of a step apart from those of a view.
@@ -29,8 +35,9 @@ def batches(
     num_steps: int,
     batch_size: int,
     images_per_class: int,
-    augmentation: Mapping[str, Mapping[str, Any]],
+    augmentation: Augmentation,
     num_threads: int,
+    num_workers: int = 0,
     sampler: Mapping[str, Any] | None = None,
     views: int = 0,
     process_index: int = 0,
@@ -38,10 +45,10 @@ def batches(
 ) -> Generator[dict[str, np.ndarray]]:
     """Yields the batches of some steps.
 
-    Each batch is a pure function of (seed, step), whatever came before and however many threads
-    there are, so training goes on from any step. Of several processes each yields its part of the
-    same batch. Threads work ahead of the consumer and end when the iterator is closed, exhausted,
-    or meets an error.
+    Each batch is a pure function of (seed, step), whatever came before and however many threads or
+    workers there are, so training goes on from any step. Of several processes that train together
+    each yields its part of the same batch. Threads and workers are ahead of the consumer and end
+    when the iterator is closed, exhausted, or meets an error.
 
     Args:
       split: to draw from.
@@ -51,7 +58,9 @@ def batches(
       batch_size: images of a batch, over all processes.
       images_per_class: of a batch.
       augmentation: name in CROPS or AUGMENTATIONS -> its keyword arguments.
-      num_threads: that make batches.
+      num_threads: that make batches where there are no workers.
+      num_workers: processes that make batches instead; 0: threads of this one. Threads share one
+        lock of Python's, so that few are as fast as many where pictures are decoded already.
       sampler: a "name" in SAMPLERS and its keyword arguments; None is P x K.
       views: draws of augmentation that an image has, see `view_of`; 0: a new one each time.
       process_index: which part of the batch is wanted.
@@ -62,26 +71,32 @@ def batches(
       many}, the rows being those of the split.
 
     Raises:
-      UserError: the split has too few classes, or an image cannot be decoded.
+      UserError: the split has too few classes, an image cannot be decoded, or a worker was ended.
     """
     options = dict(sampler or {"name": "p_x_k"})
     check_batch(len(split.class_names), batch_size, images_per_class, options)
-    sample, classes = SAMPLERS[options.pop("name")], class_rows(split.labels)
-    sizes = {"batch_size": batch_size, "images_per_class": images_per_class}
-
-    def make(step: int) -> dict[str, np.ndarray]:
-        rows = sample(classes, seed=seed, step=step, **sizes, **options)
-        places = of_process(np.arange(batch_size), process_index, num_processes)
-        rows = rows[places]
-        if views:
-            view = view_of(step, batch_size, len(split.labels), views)
-            keys = [(seed, view, row, _VIEW) for row in rows.tolist()]
-        else:
-            keys = [(seed, step, place, _AUGMENTATION) for place in places.tolist()]
-        images = _drawn(split.images, rows, augmentation, keys)
-        return {"images": images, "labels": split.labels[rows], "rows": rows}
-
-    yield from _ahead(make, range(first_step, first_step + num_steps), num_threads)
+    sample = partial(
+        SAMPLERS[options.pop("name")],
+        class_rows(split.labels),
+        seed=seed,
+        batch_size=batch_size,
+        images_per_class=images_per_class,
+        **options,
+    )
+    places = of_process(np.arange(batch_size), process_index, num_processes)
+    fill = partial(
+        _fill_batch,
+        augmentation=augmentation,
+        sample=sample,
+        places=places,
+        seed=seed,
+        view_of=partial(view_of, batch_size=batch_size, num_images=len(split.labels), views=views)
+        if views
+        else None,
+    )
+    steps = range(first_step, first_step + num_steps)
+    for rows, images in _ahead(fill, split.images, len(places), steps, num_threads, num_workers):
+        yield {"images": images, "labels": split.labels[rows], "rows": rows}
 
 
 def every_view(
@@ -90,8 +105,9 @@ def every_view(
     seed: int,
     views: int,
     batch_size: int,
-    augmentation: Mapping[str, Mapping[str, Any]],
+    augmentation: Augmentation,
     num_threads: int,
+    num_workers: int = 0,
 ) -> Generator[tuple[int, np.ndarray, np.ndarray]]:
     """Yields all draws of augmentation that the images of a split have in `batches`.
 
@@ -102,21 +118,19 @@ def every_view(
       batch_size: images to yield at once.
       augmentation: as for `batches`.
       num_threads: likewise.
+      num_workers: likewise.
 
     Yields:
       (view, rows, images): rows int [batch_size], in order; the last of a view are filled up with
       its first ones.
     """
-    total = len(split.labels)
-    each = -(-total // batch_size)
-
-    def make(step: int) -> tuple[int, np.ndarray, np.ndarray]:
-        view, start = step // each, step % each * batch_size
-        rows = np.arange(start, start + batch_size) % total
-        keys = [(seed, view, row, _VIEW) for row in rows.tolist()]
-        return view, rows, _drawn(split.images, rows, augmentation, keys)
-
-    yield from _ahead(make, range(views * each), num_threads)
+    each = -(-len(split.labels) // batch_size)
+    fill = partial(_fill_view, augmentation=augmentation, seed=seed, each=each)
+    steps = range(views * each)
+    for (view, rows), images in _ahead(
+        fill, split.images, batch_size, steps, num_threads, num_workers
+    ):
+        yield view, rows, images
 
 
 def view_of(step: int, batch_size: int, num_images: int, views: int) -> int:
@@ -138,39 +152,111 @@ def view_of(step: int, batch_size: int, num_images: int, views: int) -> int:
     return step * batch_size // num_images % views
 
 
-def _ahead(make: Callable[[int], T], steps: Iterable[int], num_threads: int) -> Generator[T]:
-    """What threads make of each step, in order; they end when the iterator is closed."""
+def _ahead(
+    fill: Callable[..., T],
+    images: Images,
+    number: int,
+    steps: Iterable[int],
+    num_threads: int,
+    num_workers: int,
+) -> Generator[tuple[T, np.ndarray]]:
+    """What `fill` returns for each step and so many images that it fills, made ahead, in order."""
+    shape = (number, *images.shape[1:])
+    if not num_workers:
+        yield from _made_by_threads(partial(fill, images=images), shape, steps, num_threads)
+        return
+    with SharedMemory() as memory:
+        sent = partial(fill, images=sent_images(images, memory))
+        yield from made_by_workers(sent, shape, steps, num_workers, memory)
+
+
+def _made_by_threads(
+    make: Callable[[int, np.ndarray], T],
+    shape: tuple[int, ...],
+    steps: Iterable[int],
+    num_threads: int,
+) -> Generator[tuple[T, np.ndarray]]:
+    """As `made_by_workers`; threads end when the iterator is closed."""
+
+    def made(step: int) -> tuple[T, np.ndarray]:
+        filled = np.empty(shape, np.uint8)
+        return make(step, filled), filled
+
     steps = iter(steps)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="batches")
     try:
-        ahead = deque(pool.submit(make, step) for step in itertools.islice(steps, 2 * num_threads))
+        ahead = deque(pool.submit(made, step) for step in itertools.islice(steps, 2 * num_threads))
         while ahead:
-            batch = ahead.popleft().result()
-            ahead.extend(pool.submit(make, step) for step in itertools.islice(steps, 1))
-            yield batch
+            found = ahead.popleft().result()
+            ahead.extend(pool.submit(made, step) for step in itertools.islice(steps, 1))
+            yield found
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _drawn(
+def _fill_batch(
+    step: int,
+    filled: np.ndarray,
+    *,
+    images: Images,
+    augmentation: Augmentation,
+    sample: Callable[..., np.ndarray],
+    places: np.ndarray,
+    seed: int,
+    view_of: Callable[[int], int] | None,
+) -> np.ndarray:
+    """Fills the images of a step, or those of some places of it; their rows."""
+    rows = sample(step=step)[places]
+    if view_of:
+        keys = [(seed, view_of(step), row, _VIEW) for row in rows.tolist()]
+    else:
+        keys = [(seed, step, place, _AUGMENTATION) for place in places.tolist()]
+    _draw(images, rows, augmentation, keys, filled)
+    return rows
+
+
+def _fill_view(
+    step: int,
+    filled: np.ndarray,
+    *,
+    images: Images,
+    augmentation: Augmentation,
+    seed: int,
+    each: int,
+) -> tuple[int, np.ndarray]:
+    """Fills the next images of a view, which takes so many steps; the view and their rows."""
+    view, start = step // each, step % each * len(filled)
+    rows = np.arange(start, start + len(filled)) % len(images)
+    _draw(images, rows, augmentation, [(seed, view, row, _VIEW) for row in rows.tolist()], filled)
+    return view, rows
+
+
+def _draw(
     images: Images,
     rows: np.ndarray,
-    augmentation: Mapping[str, Mapping[str, Any]],
+    augmentation: Augmentation,
     keys: Sequence[tuple[int, ...]],
-) -> np.ndarray:
+    filled: np.ndarray,
+) -> None:
     """Some images as training sees them, uint8 [n, h, w, c], each by a random key of its own."""
+    # Another process has not what a program has added to the tables.
+    if unknown := sorted(augmentation.keys() - AUGMENTATIONS.keys() - CROPS.keys()):
+        raise UserError(
+            f"data.augmentation: workers know no {unknown[0]!r}; add it to the table in a module "
+            "of the package, or set data.num_workers to 0"
+        )
     if not augmentation and not isinstance(images, EncodedImages):
-        return images[rows]
-    drawn = np.empty((len(rows), *images.shape[1:]), np.uint8)
-    for image, row, key in zip(drawn, rows.tolist(), keys, strict=True):
+        # Any mode but the default, which would fill a copy.
+        np.take(images, rows, axis=0, out=filled, mode="clip")
+        return
+    for image, row, key in zip(filled, rows.tolist(), keys, strict=True):
         image[:] = _augmented(images, row, augmentation, np.random.default_rng(key))
-    return drawn
 
 
 def _augmented(
     images: Images,
     row: int,
-    augmentation: Mapping[str, Mapping[str, Any]],
+    augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """One image as training sees it, uint8 [h, w, c]."""

@@ -13,7 +13,7 @@ from darkrank_jax.data.archives import (
     files_fingerprint,
     is_hidden,
     open_entries,
-    read_file,
+    read_beside,
 )
 from darkrank_jax.data.inspection import inspect
 from darkrank_jax.data.listing import Line, Listing, gather, part_of
@@ -110,7 +110,7 @@ def _list(path: Path) -> Listing:
 def _list_table(path: Path) -> Listing:
     """The images that a table names, relative to its folder."""
     folder, table = path.parent, file_fingerprint(path)
-    read = partial(_read_beside, folder)
+    read = partial(read_beside, folder)
     listing = gather(read_table(path), read=read, where=folder, fingerprint=table)
     names = map(listing.files.name, range(len(listing.labels)))
     stamp = files_fingerprint(folder, names, table)
@@ -134,8 +134,3 @@ def _lines(path: Path, names: list[str]) -> Iterator[Line]:
         if not label:
             raise UserError(f"{path}: {name} lies in no class folder; move it into one")
         yield Line(name, label, parts[outer] if split else "")
-
-
-def _read_beside(folder: Path, name: str) -> bytes:
-    """The file that a table names, relative to the table's folder."""
-    return read_file(folder / name)

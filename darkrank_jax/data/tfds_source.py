@@ -5,6 +5,7 @@ import io
 import logging
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +227,13 @@ def _list(builder: Any, *, own: bool) -> Listing:
                     "" if camera < 0 else str(camera),
                 )
 
-    def read(name: str) -> bytes:
-        split, index = name.rsplit("/", 1)
-        return sources[split][int(index)][image]
-
     where = Path(builder.data_path)
     names = sorted(path.name for path in where.iterdir())
     stamp = files_fingerprint(where, names, builder.info.full_name)
+    read = partial(_read_record, sources, image)
     return gather(lines(), read=read, where=where, fingerprint=stamp)
+
+
+def _read_record(sources: dict[str, Any], image: str, name: str) -> bytes:
+    split, index = name.rsplit("/", 1)
+    return sources[split][int(index)][image]

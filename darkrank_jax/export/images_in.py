@@ -3,10 +3,11 @@
 import io
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from darkrank_jax.data.archives import is_hidden, open_entries, read_file
+from darkrank_jax.data.archives import is_hidden, open_entries, read_beside
 from darkrank_jax.data.pictures import SUFFIXES, to_picture
 from darkrank_jax.data.tables import READERS, read_table
 from darkrank_jax.errors import UserError
@@ -47,9 +48,9 @@ def list_images(path: Path) -> ImagesIn:
     if path.suffix.lower() in READERS:
         lines = list(read_table(path))
         names, labels = [line.name for line in lines], [line.label for line in lines]
-        return ImagesIn(names, labels, lambda name: read_file(path.parent / name))
+        return ImagesIn(names, labels, partial(read_beside, path.parent))
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return ImagesIn([path.name], [""], lambda name: read_file(path.parent / name))
+        return ImagesIn([path.name], [""], partial(read_beside, path.parent))
     entries = open_entries(path)
     names = sorted(
         name for name in entries.names if name.lower().endswith(SUFFIXES) and not is_hidden(name)

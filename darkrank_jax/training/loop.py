@@ -197,6 +197,7 @@ def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closi
             images_per_class=data.images_per_class,
             augmentation=data.augmentation,
             num_threads=data.num_threads,
+            num_workers=data.num_workers,
             sampler=sampler,
             process_index=jax.process_index(),
             num_processes=jax.process_count(),

@@ -36,6 +36,7 @@ class Data:
     augmentation: dict
     views: int
     num_threads: int
+    num_workers: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,6 +291,7 @@ def _check_numbers(run: Run, prefix: str) -> None:
         "data.images_per_class": 1,
         "data.views": 0,
         "data.num_threads": 1,
+        "data.num_workers": 0,
     }
     for field, minimum in minima.items():
         holder, name = (run.data, field[5:]) if field.startswith("data.") else (run, field)

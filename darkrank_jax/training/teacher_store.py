@@ -163,6 +163,7 @@ def views_stream(run: Run, train: Split) -> Iterator[tuple[Any, np.ndarray]]:
         batch_size=data.batch_size,
         augmentation=data.augmentation,
         num_threads=data.num_threads,
+        num_workers=data.num_workers,
     )
     with closing(drawn):
         for view, rows, images in drawn:

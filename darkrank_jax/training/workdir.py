@@ -32,7 +32,7 @@ _FREE = (
     "keep_checkpoints",
     "expected_minutes",
 )
-_FREE_DATA = ("path", "num_threads")
+_FREE_DATA = ("path", "num_threads", "num_workers")
 _MEND = "give another --workdir, or delete this one to start again"
 
 

@@ -1,5 +1,7 @@
 """What ours and PyTorch's step have in common: sizes, images, losses."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +18,32 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 
 
+Part = Callable[[], object]
+
+
+class Engine(NamedTuple):
+    """What computes a step.
+
+    Attributes:
+      parts: every part by name, called again and again.
+      wait: for what a part returned, which may not be there yet.
+      queues: whether parts return before they are done, as they do on accelerators.
+      traced: writes into a folder what runs meanwhile.
+    """
+
+    parts: dict[str, Part]
+    wait: Callable[[object], object]
+    queues: bool
+    traced: Callable[[str], AbstractContextManager]
+
+
 class Sizes(NamedTuple):
-    """Of a batch: how many images, of how many pixels, and the type of the computation."""
+    """Of a batch: how many images, of how many pixels, the computation's type, who loads them."""
 
     batch: int
     pixels: int
     dtype: str
+    workers: int = 0
 
 
 def images(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:

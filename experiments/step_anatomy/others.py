@@ -1,6 +1,8 @@
 """The parts of the same step in PyTorch, eager or compiled, as people write it there."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -15,9 +17,7 @@ from experiments.loss_speed.torch_relations import (
     rkd_distance,
 )
 from experiments.step_anatomy import batch as batches
-from experiments.step_anatomy.batch import LOSSES, Sizes
-
-Part = Callable[[], object]
+from experiments.step_anatomy.batch import LOSSES, Engine, Part, Sizes
 
 
 class Block(nn.Module):
@@ -66,8 +66,8 @@ class Network(nn.Module):
         return functional.normalize(self.embedding(features))
 
 
-def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
-    """Every part by name."""
+def engine(sizes: Sizes, compiled: bool) -> Engine:
+    """The step in PyTorch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # XLA tries its convolutions too.
     torch.backends.cudnn.benchmark = True
@@ -89,21 +89,19 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
     student_fn, teacher_fn = made(student), made(teacher)
     optimizer = torch.optim.AdamW(student.parameters(), 1e-3, weight_decay=1e-4)
     all_images, all_labels = batches.images(sizes)
-    host, labels = all_images[: sizes.batch], placed(all_labels[: sizes.batch]).long()
+    host, labels = torch.as_tensor(all_images[: sizes.batch]), placed(all_labels[: sizes.batch])
+    if device == "cuda":
+        # As a DataLoader does with pin_memory, so that copies wait for nothing.
+        host = host.pin_memory()
     there = placed(host)
     rows, said = map(placed, batches.embeddings(sizes))
-    known = _losses(sizes.batch, labels, device)
+    known = _losses(sizes.batch, labels.long(), device)
 
     def total(names: tuple[str, ...], student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return sum(LOSSES[name]["weight"] * known[name](student, teacher) for name in names)
 
     totals = {(name,): made(lambda s, t, name=name: total((name,), s, t)) for name in LOSSES}
     totals[tuple(LOSSES)] = made(lambda s, t: total(tuple(LOSSES), s, t))
-
-    def wait(value: object = None) -> object:
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return value
 
     def teach(images: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), cast():
@@ -123,12 +121,11 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
         def run() -> None:
             inputs.grad = None
             totals[names](inputs, said).backward()
-            wait()
 
         return run
 
     def step(names: tuple[str, ...], tell: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        images = placed(host)
+        images = host.to(device, non_blocking=True)
         optimizer.zero_grad()
         totals[names](forward(images), tell(images)).backward()
         optimizer.step()
@@ -137,17 +134,28 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
         return said
 
     everything = tuple(LOSSES)
-    return {
-        "teacher": lambda: wait(teach(there)),
-        "student forward": lambda: wait(forward(there)),
-        "student forward and backward": lambda: wait(forward_and_backward()),
+    parts: dict[str, Part] = {
+        "teacher": lambda: teach(there),
+        "student forward": lambda: forward(there),
+        "student forward and backward": forward_and_backward,
         **{name: loss_of((name,)) for name in LOSSES},
         "all losses": loss_of(everything),
-        "optimizer": lambda: wait(optimizer.step()),
-        "step": lambda: wait(step(everything, teach)),
-        "step, teacher stored": lambda: wait(step(everything, stored)),
-        "step, student alone": lambda: wait(step(("triplet",), stored)),
+        "optimizer": optimizer.step,
+        "step": lambda: step(everything, teach),
+        "step, teacher stored": lambda: step(everything, stored),
+        "step, student alone": lambda: step(("triplet",), stored),
     }
+    queues = device == "cuda"
+    return Engine(parts, lambda _: torch.cuda.synchronize() if queues else None, queues, _traced)
+
+
+@contextmanager
+def _traced(folder: str) -> Iterator[None]:
+    """Writes what runs meanwhile into a file of the folder."""
+    with torch.profiler.profile() as profile:
+        yield
+    os.makedirs(folder, exist_ok=True)
+    profile.export_chrome_trace(os.path.join(folder, "trace.json.gz"))
 
 
 def _layer(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:

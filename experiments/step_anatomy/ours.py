@@ -18,13 +18,11 @@ from darkrank_jax.training.network import Network, build, compile_step, teach
 from darkrank_jax.training.run_config import Run, read_run
 from darkrank_jax.training.step import normalize_images
 from experiments.step_anatomy import batch as batches_
-from experiments.step_anatomy.batch import LOSSES, Sizes
-
-Part = Callable[[], object]
+from experiments.step_anatomy.batch import LOSSES, Engine, Part, Sizes
 
 
-def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
-    """Every part by name; each waits for what it computes."""
+def engine(sizes: Sizes, compiled: bool) -> Engine:
+    """Our step."""
     assert compiled
     run, mesh = run_of(sizes), make_mesh(sizes.batch)
     all_images, all_labels = batches_.images(sizes)
@@ -68,8 +66,8 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
     stored = read_run({**_config(sizes), "store_teacher": True})
     said = {"teacher_embeddings": np.asarray(teacher_rows)}
     stream = _stream(run, all_images, all_labels)
-    return {
-        "data": lambda: next(stream),
+    taught = compile_step(run, model, optimizer, teacher)
+    parts = {
         "teacher": _called(jax.jit(teach(teacher, {"teacher_embeddings"})), variables, images),
         "student forward": _called(jax.jit(forward), state.params, images),
         "student forward and backward": _called(
@@ -78,11 +76,19 @@ def parts(sizes: Sizes, compiled: bool) -> dict[str, Part]:
         **{name: loss_of((name,)) for name in LOSSES},
         "all losses": loss_of(tuple(LOSSES)),
         "optimizer": _called(jax.jit(update), state.params, gradient, state.opt_state),
-        "step": _step(run, mesh, lambda: host, teacher, {}),
-        "step, images loaded": _step(run, mesh, lambda: next(stream), teacher, {}),
-        "step, teacher stored": _step(stored, mesh, lambda: host, teacher, said),
-        "step, student alone": _step(alone, mesh, lambda: host, None, {}),
+        "step": _step(taught, initial, mesh, lambda: host, variables, {}),
+        # What was made ahead is used up by the one before the other.
+        "data": lambda: next(stream),
+        "step, images loaded": _step(taught, initial, mesh, lambda: next(stream), variables, {}),
+        "step, teacher stored": _step(
+            compile_step(stored, model, optimizer, teacher), initial, mesh, lambda: host, {}, said
+        ),
+        "step, student alone": _step(
+            compile_step(alone, model, optimizer, None), initial, mesh, lambda: host, {}, {}
+        ),
     }
+    queues = jax.devices()[0].platform != "cpu"
+    return Engine(parts, jax.block_until_ready, queues, jax.profiler.trace)
 
 
 def flops(sizes: Sizes) -> float:
@@ -113,6 +119,7 @@ def _config(sizes: Sizes) -> dict[str, Any]:
     config.model.dtype = sizes.dtype
     config.data.update({"batch_size": sizes.batch, "image_size": sizes.pixels})
     config.data.num_threads = os.cpu_count() or 1
+    config.data.num_workers = sizes.workers
     config.data.augmentation = {"random_resized_crop": {}, "horizontal_flip": {}}
     config.losses = LOSSES
     teacher = default.get_config().unlock()
@@ -130,23 +137,25 @@ def run_of(sizes: Sizes) -> Run:
 
 
 def _called(function: Callable[..., Any], *arguments: Any) -> Part:
-    return lambda: jax.block_until_ready(function(*arguments))
+    return lambda: function(*arguments)
 
 
 def _step(
-    run: Run, mesh: Any, batch: Callable[[], dict], teacher: Network | None, said: dict
+    step: Callable[..., Any],
+    initial: Callable[[], Any],
+    mesh: Any,
+    batch: Callable[[], dict],
+    teacher_variables: Any,
+    said: dict,
 ) -> Part:
     """A whole step as the loop does it, from a batch in the host's memory."""
-    model, optimizer, initial = build(run, channels=3, num_classes=1)
     holder = [put(jax.jit(initial)(), replicated(mesh))]
-    step = compile_step(run, model, optimizer, teacher)
-    variables = teacher.variables if teacher else {}
     key = put(jax.random.key(0), replicated(mesh))
 
-    def call() -> None:
+    def call() -> object:
         given = put(batch() | {"teacher": said}, by_rows(mesh))
-        holder[0], metrics = step(holder[0], given, variables, key)
-        jax.block_until_ready(metrics)
+        holder[0], metrics = step(holder[0], given, teacher_variables, key)
+        return metrics
 
     return call
 
@@ -163,5 +172,6 @@ def _stream(run: Run, images: np.ndarray, labels: np.ndarray) -> Iterator[dict]:
         images_per_class=run.data.images_per_class,
         augmentation=run.data.augmentation,
         num_threads=run.data.num_threads,
+        num_workers=run.data.num_workers,
     )
     return ({name: batch[name] for name in ("images", "labels")} for batch in stream)

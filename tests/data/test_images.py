@@ -31,7 +31,8 @@ FILES = [png(array) for array in ARRAYS]
 
 
 def images(rows=(4, 0, 5, 2), reads=None, most_bytes=0, crop=whole, **options):
-    def read(index):
+    def read(name):
+        index = int(name.removesuffix(".png"))
         if reads is not None:
             reads.append(index)
         return FILES[index]

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -329,6 +330,9 @@ def test_a_large_table_takes_the_memory_of_its_names(thousands, tmp_path):
         file.write("path,label\n")
         for _ in range(thousands):
             file.writelines(rows)
+    for number in range(200_000):
+        # Python's table of such strings, which paths are taken into, may grow now but not later.
+        sys.intern(f"{number} of many")
     tracemalloc.start()
     try:
         splits = load(path, inspect_images=False, cache_mib=0)

@@ -90,6 +90,39 @@ def on_cuda(monkeypatch):
     return asked
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "side", "padding", "channels"),
+    [(14, 13, 7, 3, 3), (9, 12, 3, 1, 1), (8, 9, 4, 1, 3), (11, 10, 5, 0, 2), (13, 9, 2, 0, 3)],
+)
+def test_stems_by_blocks_convolve_as_xla_does(rows, columns, side, padding, channels, on_cuda):
+    keys = jax.random.split(jax.random.key(side), 3)
+    x = jax.random.normal(keys[0], (2, rows, columns, channels))
+    module = conv(5, side, 2, dtype=None, name="c", padding=padding)
+    kernel = module.init(keys[1], x)["params"]["kernel"]
+
+    def theirs(x, kernel):
+        pads, names = [(padding, padding)] * 2, ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (2, 2), pads, dimension_numbers=names)
+
+    def ours(x, kernel):
+        return module.apply({"params": {"kernel": kernel}}, x)
+
+    expected, transposed = jax.vjp(theirs, x, kernel)
+    found, ours_transposed = jax.vjp(ours, x, kernel)
+    cotangent = jax.random.normal(keys[2], expected.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for one, other in zip(ours_transposed(cotangent), transposed(cotangent), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    assert any(on_cuda)
+
+
+@pytest.mark.parametrize(("channels", "stride", "side"), [(4, 2, 3), (3, 1, 3), (3, 2, 1)])
+def test_only_stems_go_by_blocks(channels, stride, side, on_cuda):
+    module = conv(5, side, stride, dtype=None, name="c")
+    module.init(jax.random.key(0), jnp.zeros((1, 9, 9, channels)))
+    assert not any(on_cuda)
+
+
 def with_random_statistics(variables, seed=4):
     """As after some training: no mean is 0, no variance and no factor 1; some factors negative."""
     leaves, tree = jax.tree.flatten_with_path(variables)

@@ -1,0 +1,107 @@
+"""Memory that several processes see, without a name, gone with the last process that maps it."""
+
+import fcntl
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+# Start of a picture's row in a cache: where it lies, from 1, then its shape.
+_PLACE, _SHAPE = 0, slice(1, 4)
+
+
+class SharedMemory:
+    """Makes arrays that other processes may see: those that inherit `descriptors`."""
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+
+    def __enter__(self) -> "SharedMemory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Arrays stay as long as anything refers to them."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> "SharedArray":
+        """A new array of zeros, which takes memory where it is written to."""
+        descriptor = _anonymous_file()
+        self.descriptors.append(descriptor)
+        # Nothing of no length can be mapped.
+        os.ftruncate(descriptor, max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize))
+        return SharedArray(descriptor, shape, dtype)
+
+
+class SharedArray:
+    """An array in shared memory; pickled, it is the array itself in a process that inherits it.
+
+    Attributes:
+      array: the array in this process.
+    """
+
+    def __init__(self, descriptor: int, shape: tuple[int, ...], dtype: Any):
+        self._sent = (descriptor, shape, np.dtype(dtype).str)
+        self.array = _mapped(*self._sent)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _mapped, self._sent
+
+
+class SharedCache:
+    """Decoded pictures that several processes keep together, until they fill a number of bytes.
+
+    Made in one process and pickled for the others; see `images.Cache`.
+    """
+
+    def __init__(self, memory: SharedMemory, num_pictures: int, most_bytes: int):
+        self._pixels: Any = memory.array((most_bytes,), np.uint8)
+        self._rows: Any = memory.array((num_pictures, 4), np.int64)
+        self._used: Any = memory.array((1,), np.int64)
+        self._lock = memory.descriptors[-1]
+
+    def get(self, key: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The picture that is kept, or a new one."""
+        row = self._rows[key]
+        if row[_PLACE]:
+            shape = tuple(row[_SHAPE].tolist())
+            start = int(row[_PLACE]) - 1
+            return self._pixels[start : start + int(np.prod(shape))].reshape(shape)
+        made = make()
+        with _locked(self._lock):
+            start = int(self._used[0])
+            fits = not row[_PLACE] and start + made.nbytes <= len(self._pixels)
+            if fits:
+                self._used[0] += made.nbytes
+                self._pixels[start : start + made.nbytes] = made.reshape(-1)
+                row[_SHAPE] = made.shape
+        if fits:
+            # Last, for who sees it may read the rest; the system calls between keep the order.
+            row[_PLACE] = start + 1
+        return made
+
+
+def _mapped(descriptor: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return np.ndarray(shape, dtype, buffer=mmap.mmap(descriptor, 0))
+
+
+def _anonymous_file() -> int:
+    """A file without a name, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("darkrank_jax")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+@contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    """Among processes, until the end of the block or of this process."""
+    fcntl.lockf(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN)

@@ -1,0 +1,182 @@
+"""Processes that make batches ahead, since threads of Python wait for each other's lock.
+
+A worker is a program of its own that knows its parent by a connection, so nothing of the parent is
+copied or imported again, and it ends when the parent does, however that comes about.
+"""
+
+import itertools
+import pickle
+import signal
+import subprocess
+import sys
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+
+from darkrank_jax.data.shared_memory import SharedMemory
+from darkrank_jax.errors import UserError
+
+# Batches that a worker is asked for ahead, and those that the consumer may hold without a copy.
+_AHEAD, _HELD = 2, 4
+_PAGE = 4096
+
+T = TypeVar("T")
+
+
+def made_by_workers(
+    make: Callable[[int, np.ndarray], T],
+    shape: tuple[int, ...],
+    steps: Iterable[int],
+    num_workers: int,
+    memory: SharedMemory,
+) -> Generator[tuple[T, np.ndarray]]:
+    """What `make` gives for each step, in order, made ahead by several processes.
+
+    Args:
+      make: takes a step and the images to fill, uint8 of the shape; what else it has of the step is
+        returned. It is pickled, arrays in shared memory as such.
+      shape: of the images of a step.
+      steps: in the order in which they are wanted.
+      num_workers: processes; they end when the iterator is closed, exhausted or meets an error.
+      memory: what arrays of `make` lie in.
+
+    Yields:
+      What `make` returned, and the images; they stay as they are for as long as they are kept.
+
+    Raises:
+      UserError: `make` raised it, cannot be pickled, or a process was ended from outside.
+    """
+    steps = iter(steps)
+    num_slots, num_bytes = _AHEAD * num_workers + _HELD, int(np.prod(shape))
+    slots = memory.array((num_slots, -(-num_bytes // _PAGE) * _PAGE), np.uint8)
+    setup = _pickled((make, shape, slots))
+    free, asked = deque(range(num_slots)), deque()
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_started(memory, setup)) for _ in range(num_workers)]
+
+        def ask(worker: Connection) -> None:
+            for step in itertools.islice(steps, 1):
+                asked.append((worker, free.popleft()))
+                _talk(worker.send, (step, asked[-1][1]))
+
+        for _ in range(_AHEAD):
+            for worker in workers:
+                ask(worker)
+        while asked:
+            worker, slot = asked.popleft()
+            error, made = _talk(worker.recv)
+            if error:
+                raise error
+            # Of the map itself, since views of an array of arrays would not refer to this one.
+            images = np.ndarray(shape, np.uint8, slots.array.base, slot * slots.array.strides[0])
+            if free:
+                weakref.finalize(images, free.append, slot).atexit = False
+            else:
+                images = images.copy()
+                free.append(slot)
+            ask(worker)
+            yield made, images
+
+
+def work(descriptor: int, blocked: Sequence[int] = ()) -> None:
+    """What a worker does: answers its parent until that is gone.
+
+    Args:
+      descriptor: of the connection.
+      blocked: signals to leave to the parent.
+    """
+    for number in blocked:
+        signal.signal(number, signal.SIG_IGN)
+    # OpenCV's own threads would be as many again for each process.
+    cv2.setNumThreads(0)
+    with Connection(descriptor) as parent:
+        try:
+            setup = _attempt(_unpickled, parent.recv_bytes())
+            while True:
+                step, slot = parent.recv()
+                parent.send(_answer(setup, step, slot))
+        except (EOFError, ConnectionError):
+            return
+
+
+def _answer(setup: tuple[Any, Any], step: int, slot: int) -> tuple[Any, Any]:
+    """The error of a step or None, and what was made."""
+    error, made = setup
+    if error:
+        return setup
+    make, shape, slots = made
+    return _attempt(make, step, np.ndarray(shape, np.uint8, slots[slot].data))
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Exception | None, Any]:
+    """An error that can be sent, or None; and the result."""
+    try:
+        return None, function(*arguments)
+    except UserError as error:
+        return error, None
+    except Exception:
+        # Nobody knows whether it can be pickled, but for what it says.
+        return RuntimeError(f"in a process that makes batches:\n{traceback.format_exc()}"), None
+
+
+@contextmanager
+def _started(memory: SharedMemory, setup: bytes) -> Iterator[Connection]:
+    """A worker that has been told what to make; it has nothing to lose at the end."""
+    own, given = Pipe()
+    descriptors = (given.fileno(), *memory.descriptors)
+    # Ctrl-C and the like reach a whole group of processes; the parent decides what they mean.
+    blocked = [signal.SIGINT.value, signal.SIGTERM.value, signal.SIGHUP.value]
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}; from darkrank_jax.data.workers import work; "
+        f"work({given.fileno()}, {blocked})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], pass_fds=descriptors)
+    with own:
+        given.close()
+        try:
+            _talk(own.send_bytes, setup)
+            yield own
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _talk(exchange: Callable[..., Any], *message: Any) -> Any:
+    """Sends or receives; refuses to go on when the other is gone."""
+    try:
+        return exchange(*message)
+    except (EOFError, ConnectionError) as error:
+        raise UserError(
+            "data.num_workers: a process that makes batches was ended from outside, perhaps since "
+            "memory is short; give fewer, or a smaller data.options.cache_mib"
+        ) from error
+
+
+def _pickled(setup: Any) -> bytes:
+    try:
+        return pickle.dumps(setup)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise _not_sent(error) from error
+
+
+def _unpickled(setup: bytes) -> Any:
+    """What the parent has sent, which started this process; nobody else can."""
+    try:
+        return pickle.loads(setup)
+    except (AttributeError, ImportError) as error:
+        raise _not_sent(error) from error
+
+
+def _not_sent(error: Exception) -> UserError:
+    return UserError(
+        f"data.num_workers: the source cannot be sent to other processes ({error}); put its "
+        "functions at the top of a module that can be imported, or set this to 0"
+    )

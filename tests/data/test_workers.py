@@ -1,0 +1,259 @@
+"""Workers make what threads make, end with their parent, and say what went wrong."""
+
+import gc
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkrank_jax.data import Split, batches, every_view
+from darkrank_jax.data.augmentation import AUGMENTATIONS
+from darkrank_jax.data.crops import center_crop
+from darkrank_jax.data.images import Cache, EncodedImages, Files, pack_names
+from darkrank_jax.data.shared_memory import SharedCache, SharedMemory
+from darkrank_jax.data.workers import made_by_workers
+from darkrank_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+LABELS = np.repeat(np.arange(6), 5).astype(np.int32)
+SPLIT = Split(RNG.integers(0, 256, (30, 9, 8, 3), np.uint8), LABELS, tuple("abcdef"))
+AUGMENTATION = {"random_resized_crop": {"area": (0.2, 0.9)}, "horizontal_flip": {}}
+
+
+def stream(split=SPLIT, num_workers=2, num_steps=9, **changes):
+    arguments = {
+        "seed": 3,
+        "first_step": 2,
+        "batch_size": 8,
+        "images_per_class": 2,
+        "augmentation": AUGMENTATION,
+        "num_threads": 1,
+    } | changes
+    return batches(split, num_steps=num_steps, num_workers=num_workers, **arguments)
+
+
+def read(folder, name):
+    with open(os.path.join(folder, "reads"), "a") as reads:
+        print(name, file=reads)
+    return (Path(folder) / name).read_bytes()
+
+
+def encoded(folder, most_bytes):
+    """The images of the split as PNG files, twice as large as they are to be."""
+    names = [f"{row}.png" for row in range(30)]
+    for row, name in enumerate(names):
+        pixels = np.random.default_rng(row).integers(0, 256, (18, 16, 3), np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        (folder / name).write_bytes(buffer.getvalue())
+    images = EncodedImages(
+        Files(partial(read, str(folder)), pack_names(names), str(folder), "1"),
+        np.arange(30),
+        size=(9, 8),
+        grayscale=False,
+        crop=partial(center_crop, size=(9, 8)),
+        cache=Cache(most_bytes),
+    )
+    return SPLIT._replace(images=images)
+
+
+def assert_equal(found, expected):
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def workers():
+    """Processes that this one has started."""
+    command = ["pgrep", "-P", str(os.getpid()), "-f", "darkrank_jax.data.workers"]
+    return [int(number) for number in subprocess.run(command, capture_output=True).stdout.split()]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"views": 2},
+        {"augmentation": {}},
+        {"process_index": 1, "num_processes": 2},
+        {"num_workers": 3, "first_step": 5, "num_steps": 2},
+    ],
+)
+def test_workers_make_the_batches_of_threads(changes):
+    assert_equal(list(stream(**changes)), list(stream(**changes | {"num_workers": 0})))
+
+
+def test_workers_make_the_views_of_threads():
+    arguments = {"seed": 3, "views": 2, "batch_size": 8, "augmentation": AUGMENTATION}
+
+    def views(num_workers):
+        drawn = every_view(SPLIT, num_threads=1, num_workers=num_workers, **arguments)
+        return [{"view": view, "rows": rows, "images": images} for view, rows, images in drawn]
+
+    assert_equal(views(2), views(0))
+
+
+@pytest.mark.parametrize("most_bytes", [0, 3000, 10**6])
+def test_workers_decode_files_and_keep_pictures_together(most_bytes, tmp_path):
+    split = encoded(tmp_path, most_bytes)
+    found = list(stream(split, num_steps=40))
+    reads = (tmp_path / "reads").read_text().split()
+    assert_equal(found, list(stream(split, num_steps=40, num_workers=0)))
+    # Each picture has 864 bytes; both may decode the same one at a time, but not often.
+    if most_bytes == 10**6:
+        assert set(reads) == {f"{row}.png" for row in range(30)}
+        assert len(reads) <= 45
+    else:
+        assert len(reads) > 200
+
+
+def test_what_is_kept_stays_as_it_is():
+    """More batches are kept, or views of them, than workers have places for."""
+    expected = list(stream(num_steps=40, num_workers=0))
+    found = []
+    for number, batch in enumerate(stream(num_steps=40)):
+        if number % 3:
+            batch["images"] = batch["images"][1:][:, ::-1]
+            expected[number]["images"] = expected[number]["images"][1:][:, ::-1]
+        found.append(batch)
+    gc.collect()
+    assert_equal(found, expected)
+
+
+def test_images_that_were_dropped_are_filled_again():
+    """With none kept, all batches lie in the memory that was there at the start."""
+    places = set()
+    for batch in stream(num_steps=60, num_workers=1):
+        places.add(batch["images"].ctypes.data)
+        del batch
+    assert len(places) <= 2 + 4
+
+
+def test_closing_ends_the_workers():
+    batches_ = stream(num_steps=1000, num_workers=3)
+    next(batches_)
+    assert len(workers()) == 3
+    before = len(os.listdir("/proc/self/fd"))
+    batches_.close()
+    gc.collect()
+    assert not workers()
+    assert len(os.listdir("/proc/self/fd")) < before
+
+
+def test_a_broken_image_is_the_line_that_threads_say(tmp_path):
+    split = encoded(tmp_path, 0)
+    (tmp_path / "7.png").write_bytes(b"junk")
+    lines = []
+    for num_workers in (0, 2):
+        with pytest.raises(UserError) as refusal:
+            list(stream(split, num_steps=40, num_workers=num_workers))
+        lines.append(str(refusal.value))
+    assert lines[0] == lines[1]
+    assert lines[0].startswith(f"{tmp_path / '7.png'}: is no image")
+    assert not workers()
+
+
+def fail(step, images):
+    raise OSError(f"disk gone at {step}")
+
+
+def test_any_other_error_comes_with_its_trace():
+    with SharedMemory() as memory, pytest.raises(RuntimeError) as error:
+        next(made_by_workers(fail, (1, 2), range(4, 9), 2, memory))
+    assert "in fail\n" in str(error.value)
+    assert "OSError: disk gone at 4" in str(error.value)
+
+
+def test_a_worker_that_is_ended_is_said():
+    batches_ = stream(num_steps=1000, num_workers=1)
+    next(batches_)
+    os.kill(workers()[0], signal.SIGKILL)
+    with pytest.raises(UserError, match=r"^data\.num_workers: a process .* was ended from outside"):
+        list(batches_)
+    assert not workers()
+
+
+def test_a_source_that_cannot_be_sent_is_refused(tmp_path):
+    split = encoded(tmp_path, 0)
+    files = Files(lambda name: b"", pack_names(map(str, range(30))), "there", "1")
+    split.images._files = files
+    with pytest.raises(UserError, match=r"^data\.num_workers: the source cannot be sent"):
+        next(stream(split))
+    assert not workers()
+
+
+def test_what_a_program_adds_to_a_table_is_refused(monkeypatch):
+    monkeypatch.setitem(AUGMENTATIONS, "negative", lambda image, rng: 255 - image)
+    with pytest.raises(UserError, match="workers know no 'negative'"):
+        next(stream(augmentation={"negative": {}}))
+    next(stream(augmentation={"negative": {}}, num_workers=0))
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    program = """
+        import time
+        import numpy as np
+        from darkrank_jax.data import Split, batches
+        split = Split(np.zeros((8, 4, 4, 1), np.uint8), np.arange(8) // 2, tuple("abcd"))
+        stream = batches(split, seed=0, first_step=0, num_steps=10**6, batch_size=4,
+                         images_per_class=2, augmentation={}, num_threads=1, num_workers=2)
+        next(stream)
+        print("ready", flush=True)
+        time.sleep(600)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        listed = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True)
+        children = [int(number) for number in listed.stdout.split()]
+        assert len(children) == 2
+        # As Ctrl-C and a batch system do; what it means is the parent's to say.
+        for child in children:
+            os.kill(child, signal.SIGINT)
+            os.kill(child, signal.SIGTERM)
+        time.sleep(0.5)
+        assert all(map(is_alive, children))
+        parent.kill()
+    until = time.monotonic() + 20
+    while any(map(is_alive, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_alive, children))
+
+
+def is_alive(number):
+    """Whether a process is there and no mere entry of a table."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_shared_cache_keeps_what_fits_and_no_more():
+    made = []
+
+    def make(value, size):
+        made.append(value)
+        return np.full(size, value, np.uint8)
+
+    with SharedMemory() as memory:
+        sent = SharedCache(memory, 5, 100)
+        # What the other process would have of it.
+        for name in ("_pixels", "_rows", "_used"):
+            setattr(sent, name, getattr(sent, name).array)
+        for _ in range(2):
+            for key, size in ((4, (5, 6, 1)), (0, (5, 13, 1)), (2, (2, 3, 1)), (1, (4, 1, 1))):
+                found = sent.get(key, partial(make, 10 + key, size))
+                np.testing.assert_array_equal(found, np.full(size, 10 + key))
+    assert made == [14, 10, 12, 11, 12]
