@@ -52,7 +52,7 @@ def common(source: str, model: str, embedding_dim: int) -> ConfigDict:
     config.data.augmentation = ConfigDict(
         {"random_resized_crop": {"area": (0.16, 1.0)}, "horizontal_flip": {}}
     )
-    config.data.num_threads = 16
+    config.data.num_workers = 8
     config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 1e-4})
     config.learning_rate = 1e-4
     config.schedule = ConfigDict({"name": "cosine", "warmup_steps": 100})

@@ -66,7 +66,7 @@ def _common(model: str) -> ConfigDict:
     config.data.augmentation = ConfigDict(
         {"resized_random_crop": {"share": 0.875}, "horizontal_flip": {}}
     )
-    config.data.num_threads = 8
+    config.data.num_workers = 4
     config.steps = STEPS
     config.optimizer = ConfigDict({"name": "sgd", "momentum": 0.9, "weight_decay": 1e-4})
     config.learning_rate = 1e-2

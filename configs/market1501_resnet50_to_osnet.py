@@ -53,7 +53,7 @@ def _common(model: str, embedding_dim: int) -> ConfigDict:
             "random_erasing": {"area": (0.02, 0.4)},
         }
     )
-    config.data.num_threads = 16
+    config.data.num_workers = 8
     config.steps = STEPS
     config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 5e-4})
     config.learning_rate = 3.5e-4

@@ -5,6 +5,7 @@ copied or imported again, and it ends when the parent does, however that comes a
 """
 
 import itertools
+import os
 import pickle
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from darkrank_jax.errors import UserError
 # Batches that a worker is asked for ahead, and those that the consumer may hold without a copy.
 _AHEAD, _HELD = 2, 4
 _PAGE = 4096
+# Has glibc keep what a picture took for the next one; the system would clear it anew each time.
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 
 T = TypeVar("T")
 
@@ -138,7 +141,9 @@ def _started(memory: SharedMemory, setup: bytes) -> Iterator[Connection]:
         f"import sys; sys.path[:] = {sys.path!r}; from darkrank_jax.data.workers import work; "
         f"work({given.fileno()}, {blocked})"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], pass_fds=descriptors)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], pass_fds=descriptors, env=_MEMORY | os.environ
+    )
     with own:
         given.close()
         try:

@@ -44,7 +44,9 @@ class EmbeddingModel(nn.Module):
         features = POOLINGS[self.pooling](maps[-1].astype(jnp.float32))
         embeddings = features
         if self.embedding_dim:
-            embeddings = nn.Dense(self.embedding_dim, name="embedding")(features)
+            # Accelerators multiply float32 by fewer bits unless they are told.
+            project = nn.Dense(self.embedding_dim, precision="highest", name="embedding")
+            embeddings = project(features)
         if self.head_batch_norm:
             embeddings = nn.BatchNorm(not train, momentum=0.9, name="embedding_bn")(embeddings)
         if self.normalize:

@@ -34,6 +34,20 @@ from tests.data.image_files import (
 pytestmark = pytest.mark.usefixtures("cache")
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tgz", "table"])
+def test_workers_read_any_form(kind, tmp_path):
+    writers = WRITERS | {"table": lambda path, files: write_table(path, ".csv")}
+    train = load(writers[kind](tmp_path, layout()))["train"]
+    arguments = {"seed": 2, "first_step": 0, "num_steps": 3, "batch_size": 6, "num_threads": 1}
+    arguments |= {"images_per_class": 2, "augmentation": {"random_resized_crop": {}}}
+    by_threads = list(batches(train, **arguments))
+    by_workers = list(batches(train, num_workers=2, **arguments))
+    assert len(by_threads) == len(by_workers) == 3
+    for one, other in zip(by_threads, by_workers, strict=True):
+        np.testing.assert_array_equal(one["images"], other["images"])
+        np.testing.assert_array_equal(one["labels"], other["labels"])
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("prefix", ["", "deep/below/"])
 def test_the_same_images_in_any_form(kind, prefix, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from darkrank_jax.data import SOURCES, Split, fingerprint, tfds_builder
+from darkrank_jax.data import SOURCES, Split, batches, fingerprint, tfds_builder
 from darkrank_jax.data.standard_sets import STANDARD_SETS, find_images
 from darkrank_jax.errors import UserError
 from tests.layouts import (
@@ -160,6 +160,7 @@ def test_a_set_is_built_once_with_its_files_as_they_are(name, tmp_path, monkeypa
     for use, split in splits.items():
         assert fingerprint(split.images) == fingerprint(moved[use].images)
     assert splits.keys() == {"train", "validation", "test"}
+    assert_workers_read(splits["train"])
     assert len(splits["train"].class_names) + len(splits["validation"].class_names) == 4
     assert len(splits["test"].class_names) == max(
         number for part, number in expected.items() if part != "train"
@@ -176,6 +177,15 @@ def test_a_set_is_built_once_with_its_files_as_they_are(name, tmp_path, monkeypa
             np.testing.assert_array_equal(np.equal.outer(split.cameras, split.cameras), same)
         else:
             assert split.cameras is None
+
+
+def assert_workers_read(split):
+    """The records are read by other processes as by this one."""
+    arguments = {"seed": 2, "first_step": 0, "num_steps": 1, "batch_size": 2, "num_threads": 1}
+    arguments |= {"images_per_class": 1, "augmentation": {}}
+    (one,) = batches(split, **arguments)
+    (other,) = batches(split, num_workers=1, **arguments)
+    np.testing.assert_array_equal(one["images"], other["images"])
 
 
 def bytes_of(files, name):

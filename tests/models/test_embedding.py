@@ -124,3 +124,13 @@ def test_half_precision_maps_are_pooled_and_embedded_in_float32(images):
     rounded = np.asarray(jnp.asarray(images, jnp.bfloat16), np.float32)
     full, _ = outputs(rounded, variables)
     np.testing.assert_allclose(half["embeddings"], full["embeddings"], rtol=1e-6, atol=1e-7)
+
+
+def test_accelerators_multiply_embeddings_by_all_bits(images):
+    """They would take parts of a float32 otherwise."""
+    model = EmbeddingModel(Itself(), embedding_dim=7)
+    variables = model.init(jax.random.key(0), jnp.asarray(images), train=False)
+    embed = jax.jit(lambda v, x: model.apply(v, x, train=False)["embeddings"])
+    text = embed.trace(variables, jnp.asarray(images)).lower(lowering_platforms=("cuda",)).as_text()
+    (product,) = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert "precision = [HIGHEST, HIGHEST]" in product
