@@ -1,6 +1,5 @@
 """Memory that several processes see, without a name, gone with the last process that maps it."""
 
-import fcntl
 import mmap
 import os
 import tempfile
@@ -10,6 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from darkrank_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 # Start of a picture's row in a cache: where it lies, from 1, then its shape.
 _PLACE, _SHAPE = 0, slice(1, 4)
 
@@ -18,6 +24,8 @@ class SharedMemory:
     """Makes arrays that other processes may see: those that inherit `descriptors`."""
 
     def __init__(self) -> None:
+        if fcntl is None:
+            raise UserError("data.num_workers: works on Linux and macOS alone; set it to 0")
         self.descriptors: list[int] = []
 
     def __enter__(self) -> "SharedMemory":
@@ -100,6 +108,7 @@ def _anonymous_file() -> int:
 @contextmanager
 def _locked(descriptor: int) -> Iterator[None]:
     """Among processes, until the end of the block or of this process."""
+    assert fcntl is not None
     fcntl.lockf(descriptor, fcntl.LOCK_EX)
     try:
         yield

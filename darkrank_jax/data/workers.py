@@ -78,7 +78,7 @@ def made_by_workers(
             error, made = _talk(worker.recv)
             if error:
                 raise error
-            # Of the map itself, since views of an array of arrays would not refer to this one.
+            # Of the map itself: views of a part of an array refer to that array, not to the part.
             images = np.ndarray(shape, np.uint8, slots.array.base, slot * slots.array.strides[0])
             if free:
                 weakref.finalize(images, free.append, slot).atexit = False
@@ -141,11 +141,10 @@ def _started(memory: SharedMemory, setup: bytes) -> Iterator[Connection]:
         f"import sys; sys.path[:] = {sys.path!r}; from darkrank_jax.data.workers import work; "
         f"work({given.fileno()}, {blocked})"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], pass_fds=descriptors, env=_MEMORY | os.environ
-    )
+    command = [sys.executable, "-c", program]
     with own:
-        given.close()
+        with given:
+            process = subprocess.Popen(command, pass_fds=descriptors, env=_MEMORY | os.environ)
         try:
             _talk(own.send_bytes, setup)
             yield own

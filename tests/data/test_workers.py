@@ -26,6 +26,8 @@ from darkrank_jax.errors import UserError
 RNG = np.random.default_rng(0)
 LABELS = np.repeat(np.arange(6), 5).astype(np.int32)
 SPLIT = Split(RNG.integers(0, 256, (30, 9, 8, 3), np.uint8), LABELS, tuple("abcdef"))
+# Of six classes, each one's five others.
+NEIGHBORS = np.array([[other for other in range(6) if other != one] for one in range(6)])
 AUGMENTATION = {"random_resized_crop": {"area": (0.2, 0.9)}, "horizontal_flip": {}}
 
 
@@ -86,6 +88,7 @@ def workers():
         {},
         {"views": 2},
         {"augmentation": {}},
+        {"sampler": {"name": "hard_classes", "neighbors": NEIGHBORS, "pool": 4}},
         {"process_index": 1, "num_processes": 2},
         {"num_workers": 3, "first_step": 5, "num_steps": 2},
     ],

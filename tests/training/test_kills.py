@@ -23,7 +23,7 @@ ALONE = ["--config.teacher={}", "--config.baseline={}"]
 ALONE += ["--config.losses={'triplet': {'weight': 1.0}}"]
 
 
-def check(folder, kills, parts, *arguments):
+def check(folder, kills, parts, *arguments, killed_too=()):
     """Lets one run go to its end and kills another again and again; compares their bits."""
     # The step is compiled once for all processes.
     cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
@@ -44,7 +44,7 @@ def check(folder, kills, parts, *arguments):
         run_whole(server, undisturbed, arguments)
         chance = random.Random(kills)
         for _ in range(kills):
-            kill_at_random(server, killed, arguments, chance)
+            kill_at_random(server, killed, (*arguments, *killed_too), chance)
         assert not (killed / "results.json").exists()
         run_whole(server, killed, arguments)
     for part in parts:
@@ -92,7 +92,9 @@ def logged(workdir):
 
 
 def test_three_kills(tmp_path):
-    check(tmp_path, 3, [""], *ALONE, "--config.steps=14")
+    """While workers make the batches, which is to change nothing."""
+    workers = ["--config.data.num_workers=2"]
+    check(tmp_path, 3, [""], *ALONE, "--config.steps=14", killed_too=workers)
 
 
 @pytest.mark.slow
