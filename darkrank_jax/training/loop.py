@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -37,6 +37,11 @@ from darkrank_jax.training.run_config import Run, asks_teacher, needs_teacher
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.stored_embeddings import read_stored, with_stored
 from darkrank_jax.training.teacher_store import Store, open_store, views_stream, with_teacher
+
+# Share of the time for which images may be waited for before a line says so.
+_MUCH_WAITING = 0.2
+
+T = TypeVar("T")
 
 
 def fit(
@@ -107,10 +112,11 @@ def _train(
             write = stack.enter_context(open_log(workdir, step))
             report = stack.enter_context(_progress(run, name, step))
             stepped = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
-            pending, since = [], time.perf_counter()
+            pending, waits, since = [], [], time.perf_counter()
             stream = stack.enter_context(_stream(run, train, sampler, step))
             taught = with_stored(stream, run, train)
-            for batch in with_teacher(taught, store, run, len(train.labels), step):
+            stepwise = with_teacher(taught, store, run, len(train.labels), step)
+            for batch in _noting(stepwise, pending, waits):
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
                     given = put(batch, by_rows(mesh))
                     state, metrics = train_step(state, given, teacher_variables, key)
@@ -123,13 +129,16 @@ def _train(
                 stopping = agreed(requested()) if due or jax.process_count() == 1 else 0
                 if not (due or stopping):
                     continue
+                dispatched = time.perf_counter()
                 values = _gather(pending, step, workdir)
-                elapsed = time.perf_counter() - since
+                elapsed, last = (time.perf_counter() - start for start in (since, dispatched))
                 seconds += elapsed
                 values["images_per_second"] = len(pending) * run.data.batch_size / elapsed
+                values["waiting_for_images"] = _waiting(waits, last, elapsed)
                 write(step, values)
                 report(len(pending), elapsed, values)
                 pending.clear()
+                waits.clear()
                 scores = None
                 if validating:
                     network = Network(run, model, state.evaluated, step, seconds, workdir, channels)
@@ -222,6 +231,36 @@ def _store(run: Run, train: Split, sampler: dict[str, Any], teacher: Embedder, m
     return open_store(folder, run, sampler, train, teacher, wanted, images, mesh)
 
 
+def _noting(
+    batches: Iterator[T], pending: list[dict[str, Any]], waits: list[tuple[float, bool]]
+) -> Iterator[T]:
+    """The same batches; notes how long each was waited for.
+
+    Args:
+      batches: of the steps.
+      pending: what steps gave that may not be done yet; none once all are.
+      waits: takes the seconds, and whether the devices had nothing left to do when the batch came.
+    """
+    start = time.perf_counter()
+    for batch in batches:
+        last = pending[-1].values() if pending else ()
+        waits.append((time.perf_counter() - start, all(metric.is_ready() for metric in last)))
+        yield batch
+        start = time.perf_counter()
+
+
+def _waiting(waits: list[tuple[float, bool]], last_step: float, elapsed: float) -> float:
+    """The share of some steps' time for which the devices waited for images.
+
+    Args:
+      waits: noted before each step.
+      last_step: seconds of the last one; as many as of each, where the devices waited before it.
+      elapsed: seconds of all.
+    """
+    waited, idle = sum(seconds for seconds, _ in waits), elapsed - len(waits) * last_step
+    return max(0.0, min(waited, idle)) / elapsed if waits[-1][1] else 0.0
+
+
 def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:
     """Means of the metrics of the last steps; refuses a step whose loss is no number."""
     rows = jax.device_get(pending)
@@ -239,8 +278,8 @@ def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> di
 
 @contextmanager
 def _progress(run: Run, name: str, step: int) -> Iterator[Callable[[int, float, dict], None]]:
-    """A bar with loss, images/s and time left; says once when the machine is slow."""
-    told = False
+    """A bar with loss, images/s and time left; says once when machine or images are late."""
+    told: set[str] = set()
     with tqdm(
         total=run.steps,
         initial=step,
@@ -251,7 +290,6 @@ def _progress(run: Run, name: str, step: int) -> Iterator[Callable[[int, float, 
     ) as bar:
 
         def report(steps: int, elapsed: float, values: dict[str, float]) -> None:
-            nonlocal told
             first = bar.n == step
             bar.set_postfix_str(
                 f"loss {values['loss']:.3f}, {values['images_per_second']:.0f} images/s",
@@ -259,12 +297,20 @@ def _progress(run: Run, name: str, step: int) -> Iterator[Callable[[int, float, 
             )
             bar.update(steps)
             minutes = elapsed / steps * run.steps / 60
-            # The first steps hold the compilation, which is no sign of a slow machine.
-            if not told and not first and minutes > 1.5 * run.expected_minutes > 0:
-                told = True
-                bar.write(
+            lines = {}
+            if minutes > 1.5 * run.expected_minutes > 0:
+                lines["slow"] = (
                     f"This machine is slow: {name} takes about {minutes:.1f} minutes instead of "
                     f"{run.expected_minutes:.1f}, and the rest of the run in proportion."
                 )
+            if (share := values["waiting_for_images"]) > _MUCH_WAITING:
+                lines["waiting"] = (
+                    f"Images come late: {name} waits for them {share:.0%} of the time; where cores "
+                    f"are free, raise data.num_workers ({run.data.num_workers})."
+                )
+            # The first steps hold the compilation, which is no sign of a slow machine.
+            for subject in lines.keys() - told if not first else ():
+                told.add(subject)
+                bar.write(lines[subject])
 
         yield report
