@@ -1,4 +1,4 @@
-"""Images in: sources by name, samplers, augmentation, and threads that keep up."""
+"""Images in: sources by name, samplers, augmentation, and threads or workers that keep up."""
 
 from collections.abc import Callable
 

@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -129,30 +129,37 @@ def read_file(path: Path) -> bytes:
 
 def _zip(path: Path) -> Entries:
     """The files of a zip archive."""
-    archive = _opened(path, file_stamp(path))
+    reader = _Zip(path, file_stamp(path))
+    entries = reader.archive.infolist()
     size = 0
-    for entry in archive.infolist():
+    for entry in entries:
         mode = entry.external_attr >> 16
         _check_entry(path, entry.filename, entry.file_size, stat.S_ISLNK(mode))
         if entry.flag_bits & 1:
             raise UserError(f"{path}: {entry.filename} is encrypted; unpack it, give the folder")
         size += entry.file_size
     _check_growth(path, size)
-    names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    return Entries(names, partial(_read_zip, path, file_stamp(path)), file_fingerprint(path))
+    names = [entry.filename for entry in entries if not entry.is_dir()]
+    return Entries(names, reader, file_fingerprint(path))
 
 
-def _read_zip(path: Path, stamp: bytes, name: str) -> bytes:
-    try:
-        return _opened(path, stamp).read(name)
-    except (*_BROKEN, NotImplementedError) as error:
-        raise _damaged(path, error) from error
+class _Zip:
+    """Reads the files of a zip; opens it again in a process that it is sent to."""
 
+    def __init__(self, path: Path, stamp: bytes):
+        if file_stamp(path) != stamp:
+            raise UserError(f"{path}: has changed since it was listed; give the command again")
+        self.archive = zipfile.ZipFile(path)
+        self._sent = (path, stamp)
 
-@lru_cache(maxsize=64)
-def _opened(path: Path, stamp: bytes) -> zipfile.ZipFile:
-    """An archive as it is at a time, opened once in each process."""
-    return zipfile.ZipFile(path)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Zip, self._sent
+
+    def __call__(self, name: str) -> bytes:
+        try:
+            return self.archive.read(name)
+        except (*_BROKEN, NotImplementedError) as error:
+            raise _damaged(self._sent[0], error) from error
 
 
 def _tar(path: Path, given: Path) -> Entries:

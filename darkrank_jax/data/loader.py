@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -153,27 +153,30 @@ def view_of(step: int, batch_size: int, num_images: int, views: int) -> int:
 
 
 def _ahead(
-    fill: Callable[..., T],
+    fill: partial[T],
     images: Images,
     number: int,
-    steps: Iterable[int],
+    steps: Sequence[int],
     num_threads: int,
     num_workers: int,
 ) -> Generator[tuple[T, np.ndarray]]:
     """What `fill` returns for each step and so many images that it fills, made ahead, in order."""
     shape = (number, *images.shape[1:])
+    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+        raise UserError(f"the images of a split are {images.dtype}; make them uint8, of 0 to 255")
     if not num_workers:
         yield from _made_by_threads(partial(fill, images=images), shape, steps, num_threads)
         return
     with SharedMemory() as memory:
-        sent = partial(fill, images=sent_images(images, memory))
+        changes = {name: _tables()[name] for name in fill.keywords["augmentation"]}
+        sent = partial(_fill_as_parent, partial(fill, images=sent_images(images, memory)), changes)
         yield from made_by_workers(sent, shape, steps, num_workers, memory)
 
 
 def _made_by_threads(
     make: Callable[[int, np.ndarray], T],
     shape: tuple[int, ...],
-    steps: Iterable[int],
+    steps: Sequence[int],
     num_threads: int,
 ) -> Generator[tuple[T, np.ndarray]]:
     """As `made_by_workers`; threads end when the iterator is closed."""
@@ -182,16 +185,37 @@ def _made_by_threads(
         filled = np.empty(shape, np.uint8)
         return make(step, filled), filled
 
-    steps = iter(steps)
+    rest = iter(steps)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="batches")
     try:
-        ahead = deque(pool.submit(made, step) for step in itertools.islice(steps, 2 * num_threads))
+        ahead = deque(pool.submit(made, step) for step in itertools.islice(rest, 2 * num_threads))
         while ahead:
             found = ahead.popleft().result()
-            ahead.extend(pool.submit(made, step) for step in itertools.islice(steps, 1))
+            ahead.extend(pool.submit(made, step) for step in itertools.islice(rest, 1))
             yield found
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _fill_as_parent(
+    fill: Callable[[int, np.ndarray], T],
+    changes: Mapping[str, Callable],
+    step: int,
+    filled: np.ndarray,
+) -> T:
+    """What `fill` returns in a worker, whose tables of changes must be those of its parent."""
+    for name, change in changes.items():
+        if _tables().get(name) is not change:
+            raise UserError(
+                f"data.augmentation: workers have not the program's own {name!r}; put it into the "
+                "package's table, or set data.num_workers to 0"
+            )
+    return fill(step, filled)
+
+
+def _tables() -> dict[str, Callable]:
+    """Everything that an augmentation can name."""
+    return {**CROPS, **AUGMENTATIONS}
 
 
 def _fill_batch(
@@ -239,12 +263,6 @@ def _draw(
     filled: np.ndarray,
 ) -> None:
     """Some images as training sees them, uint8 [n, h, w, c], each by a random key of its own."""
-    # Another process has not what a program has added to the tables.
-    if unknown := sorted(augmentation.keys() - AUGMENTATIONS.keys() - CROPS.keys()):
-        raise UserError(
-            f"data.augmentation: workers know no {unknown[0]!r}; add it to the table in a module "
-            "of the package, or set data.num_workers to 0"
-        )
     if not augmentation and not isinstance(images, EncodedImages):
         # Any mode but the default, which would fill a copy.
         np.take(images, rows, axis=0, out=filled, mode="clip")

@@ -1,5 +1,6 @@
 """Memory that several processes see, without a name, gone with the last process that maps it."""
 
+import math
 import mmap
 import os
 import tempfile
@@ -25,7 +26,9 @@ class SharedMemory:
 
     def __init__(self) -> None:
         if fcntl is None:
-            raise UserError("data.num_workers: works on Linux and macOS alone; set it to 0")
+            raise UserError(
+                "data.num_workers: works on Linux and macOS alone; set it, and a teacher's, to 0"
+            )
         self.descriptors: list[int] = []
 
     def __enter__(self) -> "SharedMemory":
@@ -38,11 +41,17 @@ class SharedMemory:
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> "SharedArray":
         """A new array of zeros, which takes memory where it is written to."""
-        descriptor = _anonymous_file()
-        self.descriptors.append(descriptor)
-        # Nothing of no length can be mapped.
-        os.ftruncate(descriptor, max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize))
-        return SharedArray(descriptor, shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        try:
+            self.descriptors.append(_anonymous_file())
+            # Nothing of no length can be mapped.
+            os.ftruncate(self.descriptors[-1], max(1, size))
+            return SharedArray(self.descriptors[-1], shape, dtype)
+        except (OSError, OverflowError) as error:
+            raise UserError(
+                f"data.num_workers: {size:,} bytes cannot be shared with workers ({error}); lower "
+                "data.options.cache_mib or the number of workers, or set it to 0"
+            ) from error
 
 
 class SharedArray:

@@ -1,10 +1,11 @@
 """Processes that make batches ahead, since threads of Python wait for each other's lock.
 
 A worker is a program of its own that knows its parent by a connection, so nothing of the parent is
-copied or imported again, and it ends when the parent does, however that comes about.
+copied or imported again, and it ends when the parent is gone, and what that has forked.
 """
 
 import itertools
+import math
 import os
 import pickle
 import signal
@@ -13,10 +14,11 @@ import sys
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
@@ -37,7 +39,7 @@ T = TypeVar("T")
 def made_by_workers(
     make: Callable[[int, np.ndarray], T],
     shape: tuple[int, ...],
-    steps: Iterable[int],
+    steps: Sequence[int],
     num_workers: int,
     memory: SharedMemory,
 ) -> Generator[tuple[T, np.ndarray]]:
@@ -57,16 +59,19 @@ def made_by_workers(
     Raises:
       UserError: `make` raised it, cannot be pickled, or a process was ended from outside.
     """
-    steps = iter(steps)
-    num_slots, num_bytes = _AHEAD * num_workers + _HELD, int(np.prod(shape))
+    num_workers, rest = min(num_workers, len(steps)), iter(steps)
+    num_slots, num_bytes = _AHEAD * num_workers + _HELD, math.prod(shape)
     slots = memory.array((num_slots, -(-num_bytes // _PAGE) * _PAGE), np.uint8)
     setup = _pickled((make, shape, slots))
     free, asked = deque(range(num_slots)), deque()
     with ExitStack() as stack:
-        workers = [stack.enter_context(_started(memory, setup)) for _ in range(num_workers)]
+        workers = [stack.enter_context(_started(memory)) for _ in range(num_workers)]
+        for worker in workers:
+            _talk(worker.recv, wrong="could not be started; what it said stands above")
+            _talk(worker.send_bytes, setup)
 
         def ask(worker: Connection) -> None:
-            for step in itertools.islice(steps, 1):
+            for step in itertools.islice(rest, 1):
                 asked.append((worker, free.popleft()))
                 _talk(worker.send, (step, asked[-1][1]))
 
@@ -89,19 +94,17 @@ def made_by_workers(
             yield made, images
 
 
-def work(descriptor: int, blocked: Sequence[int] = ()) -> None:
+def work(descriptor: int) -> None:
     """What a worker does: answers its parent until that is gone.
 
     Args:
       descriptor: of the connection.
-      blocked: signals to leave to the parent.
     """
-    for number in blocked:
-        signal.signal(number, signal.SIG_IGN)
     # OpenCV's own threads would be as many again for each process.
     cv2.setNumThreads(0)
     with Connection(descriptor) as parent:
         try:
+            parent.send("ready")
             setup = _attempt(_unpickled, parent.recv_bytes())
             while True:
                 step, slot = parent.recv()
@@ -131,43 +134,70 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Exception |
 
 
 @contextmanager
-def _started(memory: SharedMemory, setup: bytes) -> Iterator[Connection]:
-    """A worker that has been told what to make; it has nothing to lose at the end."""
-    own, given = Pipe()
-    descriptors = (given.fileno(), *memory.descriptors)
-    # Ctrl-C and the like reach a whole group of processes; the parent decides what they mean.
-    blocked = [signal.SIGINT.value, signal.SIGTERM.value, signal.SIGHUP.value]
-    program = (
-        f"import sys; sys.path[:] = {sys.path!r}; from darkrank_jax.data.workers import work; "
-        f"work({given.fileno()}, {blocked})"
-    )
-    command = [sys.executable, "-c", program]
+def _started(memory: SharedMemory) -> Iterator[Connection]:
+    """The connection to a new worker, which has nothing to lose at the end."""
+    try:
+        own, given = Pipe()
+        with given, _signals_left_to_parent():
+            descriptors = (given.fileno(), *memory.descriptors)
+            process = subprocess.Popen(
+                [sys.executable, "-c", _program(given.fileno())],
+                pass_fds=descriptors,
+                env=_MEMORY | os.environ,
+            )
+    except OSError as error:
+        raise UserError(
+            f"data.num_workers: a process that makes batches cannot be started ({error}); give "
+            "fewer, or 0"
+        ) from error
     with own:
-        with given:
-            process = subprocess.Popen(command, pass_fds=descriptors, env=_MEMORY | os.environ)
         try:
-            _talk(own.send_bytes, setup)
             yield own
         finally:
             process.kill()
             process.wait()
 
 
-def _talk(exchange: Callable[..., Any], *message: Any) -> Any:
+def _program(descriptor: int) -> str:
+    """What a worker runs, which finds modules where this process does."""
+    here = str(Path(__file__).parents[2])
+    # Others than strings are no folders to Python either.
+    folders = [os.path.abspath(folder) for folder in sys.path if isinstance(folder, str)]
+    return (
+        f"import sys; sys.path[:] = {[*folders, here]!r}; "
+        f"from darkrank_jax.data.workers import work; work({descriptor})"
+    )
+
+
+@contextmanager
+def _signals_left_to_parent() -> Iterator[None]:
+    """Processes that are started meanwhile never get what Ctrl-C and the like send to all."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _talk(
+    exchange: Callable[..., Any],
+    *message: Any,
+    wrong: str = "was ended from outside, perhaps since memory is short; give fewer, or a smaller "
+    "data.options.cache_mib",
+) -> Any:
     """Sends or receives; refuses to go on when the other is gone."""
     try:
         return exchange(*message)
     except (EOFError, ConnectionError) as error:
-        raise UserError(
-            "data.num_workers: a process that makes batches was ended from outside, perhaps since "
-            "memory is short; give fewer, or a smaller data.options.cache_mib"
-        ) from error
+        raise UserError(f"data.num_workers: a process that makes batches {wrong}") from error
 
 
 def _pickled(setup: Any) -> bytes:
     try:
         return pickle.dumps(setup)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except Exception as error:
+        # Objects raise what they like when they cannot be sent.
         raise _not_sent(error) from error
 
 

@@ -194,7 +194,7 @@ def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> di
 
 
 def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closing:
-    """The batches from a step to the last; threads end when it is closed."""
+    """The batches from a step to the last; threads and workers end when it is closed."""
     data = run.data
     return closing(
         batches(

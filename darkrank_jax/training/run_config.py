@@ -36,7 +36,8 @@ class Data:
     augmentation: dict
     views: int
     num_threads: int
-    num_workers: int
+    # Runs of before there were any are read as well.
+    num_workers: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

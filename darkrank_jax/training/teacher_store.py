@@ -89,6 +89,14 @@ def open_store(
     return {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in sorted(wanted)}
 
 
+def _computed(described: Any) -> Any:
+    """What a run's description says of its results; who prepares its batches changes none."""
+    if not isinstance(described, dict):
+        return described
+    free = ("num_threads", "num_workers")
+    return {name: _computed(field) for name, field in described.items() if name not in free}
+
+
 def fingerprint(
     run: Run, sampler: Mapping[str, Any], train: Split, teacher: Embedder, wanted: set[str]
 ) -> str:
@@ -105,7 +113,7 @@ def fingerprint(
       32 hexadecimal digits.
     """
     facts = {
-        "teacher": describe(teacher.run),
+        "teacher": _computed(describe(teacher.run)),
         # What a dtype of "auto" stands for here.
         "computed": jnp.dtype(compute_dtype("auto")).name,
         "wanted": sorted(wanted),

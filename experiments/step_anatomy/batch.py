@@ -28,12 +28,14 @@ class Engine(NamedTuple):
       parts: every part by name, called again and again.
       wait: for what a part returned, which may not be there yet.
       queues: whether parts return before they are done, as they do on accelerators.
+      loaders: threads or workers that make batches ahead, two each.
       traced: writes into a folder what runs meanwhile.
     """
 
     parts: dict[str, Part]
     wait: Callable[[object], object]
     queues: bool
+    loaders: int
     traced: Callable[[str], AbstractContextManager]
 
 

@@ -146,7 +146,7 @@ def engine(sizes: Sizes, compiled: bool) -> Engine:
         "step, student alone": lambda: step(("triplet",), stored),
     }
     queues = device == "cuda"
-    return Engine(parts, lambda _: torch.cuda.synchronize() if queues else None, queues, _traced)
+    return Engine(parts, lambda _: torch.cuda.synchronize() if queues else None, queues, 0, _traced)
 
 
 @contextmanager

@@ -88,7 +88,8 @@ def engine(sizes: Sizes, compiled: bool) -> Engine:
         ),
     }
     queues = jax.devices()[0].platform != "cpu"
-    return Engine(parts, jax.block_until_ready, queues, jax.profiler.trace)
+    loaders = run.data.num_workers or run.data.num_threads
+    return Engine(parts, jax.block_until_ready, queues, loaders, jax.profiler.trace)
 
 
 def flops(sizes: Sizes) -> float:

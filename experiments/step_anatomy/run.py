@@ -126,8 +126,8 @@ def _turn(part: str) -> list[float]:
     """Seconds of one part, after calls that are not counted."""
     (engine,) = _engine
     call = engine.parts[part]
-    # What threads have made ahead of a step is to be used up before.
-    ahead = 2 * (os.cpu_count() or 1) if engine.queues else 0
+    # What the loader has made ahead of a step is to be used up before.
+    ahead = 2 * engine.loaders if engine.queues else 0
     _seconds(call, 1 + ahead)
     calls = QUEUED if engine.queues else 1
     taken: list[float] = []

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from darkrank_jax.data import Split, batches, every_view
+from darkrank_jax.data import workers as workers_
 from darkrank_jax.data.augmentation import AUGMENTATIONS
 from darkrank_jax.data.crops import center_crop
 from darkrank_jax.data.images import Cache, EncodedImages, Files, pack_names
@@ -196,11 +197,62 @@ def test_a_source_that_cannot_be_sent_is_refused(tmp_path):
     assert not workers()
 
 
-def test_what_a_program_adds_to_a_table_is_refused(monkeypatch):
-    monkeypatch.setitem(AUGMENTATIONS, "negative", lambda image, rng: 255 - image)
-    with pytest.raises(UserError, match="workers know no 'negative'"):
-        next(stream(augmentation={"negative": {}}))
-    next(stream(augmentation={"negative": {}}, num_workers=0))
+def negative(image, rng):
+    return 255 - image
+
+
+@pytest.mark.parametrize("name", ["negative", "horizontal_flip"])
+def test_what_a_program_puts_into_a_table_is_refused(name, monkeypatch):
+    monkeypatch.setitem(AUGMENTATIONS, name, negative)
+    with pytest.raises(UserError, match=f"workers have not the program's own '{name}'"):
+        next(stream(augmentation={name: {}}))
+    next(stream(augmentation={name: {}}, num_workers=0))
+
+
+def test_a_signal_to_all_does_not_reach_a_worker_that_starts():
+    with SharedMemory() as memory, workers_._started(memory) as connection:
+        while not (found := workers()):
+            time.sleep(0.001)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(found[0], number)
+        assert connection.recv() == "ready"
+    assert not workers()
+
+
+def test_workers_find_modules_whatever_the_path_holds(monkeypatch, tmp_path):
+    """As where the package lay in a folder that Python was started in, and has left."""
+    root = str(Path(__file__).parents[2])
+    elsewhere = [folder for folder in sys.path if folder not in ("", root)]
+    monkeypatch.setattr(sys, "path", [Path("/nowhere"), "", *elsewhere])
+    monkeypatch.chdir(tmp_path)
+    next(stream())
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ((workers_, "_program", lambda descriptor: "raise SystemExit(3)"), "could not be started"),
+        ((sys, "executable", ""), "cannot be started (.*); give fewer, or 0"),
+    ],
+)
+def test_a_worker_that_does_not_start_is_said(changed, line, monkeypatch):
+    monkeypatch.setattr(*changed)
+    with pytest.raises(UserError, match=f"^data.num_workers: a process .* {line}"):
+        next(stream())
+
+
+def test_no_more_workers_start_than_there_are_steps():
+    batches_ = stream(num_steps=2, num_workers=5)
+    next(batches_)
+    assert len(workers()) == 2
+    batches_.close()
+    assert list(stream(num_steps=0)) == []
+
+
+def test_a_cache_that_no_memory_could_hold_is_refused(tmp_path):
+    for most_bytes in (10**18, 10**25):
+        with pytest.raises(UserError, match=r"bytes cannot be shared .* lower data\.options"):
+            next(stream(encoded(tmp_path, most_bytes)))
 
 
 def test_workers_end_with_a_parent_that_is_killed():

@@ -109,6 +109,10 @@ def test_the_digest_follows_whatever_the_outputs_depend_on(teacher, monkeypatch)
     digests.append(digest(run, split, teacher, WANTED))
     monkeypatch.undo()
     assert len(set(digests)) == len(digests)
+    # Nor who prepared the teacher's batches.
+    data = dataclasses.replace(teacher.run.data, num_workers=3)
+    prepared = teacher._replace(run=dataclasses.replace(teacher.run, data=data))
+    assert digest(run, split, prepared, WANTED) == digests[0]
     # What the student learns by does not matter, so students share a store.
     assert digest(student(learning_rate=0.5), split, teacher, WANTED) == digests[0]
 
