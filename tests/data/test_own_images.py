@@ -341,7 +341,7 @@ def test_prepare_prints_what_it_found(tmp_path, capsys):
 
 
 def traced():
-    """Bytes of Python's table of parts of paths, which grows and shrinks as it likes; all others."""
+    """Bytes of Python's table of parts of paths, which changes as it likes, and all others."""
     sizes = {True: 0, False: 0}
     for found in tracemalloc.take_snapshot().statistics("filename"):
         sizes[Path(found.traceback[0].filename).name == "pathlib.py"] += found.size
