@@ -12,7 +12,18 @@ from darkrank_jax import losses
 
 PACKAGE = Path(__file__).parent.parent / "darkrank_jax"
 # A room may import from rooms that stand before it.
-ORDER = ["errors", "losses", "models", "data", "evaluation", "training", "export", "modes"]
+ORDER = [
+    "errors",
+    "terminal",
+    "files",
+    "losses",
+    "models",
+    "data",
+    "evaluation",
+    "training",
+    "export",
+    "modes",
+]
 # The command line.
 ORDER += ["usage", "config_file", "main"]
 

@@ -1,0 +1,179 @@
+"""Files written whole or not at all, and JSON read back with an error that names the file."""
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from darkrank_jax.errors import UserError
+
+# What to do about an error of the system, where it is not simply "choose another place".
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs; the system has too many open files",
+    errno.ENOENT: "its folder is missing; was it deleted or unmounted?",
+    errno.ESTALE: "its file system is gone; mount it again",
+    errno.EIO: "its disk or mount failed; check it",
+    errno.ENOTCONN: "its file system is gone; mount it again",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_PART = re.compile(r"\.part-([0-9a-f]{8})-(\d+)-\d+.*", re.DOTALL)
+_COUNT = itertools.count()
+_OWN: set[str] = set()
+
+
+@contextmanager
+def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """A new file beside `path` that takes its place when the block ends without an error.
+
+    A reader sees the earlier file or the new one, never a part. The new one is on the disk before
+    it replaces the earlier one. If the block fails, the earlier file stays and the new one is
+    removed.
+
+    Args:
+      path: of the file to write; its folder is made. A link is followed.
+      folder: whether a folder is written, which must not exist yet under `path`.
+
+    Yields:
+      The path to write to, with the suffix of `path`: an empty file, or an empty folder. Its name
+      begins with a dot, so that readers of image folders pass it over.
+
+    Raises:
+      UserError: an `OSError` in the block or in the replacement, with what to do about it.
+    """
+    beside = path
+    try:
+        target = Path(os.path.realpath(path))
+        if target.exists() and not folder and not target.is_file():
+            raise UserError(f"{path}: must be a regular file; choose another path")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".part-{_HOST}-{os.getpid()}-{next(_COUNT)}{target.suffix}")
+        _OWN.add(beside.name)
+        if folder:
+            beside.mkdir()
+        else:
+            beside.touch(exist_ok=False)
+        mode = beside.stat().st_mode
+        yield beside
+        if not folder:
+            # Some writers replace the file by one that nobody else may read.
+            beside.chmod(target.stat().st_mode if target.exists() else mode)
+        for written in (*beside.rglob("*"), beside) if folder else (beside,):
+            sync(written)
+        os.replace(beside, target)
+        sync(target.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if beside != path:
+            _remove(beside)
+            _OWN.discard(beside.name)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text as UTF-8, whole or not at all; see `replacing`.
+
+    Bytes of file names that are not UTF-8 are written as backslash escapes.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes bytes, whole or not at all; see `replacing`."""
+    with replacing(path) as beside:
+        beside.write_bytes(data)
+
+
+def write_error(path: Path, error: OSError) -> UserError:
+    """The error of a failed write, with what to do about its cause.
+
+    Example:
+      >>> print(write_error(Path("a.npz"), OSError(errno.ENOSPC, "No space left on device")))
+      a.npz: cannot be written (No space left on device); free some space, or choose another place
+    """
+    reason = error.strerror or " ".join(str(error).split())
+    advice = _ADVICE.get(error.errno or 0)
+    place = f"{advice}, or choose another place" if advice else "choose another place"
+    return UserError(f"{path}: cannot be written ({reason}); {place}")
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk, where the system can."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems do not sync folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed processes of this machine left of `replacing` in a folder."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            found = _PART.fullmatch(name)
+            if found and found[1] == _HOST and not _is_in_use(name, int(found[2])):
+                _remove(folder / name)
+
+
+def read_json(path: Path, advice: str) -> Any:
+    """The value in a JSON file.
+
+    Args:
+      path: of the file.
+      advice: what to do if it is damaged, to end the error with.
+
+    Raises:
+      UserError: the file is missing, cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: is missing; {advice}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+    except (ValueError, RecursionError) as error:
+        reason = "is empty" if path.stat().st_size == 0 else f"is damaged ({error})"
+        raise UserError(f"{path}: {reason}; {advice}") from error
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _is_in_use(name: str, pid: int) -> bool:
+    """Whether the process that began to write a file still runs."""
+    if pid == os.getpid():
+        # Process numbers are given again, so it may be of an earlier process.
+        return name in _OWN
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
