@@ -30,6 +30,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     **{name: functools.partial(ResNet, *blocks) for name, blocks in DEPTHS.items()},
     "convnext_tiny": functools.partial(ConvNeXt, (3, 3, 9, 3)),
     "efficientnet_b0": EfficientNet,
+    "efficientnet_b1": functools.partial(EfficientNet, depth=1.1),
+    "efficientnet_b2": functools.partial(EfficientNet, width=1.1, depth=1.2),
+    "efficientnet_b3": functools.partial(EfficientNet, width=1.2, depth=1.4),
+    "efficientnet_b4": functools.partial(EfficientNet, width=1.4, depth=1.8),
+    "efficientnet_lite0": functools.partial(EfficientNet, lite=True),
+    "efficientnet_lite2": functools.partial(EfficientNet, width=1.1, depth=1.2, lite=True),
     "inception_bn": InceptionBN,
     "mobilenet_v2": MobileNetV2,
     "mobilenet_v3_large": functools.partial(MobileNetV3, mobilenet_v3.LARGE),
@@ -44,7 +50,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Flax's own fields, and what the table fixes or the head takes from the backbone.
-_FIXED = {"parent", "name", "backbone", "blocks", "bottleneck", "dtype"}
+_FIXED = {"parent", "name", "backbone", "blocks", "bottleneck", "lite", "dtype"}
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Every architecture but ResNet: its size, its shapes, and what others compute with its weights."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import jax
@@ -22,6 +23,12 @@ PUBLISHED = {
     "mobilenet_v3_large": (5_483_032, 1280 * (960 + 1) + 1000 * (1280 + 1)),
     "mobilenet_v3_small": (2_542_856, 1024 * (576 + 1) + 1000 * (1024 + 1)),
     "efficientnet_b0": (5_288_548, 1000 * (1280 + 1)),
+    "efficientnet_b1": (7_794_184, 1000 * (1280 + 1)),
+    "efficientnet_b2": (9_109_994, 1000 * (1408 + 1)),
+    "efficientnet_b3": (12_233_232, 1000 * (1536 + 1)),
+    "efficientnet_b4": (19_341_616, 1000 * (1792 + 1)),
+    "efficientnet_lite0": (4_652_008, 1000 * (1280 + 1)),
+    "efficientnet_lite2": (6_092_072, 1000 * (1280 + 1)),
     # A norm before the linear layer.
     "convnext_tiny": (28_589_128, 2 * 768 + 1000 * (768 + 1)),
     "vit_s16": (22_050_664, 1000 * (384 + 1)),
@@ -44,6 +51,12 @@ SHAPES = {
     "mobilenet_v3_large": [(112, 16), (56, 24), (28, 40), (14, 112), (7, 960)],
     "mobilenet_v3_small": [(112, 16), (56, 16), (28, 24), (14, 48), (7, 576)],
     "efficientnet_b0": [(112, 16), (56, 24), (28, 40), (14, 112), (7, 1280)],
+    "efficientnet_b1": [(112, 16), (56, 24), (28, 40), (14, 112), (7, 1280)],
+    "efficientnet_b2": [(112, 16), (56, 24), (28, 48), (14, 120), (7, 1408)],
+    "efficientnet_b3": [(112, 24), (56, 32), (28, 48), (14, 136), (7, 1536)],
+    "efficientnet_b4": [(112, 24), (56, 32), (28, 56), (14, 160), (7, 1792)],
+    "efficientnet_lite0": [(112, 16), (56, 24), (28, 40), (14, 112), (7, 1280)],
+    "efficientnet_lite2": [(112, 16), (56, 24), (28, 48), (14, 120), (7, 1280)],
     "convnext_tiny": [(56, 96), (56, 96), (28, 192), (14, 384), (7, 768)],
     "vit_s16": [(14, 384), (14, 384), (1, 384)],
     "inception_bn": [(112, 64), (56, 192), (28, 320), (14, 608), (7, 1024)],
@@ -179,3 +192,15 @@ def test_refuses_images_that_do_not_fit(name, options, side, line):
         shapes(MODELS[name](**options), size=(side, side))
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+WEIGHTS = Path(os.environ.get("DARKRANK_WEIGHTS", ""))
+
+
+@pytest.mark.skipif("DARKRANK_WEIGHTS" not in os.environ, reason="DARKRANK_WEIGHTS is not set")
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2", "mobilenet_v2"])
+def test_weights_of_imagenet_fill_every_variable(name):
+    path = WEIGHTS / f"{name}.safetensors"
+    variables = load_weights(path, MODELS[name](), image_shape=(97, 97, 3))
+    published, classifier = PUBLISHED[name]
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == published - classifier
