@@ -1,13 +1,23 @@
 """Encoded bytes to pixels: any common kind of image file, upright, 8 bits, gray or colour."""
 
 import io
-import struct
-from collections.abc import Callable
+import os
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
+from darkrank_jax.data.archives import read_file
+from darkrank_jax.data.conversions import convert
+from darkrank_jax.data.metadata import (
+    BROKEN,
+    TURNED,
+    leave_out_broken_tags,
+    orientation,
+    turn_upright,
+    without_metadata,
+)
 from darkrank_jax.errors import UserError
 
 # The kinds that are opened, whatever a file calls itself.
@@ -20,29 +30,25 @@ SUFFIXES = (
 _SPARE = 2
 # How far a JPEG file may be reduced while it is decoded; as Pillow's `draft` does.
 _JPEG_REDUCTIONS = (1, 2, 4, 8)
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-# What Pillow raises for a broken file; its warning of a bomb may be raised, too.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
+# The path of a file, the bytes of a file, or what Pillow opened or made.
+AnyPicture = str | os.PathLike | bytes | Image.Image
 
 
-def decode(file: bytes, name: str, *, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+def decode(
+    image: AnyPicture, name: str = "", *, size: tuple[int, int], grayscale: bool
+) -> np.ndarray:
     """Decodes an image at the smallest whole reduction that leaves twice the size asked for.
 
-    JPEG files are reduced while they are decoded. The result follows from the file and the
-    arguments alone, so a picture that was kept is the same as one that is decoded anew.
+    A file's path, its bytes, and what Pillow opened of it give the same pixels. JPEG files are
+    reduced while they are decoded, so a large one that Pillow has loaded already gives slightly
+    other pixels than its file. Metadata that cannot be read is ignored.
 
     Args:
-      file: the bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file; of an animation the first
-        picture counts, of 16 bits the upper 8, and what is transparent lies on white.
-      name: of the file, for the error.
+      image: the path or the bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF or PNM file, or a Pillow
+        image, whose EXIF orientation and transparency count as those of a file. Of an animation
+        the first picture counts, of a Pillow image the current one. 16-bit pixels keep their
+        upper 8 bits. What is transparent becomes white.
+      name: of the image in errors; the path if empty.
       size: height and width that crops of the picture will have.
       grayscale: one channel instead of red, green and blue.
 
@@ -50,16 +56,23 @@ def decode(file: bytes, name: str, *, size: tuple[int, int], grayscale: bool) ->
       uint8 [h, w, 1 or 3], upright, as the camera's EXIF orientation has it; not to be written to.
 
     Raises:
-      UserError: the file is empty, no such image, cut off, of floats, or absurdly large.
+      UserError: the image is empty, of no known format, cut off, has pixels of floats, of 32-bit
+        integers or of 12 bits, or is too large.
     """
-    if not file:
+    if isinstance(image, str | os.PathLike):
+        name, image = name or os.fspath(image), read_file(Path(image))
+    elif isinstance(image, Image.Image):
+        name, image = name or _name_of(image), _file_of(image) or image
+    name = name or "image"
+    if isinstance(image, bytes) and not image:
         raise UserError(f"{name}: is empty; delete it or put the image there again")
     try:
-        plain = _decode_plain_jpeg(file, size, grayscale)
-        return plain if plain is not None else _decode_any(file, size, grayscale)
+        if isinstance(image, Image.Image):
+            return _decode_any(image, size, grayscale)
+        return _decode_bytes(image, size, grayscale)
     except Image.UnidentifiedImageError:
         raise UserError(f"{name}: is no image of a known kind; delete it or save it anew") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{name}: cannot be decoded ({reason}); delete it or save it anew"
@@ -75,6 +88,40 @@ def to_array(picture: Image.Image) -> np.ndarray:
     """An array [h, w, 1 or 3] of what Pillow made; not to be written to."""
     array = np.asarray(picture)
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def _name_of(picture: Image.Image) -> str:
+    """The file that Pillow opened, where it knows one."""
+    return str(getattr(picture, "filename", ""))
+
+
+def _file_of(picture: Image.Image) -> bytes | None:
+    """The bytes that Pillow opened and has not decoded yet, if it is a file of its first picture.
+
+    Only of JPEG, which can be reduced as it is decoded; others give the same pixels either way.
+    """
+    file = getattr(picture, "fp", None)
+    if picture.format not in ("JPEG", "MPO") or file is None or picture.tell() > 0:
+        return None
+    place = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(place)
+    return data
+
+
+def _decode_bytes(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+    """The pixels of an image file; a second try leaves out its metadata."""
+    plain = _decode_plain_jpeg(file, size, grayscale)
+    if plain is not None:
+        return plain
+    try:
+        return _decode_file(file, size, grayscale)
+    except BROKEN:
+        bare = without_metadata(file)
+        if bare == file:
+            raise
+        return _decode_file(bare, size, grayscale)
 
 
 def _decode_plain_jpeg(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray | None:
@@ -110,67 +157,32 @@ def _is_upright_jpeg(file: bytes) -> bool:
         return False
     if not any(word in file for word in (b"Exif\0\0", b"tiff:Orientation")):
         return True
-    with Image.open(io.BytesIO(file), formats=("JPEG",)) as picture:
-        return _orientation(picture) == 1
+    try:
+        with Image.open(io.BytesIO(file), formats=("JPEG",)) as picture:
+            return orientation(picture) == 1
+    except BROKEN:
+        return False
 
 
-def _decode_any(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray:
-    """Of any kind, by Pillow."""
+def _decode_any(picture: Image.Image, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+    """The pixels of a picture that Pillow opened; it is loaded, and not changed otherwise."""
     mode = "L" if grayscale else "RGB"
-    with Image.open(io.BytesIO(file), formats=FORMATS) as picture:
-        turned = _orientation(picture) in _TURNED
-        height, width = size[::-1] if turned else size
-        picture.draft(mode, (_SPARE * width, _SPARE * height))
-        ImageOps.exif_transpose(picture, in_place=True)
-        upright = _convert(picture, mode)
+    picture.load()
+    upright = convert(turn_upright(picture), mode)
     factor = _reduction(upright.height, upright.width, size)
     return to_array(upright.reduce(factor) if factor > 1 else upright)
+
+
+def _decode_file(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+    """The pixels of an image file of any kind, by Pillow."""
+    with Image.open(io.BytesIO(file), formats=FORMATS) as picture:
+        turned = orientation(picture) in TURNED
+        height, width = size[::-1] if turned else size
+        picture.draft("L" if grayscale else "RGB", (_SPARE * width, _SPARE * height))
+        leave_out_broken_tags(picture)
+        return _decode_any(picture, size, grayscale)
 
 
 def _reduction(height: int, width: int, size: tuple[int, int]) -> int:
     """By how much a picture may be reduced to be as large as is asked; at least 1."""
     return max(1, min(height // (_SPARE * size[0]), width // (_SPARE * size[1])))
-
-
-def _orientation(picture: Image.Image) -> int:
-    """How the camera was held, by EXIF; 1 is upright."""
-    return picture.getexif().get(_ORIENTATION, 1)
-
-
-def _convert(picture: Image.Image, mode: str) -> Image.Image:
-    """A picture in 8 bits a channel."""
-    return _CONVERSIONS.get(picture.mode, _convert_plain)(picture, mode)
-
-
-def _convert_plain(picture: Image.Image, mode: str) -> Image.Image:
-    """From any colour space or palette."""
-    if "transparency" in picture.info:
-        return _convert_transparent(picture, mode)
-    picture.load()
-    return picture if picture.mode == mode else picture.convert(mode)
-
-
-def _convert_transparent(picture: Image.Image, mode: str) -> Image.Image:
-    """What is transparent becomes white, not the colour that happens to stand there."""
-    layers = picture.convert("RGBA")
-    paper = Image.new("RGBA", layers.size, "white")
-    return Image.alpha_composite(paper, layers).convert(mode)
-
-
-def _convert_deep(picture: Image.Image, mode: str) -> Image.Image:
-    """The upper 8 of 16 bits."""
-    values = np.clip(np.asarray(picture).astype(np.int64), 0, 2**16 - 1) >> 8
-    return Image.fromarray(values.astype(np.uint8)).convert(mode)
-
-
-def _refuse_float(picture: Image.Image, mode: str) -> Image.Image:
-    """There is no telling which number is white."""
-    del picture, mode
-    raise ValueError("its pixels are floats, 8 or 16 bits are needed")
-
-
-_CONVERSIONS: dict[str, Callable[[Image.Image, str], Image.Image]] = {
-    **dict.fromkeys(("RGBA", "LA", "PA", "La", "RGBa"), _convert_transparent),
-    **dict.fromkeys(("I", "I;16", "I;16B", "I;16L", "I;16N"), _convert_deep),
-    "F": _refuse_float,
-}
