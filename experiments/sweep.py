@@ -17,6 +17,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -175,7 +176,7 @@ def grid_jobs(
         for values in itertools.product(*grid.values()):
             overrides = dict(zip(grid, values, strict=True))
             name = ",".join(f"{field}={value}" for field, value in overrides.items()) or "config"
-            place = workdir / name.replace("/", "_") / f"seed{seed}"
+            place = workdir / re.sub(r"[/\\]", "_", name) / f"seed{seed}"
             teacher = _teacher_job(config, overrides, seed, workdir)
             if teacher is not None:
                 teachers[teacher.workdir] = teacher

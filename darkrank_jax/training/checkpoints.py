@@ -6,8 +6,9 @@ damaged later is not used.
 
 import json
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from orbax.checkpoint import checkpoint_managers
 from darkrank_jax.errors import UserError
 from darkrank_jax.training import manifests
 from darkrank_jax.training.processes import lead_first, leads
+from darkrank_jax.training.saved_arrays import missing_arrays
 from darkrank_jax.training.state import TrainState
 
 BEST = "recall_at_1"
@@ -53,6 +55,7 @@ def open_checkpoints(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager
     Raises:
       UserError: the last checkpoint could not be saved.
     """
+    check_place(workdir)
     with lead_first():
         if leads():
             _set_aside(workdir)
@@ -69,6 +72,7 @@ def open_checkpoints(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager
     def seal_unfinished() -> None:
         if leads():
             for folder in _unfinished(directory):
+                _check_written(folder)
                 manifests.seal(folder, without=_UNSETTLED)
 
     options = ocp.CheckpointManagerOptions(
@@ -78,7 +82,7 @@ def open_checkpoints(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager
         # Orbax calls it when all files are there, before it moves the checkpoint to its place.
         async_options=ocp.AsyncOptions(post_finalization_callback=seal_unfinished),
     )
-    manager = ocp.CheckpointManager(directory, options=options, item_handlers=_handlers())
+    manager = ocp.CheckpointManager(directory, options=options, item_handlers=_savers())
     try:
         yield manager
         wait(manager)
@@ -175,6 +179,7 @@ def restore(
     Raises:
       UserError: the checkpoint is of another architecture; names the first parameter that differs.
     """
+    check_place(workdir)
     names = [name for name in _saved(like) if not (evaluated_only and name == "opt_state")]
     folder = folder_of(workdir, step)
 
@@ -200,9 +205,54 @@ def _handlers() -> dict[str, Any]:
     return handlers | {"progress": ocp.JsonCheckpointHandler()}
 
 
+def _savers() -> dict[str, Any]:
+    """How each item is written.
+
+    Orbax globs its own folder, so that a "[x]" in the path would match nothing. The `glob` of a
+    standard path takes the folder as it is.
+    """
+    handlers = _handlers()
+    for name in _ARRAYS:
+        handlers[name].finalize = _literally(handlers[name].finalize)
+    return handlers
+
+
+def _literally(finalize: Callable[[Path], None]) -> Callable[[os.PathLike[str]], None]:
+    """Gives a function a standard path in place of Orbax's own kind."""
+    return lambda directory: finalize(Path(directory))
+
+
+def _check_written(folder: Path) -> None:
+    """Refuses to call a save whole that lacks arrays."""
+    for name in _ARRAYS:
+        if (folder / name).is_dir() and (missing := missing_arrays(folder / name)):
+            raise UserError(
+                f"{folder.parent}: a checkpoint cannot be written ({len(missing)} arrays of {name} "
+                f"are not on the disk, such as {missing[0]}); give another --workdir"
+            )
+
+
+def check_place(workdir: Path) -> None:
+    """Refuses a workdir in whose path checkpoints cannot be written.
+
+    Args:
+      workdir: of a run.
+
+    Raises:
+      UserError: the path has a backslash, or bytes that are not UTF-8.
+    """
+    path = str(_directory(workdir))
+    if (os.sep == "/" and "\\" in path) or any(0xD800 <= ord(c) < 0xE000 for c in path):
+        raise UserError(
+            f"{workdir}: must be a path in UTF-8 without a backslash, since tensorstore knows no "
+            "others; rename the folder, or give another --workdir"
+        )
+
+
 def _directory(workdir: Path) -> Path:
-    """Where a workdir's checkpoints lie; Orbax wants it absolute."""
-    return (workdir / "checkpoints").absolute()
+    """Where a workdir's checkpoints lie: absolute, for Orbax, and without "..", for tensorstore."""
+    path = (workdir / "checkpoints").absolute()
+    return path.resolve() if ".." in path.parts else path
 
 
 def _finished(directory: Path) -> list[Path]:

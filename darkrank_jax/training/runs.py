@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.report import view, write_report
 from darkrank_jax.training import workdir as workdirs
+from darkrank_jax.training.checkpoints import check_place
 from darkrank_jax.training.compare import compare
 from darkrank_jax.training.evaluate import (
     Networks,
@@ -57,6 +58,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
         return
     if not run.losses:
         raise UserError("losses: is empty, so that only --mode eval can run; name a loss")
+    check_place(workdir)
     check_devices(run)
     mesh = make_mesh(run.data.batch_size)
     # The first process builds what the others then find built.

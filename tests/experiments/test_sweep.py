@@ -30,6 +30,15 @@ def test_all_settings_of_a_seed_learn_from_one_teacher(tmp_path):
     assert {job.workdir for job in more[:2]} == {job.workdir for job in teachers}
 
 
+def test_a_setting_that_is_a_list_or_holds_slashes_names_one_folder(tmp_path):
+    grid = {"data.mean": ["(0.5,)"], "evaluation.networks": [r"{'a': 'x[1]\\y/z'}"]}
+    places = {job.workdir for job in sweep.grid_jobs(CONFIG, grid, [0], tmp_path)[1:]}
+    assert [place.relative_to(tmp_path).parts for place in places] == [
+        ("data.mean=(0.5,),evaluation.networks={'a': 'x[1]__y_z'}", "seed0")
+    ]
+    # Such a folder holds checkpoints: tests/training/test_checkpoints.py.
+
+
 OWN = """
 from ml_collections import ConfigDict
 from configs import default

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
+import tensorstore
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training import checkpoints, loop
@@ -20,7 +22,8 @@ from darkrank_jax.training.interruption import Interrupted
 from darkrank_jax.training.mesh import make_mesh, replicated
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.run_config import read_run
-from darkrank_jax.training.runs import train
+from darkrank_jax.training.runs import train, train_and_report
+from darkrank_jax.training.saved_arrays import missing_arrays
 from darkrank_jax.training.state import TrainState
 from tests import tiny_config
 
@@ -156,6 +159,61 @@ def test_without_a_whole_checkpoint_training_begins_again(workdir, caplog):
         assert manager.latest_step() is None
     assert len(caplog.messages) == 2
     assert all(line.endswith("; training goes on from the beginning") for line in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lr[1]", "losses=[a,b]/seed0", "*?", "[", "a/../[!b]", "50%", "{a}#é", "new\nline", " x "],
+)
+def test_a_checkpoint_under_any_name_is_restored(tmp_path, name):
+    workdir = tmp_path / name
+    (tmp_path / "a").mkdir()
+    workdir.mkdir(parents=True)
+    save(workdir, 4, 5)
+    found = restored(workdir, checkpoints.best_step(workdir))
+    assert found.seconds == 5.0
+    assert (kernel(found.state) == kernel(state(5))).all()
+    # Nothing was written beside it.
+    assert {path.name for path in tmp_path.iterdir()} <= {name.split("/")[0], "a", "[!b]"}
+
+
+@pytest.mark.skipif(os.sep != "/", reason="paths of Windows have backslashes")
+@pytest.mark.parametrize("name", ["a\\b", "caf\udce9", "a\\b/run"])
+def test_a_path_that_tensorstore_cannot_take_is_refused_before_training(tmp_path, name):
+    workdir = tmp_path / name
+    with pytest.raises(UserError, match="must be a path in UTF-8 without a backslash"):
+        train_and_report(tiny(), workdir)
+    assert not workdir.exists()
+    assert checkpoints.best_step(workdir) is None
+    with pytest.raises(UserError, match="must be a path in UTF-8 without a backslash"):
+        restored(workdir, 1)
+
+
+def test_a_save_that_lacks_an_array_is_not_sealed(tmp_path, monkeypatch, caplog):
+    """Orbax's last step does nothing, as where it found no files."""
+    caplog.set_level(logging.CRITICAL)
+    monkeypatch.setattr(ocp.StandardCheckpointHandler, "finalize", lambda self, directory: None)
+    line = (
+        r"a checkpoint cannot be written \((the list of its arrays|[12] arrays of \w+ are not on)"
+    )
+    with pytest.raises(UserError, match=line):
+        save(tmp_path, 1)
+    assert checkpoints.best_step(tmp_path) is None
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("part", [".zarray", "0.0", "all"])
+def test_an_array_without_shape_or_data_is_missing(workdir, part):
+    item = workdir / "checkpoints" / "2" / "params"
+    assert missing_arrays(item) == []
+    store = tensorstore.KvStore.open(
+        {"driver": "ocdbt", "base": {"driver": "file", "path": f"{item}/"}}
+    ).result()
+    keys = [key for key in store.list().result() if part == "all" or key.decode().endswith(part)]
+    assert keys
+    for key in keys:
+        store.delete_range(tensorstore.KvStore.KeyRange(key, key + b"\0")).result()
+    assert missing_arrays(item) == ["model.kernel"]
 
 
 FULL = r"/checkpoints: a checkpoint cannot be written \(.*File too large.*; kept: 1, 2; make room"
