@@ -43,6 +43,9 @@ def get_config() -> ConfigDict:
         {
             "path": "",  # a .safetensors file; empty: parameters are drawn
             "prefix": "",  # of the network's names, where the file holds several; empty: found
+            # What the names of other tensors begin with, of a neck, a projector or another copy of
+            # the network: ("bottleneck.", "ema.").
+            "ignore": (),
             # The file's linear layer that makes the embedding, such as "fc"; empty: one is drawn.
             "head": "",
         }

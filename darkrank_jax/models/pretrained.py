@@ -1,43 +1,37 @@
-"""Weights that were trained elsewhere, from safetensors; pickles are never opened."""
+"""Weights that were trained elsewhere, from safetensors files."""
 
 import functools
 import itertools
-import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import traverse_util
-from safetensors import SafetensorError
-from safetensors.flax import load_file
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.resnet import ResNet
+from darkrank_jax.models.vit import can_resize, resize_positions
+from darkrank_jax.models.weight_files import Entry, first_of, read_header, read_tensors
+from darkrank_jax.models.weight_names import Variable, namings_of
+from darkrank_jax.terminal import printable
 
-Variable = tuple[str, ...]
-Tensors = Mapping[str, jax.Array]
+Header = Mapping[str, Entry]
 
-# A variable's last name here -> PyTorch's; others, as "pos_embed", are the same.
-_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
 # First names of what turns pooled features into classes, and is left out.
 _CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
-_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 
 
 def load_resnet(
-    path: str | Path, backbone: ResNet | None = None, *, channels: int = 3, prefix: str = ""
+    path: str | Path,
+    backbone: ResNet | None = None,
+    *,
+    channels: int = 3,
+    prefix: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Reads a ResNet's weights under torchvision's, timm's or Hugging Face's names.
 
@@ -48,15 +42,18 @@ def load_resnet(
       path: a .safetensors file; docs/pretrained.md makes one of a .pth file.
       backbone: the ResNet that takes them; None: that of the file, as `detect_resnet` gives it.
       channels: of an image.
-      prefix: what the names of the network begin with, where the file holds others besides; empty:
-        found in the file.
+      prefix: what the names of the network begin with, where the file holds others besides; "":
+        nothing; None: found in the file.
+      ignore: what the names of other tensors begin with, before or after the prefix: of a neck or a
+        projector, ("bottleneck.", "projector."), or of a copy, ("ema.",).
 
     Returns:
       {"params": ..., "batch_stats": ...} of the backbone, float32.
 
     Raises:
-      UserError: no such file, a pickle, not safetensors, several networks in it, or names or shapes
-        that differ; lists those missing and those left over.
+      UserError: no such file, a pickle, not safetensors, several networks in it, integers, values
+        that are not finite, or names or shapes that differ; lists those missing and those left
+        over.
 
     Example:
       >>> weights = "tests/golden/resnet_basic.safetensors"
@@ -64,14 +61,18 @@ def load_resnet(
       >>> backbone.width, variables["params"]["layer2_0"]["conv1"]["kernel"].shape
       (8, (3, 3, 8, 16))
     """
-    tensors = _read(path)
+    header = _without(read_header(path), ignore)
     # Either 3x3 stem has the same variables.
-    backbone = backbone or _detect(path, tensors, prefix, stem="small")
-    return _load(path, tensors, backbone, (32, 32, channels), prefix)
+    backbone = backbone or _detect(path, header, prefix, stem="small")
+    return _load(path, header, backbone, (32, 32, channels), prefix, ignore)
 
 
 def detect_resnet(
-    path: str | Path, *, stem: Literal["strided", "small"] | None = None, prefix: str = ""
+    path: str | Path,
+    *,
+    stem: Literal["strided", "small"] | None = None,
+    prefix: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> ResNet:
     """The ResNet that a file holds the weights of: its blocks, width and stem.
 
@@ -79,6 +80,7 @@ def detect_resnet(
       path: a .safetensors file, as for `load_resnet`.
       stem: of a network with a 3x3 stem, since the two have the same weights.
       prefix: as for `load_resnet`.
+      ignore: likewise.
 
     Returns:
       A backbone.
@@ -91,11 +93,16 @@ def detect_resnet(
       >>> backbone.blocks, backbone.bottleneck, backbone.width, backbone.stem
       ((3, 4, 2, 2), True, 8, 'imagenet')
     """
-    return _detect(path, _read(path), prefix, stem)
+    return _detect(path, _without(read_header(path), ignore), prefix, stem)
 
 
 def load_weights(
-    path: str | Path, backbone: nn.Module, *, image_shape: tuple[int, int, int], prefix: str = ""
+    path: str | Path,
+    backbone: nn.Module,
+    *,
+    image_shape: tuple[int, int, int],
+    prefix: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Reads the weights of any backbone of MODELS.
 
@@ -107,8 +114,8 @@ def load_weights(
       path: a .safetensors file; docs/pretrained.md makes one of a .pth file.
       backbone: the module that takes them.
       image_shape: height, width and channels of an image.
-      prefix: what the names of the network begin with, where the file holds others besides; empty:
-        found in the file.
+      prefix: as for `load_resnet`.
+      ignore: likewise.
 
     Returns:
       The backbone's variables, float32.
@@ -116,7 +123,8 @@ def load_weights(
     Raises:
       UserError: as `load_resnet`.
     """
-    return _load(path, _read(path), backbone, image_shape, prefix)
+    header = _without(read_header(path), ignore)
+    return _load(path, header, backbone, image_shape, prefix, ignore)
 
 
 def load_linear(path: str | Path, name: str) -> dict[str, np.ndarray]:
@@ -132,16 +140,22 @@ def load_linear(path: str | Path, name: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: there is no such layer; names those that are there.
     """
-    tensors = _read(path)
-    weight = tensors.get(f"{name}.weight")
-    if weight is None or weight.ndim != 2:
-        found = [each for each, tensor in tensors.items() if tensor.ndim == 2]
+    header, weight, bias = read_header(path), f"{name}.weight", f"{name}.bias"
+    if weight not in header or len(header[weight].shape) != 2:
+        found = [each for each, entry in header.items() if len(entry.shape) == 2]
         layers = [each.removesuffix(".weight") for each in found if each.endswith(".weight")]
         raise UserError(
-            f"{path}: has no linear layer {name!r}; it has {_first(sorted(layers)) or 'none'}"
+            f"{path}: has no linear layer {name!r}; it has {first_of(layers) or 'none'}"
         )
-    bias = tensors.get(f"{name}.bias", jnp.zeros(len(weight)))
-    return {"kernel": np.asarray(weight.T, np.float32), "bias": np.asarray(bias, np.float32)}
+    width = header[weight].shape[:1]
+    if bias in header and header[bias].shape != width:
+        raise UserError(
+            f"{path}: {bias} must be of shape {width} (got {header[bias].shape}); give a whole file"
+        )
+    read = dict(
+        read_tensors(path, {each: header[each] for each in (weight, bias) if each in header})
+    )
+    return {"kernel": read[weight].T, "bias": read.get(bias, np.zeros(width, np.float32))}
 
 
 def tensor_name(variable: Variable, backbone: nn.Module) -> str:
@@ -158,14 +172,12 @@ def tensor_name(variable: Variable, backbone: nn.Module) -> str:
       >>> tensor_name(("params", "layer2_0", "conv1", "kernel"), ResNet((1, 1, 1, 1), False))
       'layer2.0.conv1.weight'
     """
-    namings = _NAMINGS.get(type(backbone), {"the usual": _dotted_name})
-    return next(iter(namings.values()))(variable)
+    return next(iter(namings_of(backbone).values()))(variable)
 
 
-def channels_last(tensor: jax.Array | np.ndarray) -> np.ndarray:
+def channels_last(tensor: np.ndarray) -> np.ndarray:
     """Kernels to (height, width, in, out) or (in, out), others as they are; float32."""
-    order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim, range(tensor.ndim))
-    return np.asarray(tensor, np.float32).transpose(*order)
+    return np.asarray(tensor, np.float32).transpose(*_axes_channels_last(tensor.ndim))
 
 
 def channels_first(variable: np.ndarray) -> np.ndarray:
@@ -174,53 +186,95 @@ def channels_first(variable: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(variable.transpose(*order))
 
 
-def _read(path: str | Path) -> Tensors:
-    """The tensors of a file by name."""
-    if Path(path).suffix in _PICKLES:
-        raise UserError(
-            f"{path}: is a pickle, which can run any code and is not opened; "
-            "docs/pretrained.md turns it into safetensors"
-        )
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: cannot be read as safetensors ({error}); give such a file"
-        ) from error
+def _axes_channels_last(ndim: int) -> Sequence[int]:
+    """The axes of PyTorch's tensor in the order that they have here."""
+    return {4: (2, 3, 1, 0), 2: (1, 0)}.get(ndim, range(ndim))
+
+
+def _without(header: Header, ignore: Sequence[str], prefix: str = "") -> Header:
+    """A header without tensors whose names begin with one of `ignore`, also after a prefix."""
+    ignored = tuple(f"{place}{first}" for place in {"", prefix} for first in ignore)
+    return {name: entry for name, entry in header.items() if not name.startswith(ignored)}
 
 
 def _load(
     path: str | Path,
-    tensors: Tensors,
+    header: Header,
     backbone: nn.Module,
     image_shape: tuple[int, int, int],
-    prefix: str,
+    prefix: str | None,
+    ignore: Sequence[str],
 ) -> dict[str, Any]:
-    """The variables of a backbone from the tensors of a file."""
+    """The variables of a backbone from a file, read once all of them are found to fit."""
     shapes = _shapes(backbone, image_shape)
-    naming, prefix, among = _find(path, tensors, backbone, shapes, prefix)
-    names = {variable: prefix + naming(variable) for variable in shapes}
-    loaded = {
-        variable: _fitted(channels_last(among[name]), shapes[variable], image_shape)
-        for variable, name in names.items()
-        if name in among
+    naming, prefix, among = _find(path, header, backbone, shapes, prefix)
+    among = _without(among, ignore, prefix)
+    variables = {prefix + naming(variable): variable for variable in shapes}
+    expected = {name: shapes[variable] for name, variable in variables.items()}
+    _check_fit(path, backbone, among, expected, prefix)
+    loaded: dict[Any, Any] = {}
+    for name, tensor in read_tensors(path, {name: among[name] for name in variables}):
+        variable = variables[name]
+        if variable[-1] == "var" and (tensor < 0).any():
+            raise UserError(
+                f"{path}: variances must be at least 0 (got {tensor.min()} in {printable(name)}); "
+                "the file is damaged, so copy it again"
+            )
+        tensor, shape = channels_last(tensor), shapes[variable]
+        same = tensor.shape == shape
+        loaded[variable] = tensor if same else resize_positions(tensor, shape[1], image_shape)
+    return traverse_util.unflatten_dict(loaded)
+
+
+def _check_fit(
+    path: str | Path,
+    backbone: nn.Module,
+    among: Header,
+    shapes: Mapping[str, tuple[int, ...]],
+    prefix: str,
+) -> None:
+    """Refuses a file whose tensors are not those of a backbone.
+
+    Args:
+      path: of the file.
+      backbone: the module.
+      among: the file's tensors to account for.
+      shapes: of the backbone's variables, by their names in the file.
+      prefix: of these names.
+    """
+    given = {name: among[name].shape for name in shapes if name in among}
+    found = {
+        name: tuple(shape[axis] for axis in _axes_channels_last(len(shape)))
+        for name, shape in given.items()
     }
+    surplus = among.keys() - shapes.keys()
     faults = {
-        "missing": sorted(names[variable] for variable in shapes.keys() - loaded.keys()),
-        "surplus": sorted(among.keys() - set(names.values())),
+        "missing": shapes.keys() - found.keys(),
         "of another shape": [
-            f"{names[variable]} is {tensor.shape}, not {shapes[variable]}"
-            for variable, tensor in loaded.items()
-            if tensor.shape != shapes[variable]
+            f"{name} is {shape}, not {shapes[name]}"
+            for name, shape in found.items()
+            if shape != shapes[name] and not can_resize(shape, shapes[name])
         ],
     }
-    listed = "; ".join(f"{what}: {_first(each)}" for what, each in faults.items() if each)
+    own, beside = ({_module(name, prefix) for name in names} for names in (shapes, surplus))
+    if surplus and not any(faults.values()) and not own & beside:
+        raise UserError(
+            f"{path}: holds a whole {type(backbone).__name__}, and beside it {first_of(surplus)}; "
+            f"to leave these out, set weights.ignore to {tuple(sorted(beside))}"
+        )
+    faults["surplus"] = surplus
+    listed = "; ".join(f"{what}: {first_of(each)}" for what, each in faults.items() if each)
     if listed:
         raise UserError(
             f"{path}: is of another architecture; {listed}; build the backbone with the depth, "
             "width and stem of the file"
         )
-    return traverse_util.unflatten_dict(loaded)
+
+
+def _module(name: str, prefix: str) -> str:
+    """What a name begins with after a prefix, up to its first dot."""
+    first, dot, _ = name.removeprefix(prefix).partition(".")
+    return first + dot
 
 
 @functools.lru_cache(maxsize=8)
@@ -236,71 +290,87 @@ def _shapes(backbone: Any, image_shape: tuple[int, int, int]) -> dict[Variable, 
 
 def _find(
     path: str | Path,
-    tensors: Tensors,
+    header: Header,
     backbone: nn.Module,
     variables: Iterable[Variable],
-    prefix: str,
-) -> tuple[Callable[[Variable], str], str, Tensors]:
+    prefix: str | None,
+) -> tuple[Callable[[Variable], str], str, Header]:
     """How a file names a network: the naming, the prefix, and the tensors to account for."""
-    namings = _NAMINGS.get(type(backbone), {"the usual": _dotted_name})
-    among = {name: tensors[name] for name in tensors if name.startswith(prefix)}
-    counts: Counter[tuple[str, str]] = Counter()
-    for label, naming in namings.items():
-        expected = {naming(variable) for variable in variables}
-        for name in among:
-            places = [0, *(match.end() for match in re.finditer(r"\.", name))]
-            counts.update((label, name[:i]) for i in places if name[i:] in expected)
-    if prefix:
-        counts = Counter({key: count for key, count in counts.items() if key[1] == prefix})
-    most = max(counts.values(), default=0)
-    # A part of another network may share some names; another whole network shares most.
-    found = sorted(key for key, count in counts.items() if count > most / 2)
+    namings = namings_of(backbone)
+    counts = _count_names(header, namings, variables)
+    everywhere = _most(counts)
+    asked = {key: count for key, count in counts.items() if prefix in (None, key[1])}
+    found = _most(asked)
     if not found:
         where = f" that begins with {prefix!r}" if prefix else ""
         raise UserError(
             f"{path}: holds no {type(backbone).__name__}: no tensor{where} has "
-            f"{' or '.join(namings)} names; it has {_first(sorted(tensors)) or 'none'}"
+            f"{' or '.join(namings)} names; it has {first_of(header) or 'none'}"
         )
     if len(found) > 1:
         networks = " and ".join(f"{p!r} with {label} names" for label, p in found)
         raise UserError(
             f"{path}: is ambiguous, since it holds several networks: {networks}; give the prefix "
-            "of one, or a file with one"
+            "of one, leave the others out by weights.ignore, or give a file with one"
         )
-    ((label, prefix_found),) = found
-    left_out = tuple(f"{p}{first}" for p in {"", prefix_found} for first in _CLASSIFIERS)
+    ((label, at),) = found
+    # A copy that lies within the named network's place: "ema.", where the prefix is "".
+    copies = [other for _, other in everywhere if other != at and other.startswith(at)]
+    among = _without(header, (*_CLASSIFIERS, *copies), at)
     among = {
-        name: tensor
-        for name, tensor in among.items()
-        if not name.startswith(left_out) and not name.endswith("num_batches_tracked")
+        name: entry
+        for name, entry in among.items()
+        if name.startswith(prefix or "") and not name.endswith("num_batches_tracked")
     }
-    return namings[label], prefix_found, among
+    return namings[label], at, among
+
+
+def _count_names(
+    header: Header,
+    namings: Mapping[str, Callable[[Variable], str]],
+    variables: Iterable[Variable],
+) -> dict[tuple[str, str], int]:
+    """How many names of a network a file has, by whose names they are and by prefix."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for label, naming in namings.items():
+        expected = {naming(variable) for variable in variables}
+        depths = {name.count(".") + 1 for name in expected}
+        for name in header:
+            parts = name.split(".")
+            ends = {".".join(parts[-depth:]) for depth in depths} & expected
+            counts.update((label, name.removesuffix(end)) for end in ends)
+    return counts
+
+
+def _most(counts: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
+    """The networks of a file: others may share some names, and another whole one shares most."""
+    most = max(counts.values(), default=0)
+    return sorted(key for key, count in counts.items() if count > most / 2)
 
 
 def _detect(
     path: str | Path,
-    tensors: Tensors,
-    prefix: str,
+    header: Header,
+    prefix: str | None,
     stem: Literal["strided", "small"] | None,
 ) -> ResNet:
     """The ResNet whose names a file has."""
     smallest: Any = ResNet((1, 1, 1, 1), False)
-    naming, prefix, _ = _find(path, tensors, smallest, _shapes(smallest, (32, 32, 3)), prefix)
+    naming, prefix, _ = _find(path, header, smallest, _shapes(smallest, (32, 32, 3)), prefix)
 
-    def kernel(*modules: str) -> jax.Array | None:
-        return tensors.get(prefix + naming(("params", *modules, "kernel")))
+    def kernel(*modules: str) -> tuple[int, ...] | None:
+        entry = header.get(prefix + naming(("params", *modules, "kernel")))
+        return entry and entry.shape
 
     first = kernel("conv1")
-    if first is None:
-        raise UserError(
-            f"{path}: has no {prefix + naming(('params', 'conv1', 'kernel'))}; give a ResNet whose "
-            "stem is one convolution"
-        )
+    if first is None or len(first) != 4 or not first[0]:
+        missing = printable(prefix + naming(("params", "conv1", "kernel")))
+        raise UserError(f"{path}: has no {missing}; give a ResNet whose stem is one convolution")
     blocks = []
     for stage in range(1, 5):
         found = (kernel(f"layer{stage}_{index}", "conv1") for index in itertools.count())
-        blocks.append(sum(1 for _ in itertools.takewhile(lambda tensor: tensor is not None, found)))
-    if first.shape[-1] == 3 and stem is None:
+        blocks.append(sum(1 for _ in itertools.takewhile(lambda shape: shape is not None, found)))
+    if first[-1] == 3 and stem is None:
         raise UserError(
             f"{path}: is ambiguous, since its 3x3 stem may be 'strided' or 'small', which have the "
             "same weights; give stem"
@@ -308,60 +378,6 @@ def _detect(
     return ResNet(
         tuple(blocks),
         kernel("layer1_0", "conv3") is not None,
-        width=first.shape[0],
-        stem=stem if stem and first.shape[-1] == 3 else "imagenet",
+        width=first[0],
+        stem=stem if stem and first[-1] == 3 else "imagenet",
     )
-
-
-def _dotted_name(variable: Variable) -> str:
-    """("params", "features.0", "1", "scale") is features.0.1.weight there."""
-    return ".".join([*variable[1:-1], _LEAVES.get(variable[-1], variable[-1])])
-
-
-def _torchvision_name(variable: Variable) -> str:
-    """("params", "layer1_0", "downsample_conv", "kernel") is layer1.0.downsample.0.weight there."""
-    name = re.sub(r"^(layer\d)_", r"\1.", _dotted_name(variable))
-    return name.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
-
-
-def _hugging_face_name(variable: Variable) -> str:
-    """("params", "conv1", "kernel") is embedder.embedder.convolution.weight there.
-
-    ("params", "layer1_0", "bn2", "bias") is encoder.stages.0.layers.0.layer.1.normalization.bias.
-    """
-    *block, unit = variable[1:-1]
-    kind = "convolution" if "conv" in unit else "normalization"
-    where = "embedder.embedder"
-    if block:
-        stage, index = block[0].removeprefix("layer").split("_")
-        part = "shortcut" if "downsample" in unit else f"layer.{int(unit[-1]) - 1}"
-        where = f"encoder.stages.{int(stage) - 1}.layers.{index}.{part}"
-    return f"{where}.{kind}.{_LEAVES[variable[-1]]}"
-
-
-# Backbone -> whose names a file may have; backbones that are not here keep their source's own.
-_NAMINGS: dict[type, dict[str, Callable[[Variable], str]]] = {
-    ResNet: {"torchvision's or timm's": _torchvision_name, "Hugging Face's": _hugging_face_name}
-}
-
-
-def _fitted(
-    tensor: np.ndarray, shape: tuple[int, ...], image_shape: tuple[int, int, int]
-) -> np.ndarray:
-    """Position embeddings, the one kind of [1, places, dim], resized to an image's; others as is.
-
-    Bicubic, the class token's left as it is.
-    """
-    if tensor.ndim != 3 or tensor.shape[::2] != shape[::2] or tensor.shape == shape:
-        return tensor
-    old, new = tensor.shape[1] - 1, shape[1] - 1
-    side, high = math.isqrt(old), round(math.sqrt(new * image_shape[0] / image_shape[1]))
-    grid = tensor[:, 1:].reshape(1, side, side, -1)
-    resized = jax.image.resize(grid, (1, high, new // high, grid.shape[-1]), "bicubic")
-    return np.concatenate([tensor[:, :1], np.asarray(resized).reshape(1, new, -1)], axis=1)
-
-
-def _first(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

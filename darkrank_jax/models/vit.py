@@ -1,9 +1,11 @@
 """Vision transformers (Dosovitskiy et al., ICLR 2021); ViT-S/16 as DeiT has it."""
 
+import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -92,3 +94,36 @@ class Block(nn.Module):
 def _norm(dtype: Any, name: str) -> nn.LayerNorm:
     """A norm over the numbers of each token."""
     return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)
+
+
+def can_resize(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether position embeddings of one shape can be resized to another.
+
+    Args:
+      shape: of a tensor; [1, 1 + side^2, dim] can be resized.
+      expected: of the embeddings of another image.
+    """
+    if len(shape) != 3 or len(expected) != 3 or min(shape[1], expected[1]) < 2:
+        return False
+    return shape[::2] == expected[::2] and math.isqrt(shape[1] - 1) ** 2 == shape[1] - 1
+
+
+def resize_positions(
+    positions: np.ndarray, number: int, image_shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Position embeddings of a square image resized to another's, bicubic as in timm.
+
+    Args:
+      positions: [1, 1 + side^2, dim]; the first, of the class token, stays as it is.
+      number: of positions of the other image.
+      image_shape: its height, width and channels.
+
+    Returns:
+      [1, number, dim].
+    """
+    side = math.isqrt(positions.shape[1] - 1)
+    rows = round(math.sqrt((number - 1) * image_shape[0] / image_shape[1]))
+    grid = positions[:, 1:].reshape(1, side, side, -1)
+    resized = jax.image.resize(grid, (1, rows, (number - 1) // rows, grid.shape[-1]), "bicubic")
+    resized = np.asarray(resized).reshape(1, number - 1, -1)
+    return np.concatenate([positions[:, :1], resized], axis=1)

@@ -39,7 +39,8 @@ def read_weights(run: Run, channels: int) -> dict[str, Any]:
         weights.path,
         model.backbone,
         image_shape=(*size, channels),
-        prefix=weights.prefix,
+        prefix=weights.prefix or None,
+        ignore=weights.ignore,
     )
     variables = {collection: {"backbone": values} for collection, values in loaded.items()}
     if weights.head:

@@ -47,6 +47,8 @@ class Weights:
     path: str
     prefix: str
     head: str
+    # Earlier versions' run.json has no such field.
+    ignore: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +258,11 @@ def _check_weights(run: Run, prefix: str) -> None:
     weights, dim = run.weights, run.model.get("embedding_dim")
     if weights.head and not weights.path:
         raise UserError(f"{prefix}weights.head: is of no file; give {prefix}weights.path")
+    if not all(isinstance(first, str) and first for first in weights.ignore):
+        raise UserError(
+            f"{prefix}weights.ignore: must be what names begin with (got {weights.ignore!r}); give "
+            'texts such as ("projector.",)'
+        )
     if weights.head and not dim:
         raise UserError(
             f"{prefix}weights.head: makes the embedding, and {prefix}model.embedding_dim is 0; "

@@ -1,4 +1,6 @@
+import json
 import re
+import struct
 from pathlib import Path
 
 import jax
@@ -6,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors import flax
+from safetensors import flax, safe_open
 from safetensors.numpy import load_file, save_file
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models import weight_files
 from darkrank_jax.models.pretrained import detect_resnet, load_linear, load_resnet, load_weights
 from darkrank_jax.models.resnet import ResNet
 from darkrank_jax.models.vit import ViT
@@ -53,6 +56,15 @@ def refusal(function, *arguments, **options):
         function(*arguments, **options)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def outcome(function, *arguments):
+    """The line of a refusal, or nothing."""
+    try:
+        function(*arguments)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(
@@ -215,7 +227,7 @@ def test_half_precision_weights_come_in_as_float32(tensors, tmp_path):
     ("change", "line"),
     [
         (lambda t: t.pop("layer2.0.downsample.0.weight"), "missing: layer2.0.downsample.0.weight;"),
-        (lambda t: t.update(head=t["bn1.bias"]), "surplus: head;"),
+        (lambda t: t.update({"layer1.0.se": t["bn1.bias"]}), "surplus: layer1.0.se;"),
         (
             lambda t: t.update({"conv1.weight": t["conv1.weight"][:, :1].copy()}),
             "of another shape: conv1.weight is (7, 7, 1, 8), not (7, 7, 3, 8);",
@@ -238,10 +250,244 @@ def test_many_differences_are_counted():
         load_resnet(GOLDEN / "resnet_basic.safetensors", deeper)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\x80\x04no safetensors"])
-def test_what_is_no_safetensors_file_is_refused(tmp_path, content):
+def saved(tensors, path):
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+    return path
+
+
+ORIGINAL = GOLDEN / "resnet_basic.safetensors"
+
+
+def test_an_explicit_empty_prefix_takes_plain_names_beside_a_copy(tensors, tmp_path):
+    copy = {f"ema.{name}": tensor + 1 for name, tensor in tensors.items()}
+    path = saved(tensors | copy, tmp_path / "copy.safetensors")
+    line = refusal(load_resnet, path)
+    assert "'' with torchvision's or timm's names and 'ema.' with" in line
+    assert "leave the others out by weights.ignore" in line
+    for options in ({"prefix": ""}, {"ignore": ("ema.",)}):
+        same(load_resnet(path, **options), load_resnet(ORIGINAL))
+        assert detect_resnet(path, **options) == BASIC
+    found = load_resnet(path, prefix="ema.")["batch_stats"]["bn1"]["mean"]
+    np.testing.assert_array_equal(found, tensors["bn1.running_mean"] + 1)
+
+
+def test_a_copy_under_the_named_prefix_is_left_out(tensors, tmp_path):
+    network = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    copy = {f"model.ema.{name}": tensor + 1 for name, tensor in tensors.items()}
+    path = saved(network | copy, tmp_path / "nested.safetensors")
+    same(load_resnet(path, prefix="model."), load_resnet(ORIGINAL))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone."])
+@pytest.mark.parametrize(
+    ("beside", "ignore"),
+    [
+        ({"bottleneck.weight": 64, "bottleneck.running_mean": 64}, "('bottleneck.',)"),
+        ({"projector.0.weight": 7, "predictor.2.bias": 3}, "('predictor.', 'projector.')"),
+        ({"queue": 5}, "('queue',)"),
+    ],
+)
+def test_tensors_beside_a_whole_network_are_named_and_ignored(
+    tensors, tmp_path, prefix, beside, ignore
+):
+    tensors |= {name: np.ones(size) for name, size in beside.items()}
+    named = {prefix + name: tensor for name, tensor in tensors.items()}
+    path = saved(named, tmp_path / "neck.safetensors")
+    line = refusal(load_resnet, path)
+    first = f"{prefix}{min(beside)}"
+    assert line.startswith(f"{path}: holds a whole ResNet, and beside it {first}")
+    assert line.endswith(f"to leave these out, set weights.ignore to {ignore}")
+    given = tuple(re.findall(r"'([^']+)'", ignore))
+    same(load_resnet(path, ignore=given), load_resnet(ORIGINAL))
+    same(load_resnet(path, ignore=[prefix + first for first in given]), load_resnet(ORIGINAL))
+    same(load_weights(path, BASIC, image_shape=(32, 32, 3), ignore=given), load_resnet(ORIGINAL))
+
+
+def test_ignoring_parts_of_the_network_itself_reports_them_missing(tmp_path):
+    line = refusal(load_resnet, ORIGINAL, BASIC, ignore=("layer2.0.",))
+    assert f"{ORIGINAL}: is of another architecture; missing: layer2.0." in line
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shown"), [("int8", "I8"), ("uint8", "U8"), ("int64", "I64"), ("bool", "BOOL")]
+)
+def test_weights_of_integers_are_refused(tensors, tmp_path, dtype, shown):
+    for name in ("conv1.weight", "layer1.0.conv1.weight"):
+        tensors[name] = np.rint(100 * tensors[name]).astype(dtype)
+    path = saved(tensors, tmp_path / "integers.safetensors")
+    assert refusal(load_resnet, path).startswith(
+        f"{path}: weights must be float16, bfloat16, float32 or float64 (got {shown} in "
+        "conv1.weight, layer1.0.conv1.weight); convert them"
+    )
+
+
+def test_integers_in_tensors_that_are_not_read_do_no_harm(tensors, tmp_path):
+    tensors |= {"fc.weight": np.ones((2, 64), np.int8), "steps": np.ones((), np.int64)}
+    path = saved(tensors, tmp_path / "counts.safetensors")
+    same(load_resnet(path, ignore=("steps",)), load_resnet(ORIGINAL))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["conv1.weight", "layer3.1.bn2.running_var", "bn1.bias"])
+def test_weights_that_are_not_finite_are_refused(tensors, tmp_path, value, name):
+    tensors[name].ravel()[-1] = value
+    path = saved(tensors, tmp_path / "diverged.safetensors")
+    assert refusal(load_resnet, path).startswith(
+        f"{path}: weights must be finite (got NaN or infinity in {name}); give a file"
+    )
+
+
+def test_doubles_are_rounded_and_those_beyond_float32_refused(tensors, tmp_path):
+    doubles = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+    path = saved(doubles, tmp_path / "doubles.safetensors")
+    same(load_resnet(path), load_resnet(ORIGINAL))
+    doubles["bn1.weight"][2] = 1e300
+    assert "(got NaN or infinity in bn1.weight)" in refusal(load_resnet, saved(doubles, path))
+
+
+def test_negative_variances_are_refused(tensors, tmp_path):
+    tensors["layer1.0.bn1.running_var"][3] = -0.5
+    path = saved(tensors, tmp_path / "negative.safetensors")
+    assert refusal(load_resnet, path).startswith(
+        f"{path}: variances must be at least 0 (got -0.5 in layer1.0.bn1.running_var); the file"
+    )
+
+
+def test_a_heads_integers_and_sizes_are_checked(tmp_path):
+    layer = {"fc.weight": np.ones((2, 3), np.int8), "fc.bias": np.ones(2)}
+    path = saved(layer, tmp_path / "head.safetensors")
+    assert "(got I8 in fc.weight)" in refusal(load_linear, path, "fc")
+    saved({"fc.weight": np.ones((2, 3)), "fc.bias": np.ones(3)}, path)
+    assert "fc.bias must be of shape (2,) (got (3,))" in refusal(load_linear, path, "fc")
+    saved({"fc.weight": np.ones((2, 3)), "fc.bias": np.array([0, np.nan])}, path)
+    assert "(got NaN or infinity in fc.bias)" in refusal(load_linear, path, "fc")
+
+
+@pytest.mark.parametrize("places", [1, 3, 16])
+def test_position_embeddings_of_no_square_image_are_refused(tmp_path, places):
+    tensors = {
+        "cls_token": np.ones((1, 1, 64)),
+        "pos_embed": np.ones((1, places, 64)),
+        "patch_embed.proj.weight": np.ones((64, 3, 8, 8)),
+        "patch_embed.proj.bias": np.ones(64),
+        "norm.weight": np.ones(64),
+        "norm.bias": np.ones(64),
+    }
+    path = saved(tensors, tmp_path / "vit.safetensors")
+    small = ViT(width=64, depth=0, patch=8)
+    line = refusal(load_weights, path, small, image_shape=(32, 32, 3))
+    assert f"of another shape: pos_embed is (1, {places}, 64), not (1, 17, 64)" in line
+
+
+def test_names_in_errors_hold_no_escape_sequences(tensors, tmp_path):
+    path = saved({**tensors, "a\x1b]0;b\n.c": np.ones(1)}, tmp_path / "names.safetensors")
+    line = refusal(load_resnet, path)
+    assert r"beside it a\x1b]0;b\x0a.c; " in line
+    assert line.isprintable()
+
+
+def of_header(header, values=b"", size=None):
+    """A file with a header as it is given, and the size that it claims."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if size is None else size) + text + values
+
+
+def entry(dtype, shape, start, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+DAMAGED = {
+    "missing": None,
+    "empty": b"",
+    "pickle": b"\x80\x04no safetensors",
+    "no header": of_header(b""),
+    "header of a terabyte": of_header(b"{}", size=10**12),
+    "header of 2^63 bytes": of_header(b"{}", size=2**63),
+    "list": of_header(b"[1]"),
+    "half JSON": of_header(b'{"conv1'),
+    "not UTF-8": of_header(b"\xff\xfe{}"),
+    "overlap": of_header({"a": entry("F32", [1], 0, 4), "b": entry("F32", [1], 2, 6)}, b"123456"),
+    "gap": of_header({"a": entry("F32", [1], 4, 8)}, bytes(8)),
+    "cut": of_header({"a": entry("F32", [2], 0, 8)}, bytes(4)),
+    "surplus bytes": of_header({"a": entry("F32", [1], 0, 4)}, bytes(8)),
+    "exabytes": of_header({"a": entry("F32", [2**40, 2**40], 0, 4)}, bytes(4)),
+    "negative": of_header({"a": entry("F32", [-2], 0, 8)}, bytes(8)),
+    "unknown type": of_header({"a": entry("F31\n", [1], 0, 4)}, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("state", DAMAGED)
+def test_damaged_files_are_refused_in_one_line(tmp_path, state):
     path = tmp_path / "weights.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read as safetensors"):
-        load_resnet(path, BASIC)
+    if DAMAGED[state] is not None:
+        path.write_bytes(DAMAGED[state])
+    for function, *arguments in ((load_resnet, BASIC), (detect_resnet,), (load_linear, "fc")):
+        line = refusal(function, path, *arguments)
+        assert line.startswith(f"{path}: cannot be read as safetensors (")
+        assert line.isprintable()
+
+
+def test_every_cut_of_a_file_is_refused_in_one_line(tmp_path):
+    whole, path = ORIGINAL.read_bytes(), tmp_path / "cut.safetensors"
+    for length in np.linspace(0, len(whole) - 1, 40).astype(int):
+        path.write_bytes(whole[:length])
+        assert "cannot be read as safetensors" in refusal(load_resnet, path)
+
+
+def test_a_garbled_header_never_ends_in_a_traceback(tmp_path):
+    whole, path = bytearray(ORIGINAL.read_bytes()), tmp_path / "garbled.safetensors"
+    size, rng = struct.unpack("<Q", whole[:8])[0], np.random.default_rng(5)
+    for place in rng.integers(8, 8 + size, 150):
+        garbled = bytearray(whole)
+        garbled[place] = rng.integers(256)
+        path.write_bytes(garbled)
+        assert outcome(load_resnet, path, BASIC).isprintable()
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F8_E8M0"])
+def test_float8_is_refused_by_name(tmp_path, dtype):
+    path = tmp_path / "float8.safetensors"
+    path.write_bytes(of_header({"fc.weight": entry(dtype, [2, 3], 0, 6)}, bytes(6)))
+    assert f"(got {dtype} in fc.weight); convert" in refusal(load_linear, path, "fc")
+
+
+def test_tensors_of_any_number_of_axes_are_refused_by_shape(tmp_path):
+    path = tmp_path / "axes.safetensors"
+    path.write_bytes(of_header({"conv1.weight": entry("F32", [1] * 200, 0, 4)}, bytes(4)))
+    line = refusal(load_resnet, path, BASIC)
+    assert "is of another architecture; missing:" in line
+
+
+def test_a_folder_is_refused(tmp_path):
+    assert refusal(load_resnet, tmp_path) == (
+        f"{tmp_path}: is a folder; give the .safetensors file in it"
+    )
+
+
+def test_only_the_networks_own_tensors_are_read(tensors, tmp_path, monkeypatch):
+    read = []
+
+    class Counting:
+        def __init__(self, *arguments, **options):
+            self.file = safe_open(*arguments, **options)
+
+        def __enter__(self):
+            self.file.__enter__()
+            return self
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def get_tensor(self, name):
+            read.append(name)
+            return self.file.get_tensor(name)
+
+    others = {"optimizer.step": np.ones(9), "fc.weight": np.ones((4, 64))}
+    path = saved(tensors | others, tmp_path / "more.safetensors")
+    monkeypatch.setattr(weight_files, "safe_open", Counting)
+    load_resnet(path, ignore=("optimizer.",))
+    own = (name for name in tensors if not name.endswith("num_batches_tracked"))
+    assert sorted(read) == sorted(name for name in own if not name.startswith("fc."))

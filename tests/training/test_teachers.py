@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from darkrank_jax import main as command_line
+from darkrank_jax.errors import UserError
 from darkrank_jax.models.pretrained import detect_resnet, load_resnet
 from darkrank_jax.training import loop, runs
 from darkrank_jax.training.ensemble import combine_embeddings
@@ -51,6 +52,19 @@ def test_imported_weights_embed_as_the_network_they_are_of(tmp_path):
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (network.step, network.seconds) == (0, 0.0)
+
+
+def test_a_teacher_ignores_the_neck_that_its_config_names(tmp_path):
+    path = tmp_path / "neck.safetensors"
+    save_file({**load_file(WEIGHTS), "bottleneck.weight": np.ones(64, np.float32)}, path)
+    config = changed(imported(), weights__path=str(path))
+    with pytest.raises(UserError, match=r"set weights.ignore to \('bottleneck.',\)"):
+        read_weights(read_run(config.to_dict(), "teacher"), 3)
+    config = changed(config, weights__ignore=("bottleneck.",))
+    found = read_weights(read_run(config.to_dict(), "teacher"), 3)
+    jax.tree.map(
+        np.testing.assert_array_equal, found["params"]["backbone"], load_resnet(WEIGHTS)["params"]
+    )
 
 
 def test_a_student_starts_from_weights_and_the_files_own_head(tmp_path):
@@ -246,6 +260,14 @@ def changed(config, **fields):
         (
             lambda: changed(small(), weights__head="fc"),
             "weights.head: is of no file; give weights.path",
+        ),
+        (
+            lambda: student(changed(imported(), weights__ignore=("neck.", ""))),
+            "teacher.weights.ignore: must be what names begin with (got ('neck.', '')); give texts",
+        ),
+        (
+            lambda: changed(small(), weights__ignore=(3,)),
+            "weights.ignore: must be what names begin with (got (3,)); give texts such as",
         ),
         (
             lambda: changed(small(), weights__hed="fc"),

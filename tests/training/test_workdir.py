@@ -120,6 +120,19 @@ def test_a_workdir_of_before_there_were_digests_goes_on_and_then_has_them(tmp_pa
     assert json.loads((tmp_path / "run.json").read_text())["identity"] == identity
 
 
+def test_a_run_that_was_claimed_before_a_list_existed_resumes_with_it_empty(tmp_path):
+    run = run_of({"weights": {"path": "a.safetensors"}})
+    claim(tmp_path, run, **SIZES)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    del facts["run"]["weights"]["ignore"], facts["run"]["teacher"]["weights"]["ignore"]
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    claim(tmp_path, run, **SIZES)
+    other = run_of({"weights": {"path": "a.safetensors", "ignore": ("ema.",)}})
+    assert "holds a run whose teacher.weights.ignore is [], not ['ema.']" in refusal(
+        tmp_path, other
+    )
+
+
 def test_a_baseline_may_come_later(tmp_path):
     run = run_of()
     claim(tmp_path, run, **SIZES)
