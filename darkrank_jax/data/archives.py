@@ -19,6 +19,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from darkrank_jax.data.cache import built_beside, cache_folder
+from darkrank_jax.data.entry_names import check_compression, slashed
+from darkrank_jax.data.folders import list_files
 from darkrank_jax.errors import UserError
 
 # Images are compressed already; an archive that grows by more is no archive of images.
@@ -81,25 +83,11 @@ def open_entries(path: Path) -> Entries:
     raise UserError(f"{path}: is no folder, .zip or .tar; unpack it and give the folder")
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file is the system's, not the user's: a dot file, or a Mac's shadow of one."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
-
-
 def _folder(path: Path) -> Entries:
-    """Every file below a folder; links are followed, each folder is listed once."""
-    digest, names, seen = hashlib.blake2b(str(path.resolve()).encode()), [], set()
-    for folder, folders, files in os.walk(path, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        inner = PurePosixPath(Path(folder).relative_to(path).as_posix())
-        for file in sorted(files):
-            names.append(str(inner / file))
-            digest.update(os.fsencode(names[-1]) + file_stamp(Path(folder) / file))
+    """Every file below a folder."""
+    names, digest = list_files(path), hashlib.blake2b(str(path.resolve()).encode())
+    for name in names:
+        digest.update(os.fsencode(name) + file_stamp(path / name))
     return Entries(names, partial(read_beside, path), digest.hexdigest())
 
 
@@ -137,10 +125,11 @@ def _zip(path: Path) -> Entries:
         _check_entry(path, entry.filename, entry.file_size, stat.S_ISLNK(mode))
         if entry.flag_bits & 1:
             raise UserError(f"{path}: {entry.filename} is encrypted; unpack it, give the folder")
+        check_compression(path, entry)
         size += entry.file_size
     _check_growth(path, size)
-    names = [entry.filename for entry in entries if not entry.is_dir()]
-    return Entries(names, reader, file_fingerprint(path))
+    names, read = slashed(path, [entry.filename for entry in entries], reader)
+    return Entries(names, read, file_fingerprint(path))
 
 
 class _Zip:
@@ -178,7 +167,9 @@ def _tar(path: Path, given: Path) -> Entries:
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
 
-    return Entries(list(places), partial(_read_tar, path, given, places), file_fingerprint(given))
+    # Of entries of one name the last counts, as where an archive is unpacked.
+    names, read = slashed(given, places, partial(_read_tar, path, given, places))
+    return Entries(names, read, file_fingerprint(given))
 
 
 def _read_tar(path: Path, given: Path, places: dict[str, tuple[int, int]], name: str) -> bytes:

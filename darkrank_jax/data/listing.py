@@ -10,13 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darkrank_jax.data.images import Files, pack_names
-from darkrank_jax.errors import UserError, nearest
-
-# Uses that a source may give its images; those of UNGIVEN are shared out by class.
-PARTS = ("train", "validation", "test", "query", "gallery")
-UNGIVEN = -1
-_OTHER_NAMES = {"val": "validation", "valid": "validation", "dev": "validation"}
-
+from darkrank_jax.data.parts import PARTS, UNGIVEN
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -40,24 +34,12 @@ class Listing(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One image of a listing in the making; `part` and `camera` may be empty."""
+    """One image of a listing in the making: `part` is in PARTS or empty, `camera` may be empty."""
 
     name: str
     label: str
     part: str = ""
     camera: str = ""
-
-
-def part_of(name: str) -> str | None:
-    """The use that a word means, whatever its case; None for any other word.
-
-    Example:
-      >>> part_of("Val"), part_of("cats")
-      ('validation', None)
-    """
-    word = name.strip().lower()
-    word = _OTHER_NAMES.get(word, word)
-    return word if word in PARTS else None
 
 
 def gather(
@@ -73,9 +55,6 @@ def gather(
 
     Returns:
       The listing.
-
-    Raises:
-      UserError: a part that is none, with the line's name.
     """
     labels, parts, cameras = array("i"), array("b"), array("i")
     # The same word may be written in several ways.
@@ -89,7 +68,7 @@ def gather(
                 code = label_codes.setdefault(clean(line.label), len(label_codes))
                 raw_codes[line.label] = code
             labels.append(raw_codes[line.label])
-            parts.append(_part_code(line))
+            parts.append(PARTS.index(line.part) if line.part else UNGIVEN)
             cameras.append(camera_codes.setdefault(line.camera, len(camera_codes)))
             yield line.name
 
@@ -112,28 +91,27 @@ def natural_order(names: Iterable[str]) -> np.ndarray:
       [2, 1, 0]
     """
     listed = list(names)
-    keys = [[(int(x), "") if x.isdecimal() else (-1, x) for x in _DIGITS.split(n)] for n in listed]
+    keys = [[_natural(x) for x in _DIGITS.split(name)] for name in listed]
     ranks = np.empty(len(listed), np.int64)
     ranks[sorted(range(len(listed)), key=lambda i: (keys[i], listed[i]))] = np.arange(len(listed))
     return ranks
 
 
 def clean(name: str) -> str:
-    """A name as text that can be written anywhere: composed, and without undecodable bytes.
+    r"""A name as text that can be written anywhere: composed, bytes of no encoding as escapes.
 
     Example:
-      >>> clean("e\\u0301"), clean("\\udcff")
-      ('é', '�')
+      >>> clean("e\u0301"), print(clean("caf\udce9"))
+      caf\xe9
+      ('é', None)
     """
-    whole = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    whole = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return unicodedata.normalize("NFC", whole)
 
 
-def _part_code(line: Line) -> int:
-    """The place of a line's part in PARTS."""
-    if not line.part:
-        return UNGIVEN
-    part = part_of(line.part)
-    if part is None:
-        raise UserError(f"{line.name}: unknown split {line.part!r}; {nearest(line.part, PARTS)}")
-    return PARTS.index(part)
+def _natural(text: str) -> tuple[int, str]:
+    """Orders runs of digits by their value, however long, and after other text."""
+    if not text.isdecimal():
+        return -1, text
+    digits = text.lstrip("0")
+    return len(digits), digits

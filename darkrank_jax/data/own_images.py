@@ -1,27 +1,30 @@
 """A user's own images: a folder of class folders, an archive of one, or a table."""
 
-import itertools
 import logging
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from darkrank_jax.data.archives import (
     file_fingerprint,
     files_fingerprint,
-    is_hidden,
     open_entries,
     read_beside,
 )
+from darkrank_jax.data.class_folders import lines_of_folders
+from darkrank_jax.data.folders import is_hidden
 from darkrank_jax.data.inspection import inspect
-from darkrank_jax.data.listing import Line, Listing, gather, part_of
+from darkrank_jax.data.listing import Listing, gather
 from darkrank_jax.data.pictures import SUFFIXES
 from darkrank_jax.data.sharing import share_out
 from darkrank_jax.data.split import Split, check_numbers
 from darkrank_jax.data.tables import READERS, read_table
 from darkrank_jax.errors import UserError
+from darkrank_jax.terminal import printable
+
+# Suffixes of tables of other kinds.
+_OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".txt", ".arrow", ".feather")
 
 
 def own_images(
@@ -90,21 +93,35 @@ def own_images(
 
 def _list(path: Path) -> Listing:
     """The images of a folder, an archive or a table."""
-    if path.suffix.lower() in READERS:
+    suffix = path.suffix.lower()
+    if suffix in READERS:
         return _list_table(path)
+    if suffix in _OTHER_TABLES:
+        raise UserError(f"{path}: {suffix} tables are not read; save it as .csv, .tsv or .parquet")
     entries = open_entries(path)
-    names = [name for name in entries.names if not is_hidden(name)]
-    images = [name for name in names if name.lower().endswith(SUFFIXES)]
+    images = _images(path, entries.names)
+    lines = lines_of_folders(path, images)
+    return gather(lines, read=entries.read, where=path, fingerprint=entries.fingerprint)
+
+
+def _images(path: Path, names: list[str]) -> list[str]:
+    """The images among files; reports what is left out, but for dot files."""
+    images, other, systems = [], [], []
+    for name in names:
+        is_image = name.lower().endswith(SUFFIXES)
+        if not is_hidden(name):
+            (images if is_image else other).append(name)
+        elif is_image and "/." not in f"/{name}":
+            systems.append(name)
     if not images:
         raise UserError(
             f"{path}: holds no image among {len(names)} files; images end in {', '.join(SUFFIXES)}"
         )
-    if len(images) < len(names):
-        other = next(name for name in names if not name.lower().endswith(SUFFIXES))
-        line = "%s: %d files are no images and left out; first %s"
-        logging.getLogger(__name__).warning(line, path, len(names) - len(images), other)
-    lines = _lines(path, images)
-    return gather(lines, read=entries.read, where=path, fingerprint=entries.fingerprint)
+    for left_out, reason in ((other, "files are no images"), (systems, "are files of a system")):
+        if left_out:
+            line, first = "%s: %d %s and left out; first %s", printable(left_out[0])
+            logging.getLogger(__name__).warning(line, path, len(left_out), reason, first)
+    return images
 
 
 def _list_table(path: Path) -> Listing:
@@ -115,22 +132,3 @@ def _list_table(path: Path) -> Listing:
     names = map(listing.files.name, range(len(listing.labels)))
     stamp = files_fingerprint(folder, names, table)
     return listing._replace(files=listing.files._replace(fingerprint=stamp))
-
-
-def _lines(path: Path, names: list[str]) -> Iterator[Line]:
-    """Class and split of each image by the folders it lies in."""
-    folders = [PurePosixPath(name).parts[:-1] for name in names]
-    # Folders that hold everything say nothing, such as one that the whole archive lies in.
-    pairs = zip(min(folders), max(folders), strict=False)
-    outer = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
-    if len(set(folders)) == 1:
-        raise UserError(
-            f"{path}: holds images of one class alone ({'/'.join(folders[0]) or 'no folder'}); put "
-            "each class in a folder of its own, and give the folder of these"
-        )
-    split = all(len(parts) > outer + 1 and part_of(parts[outer]) for parts in folders)
-    for name, parts in zip(names, folders, strict=True):
-        label = "/".join(parts[outer + split :])
-        if not label:
-            raise UserError(f"{path}: {name} lies in no class folder; move it into one")
-        yield Line(name, label, parts[outer] if split else "")

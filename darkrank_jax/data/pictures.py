@@ -23,7 +23,7 @@ from darkrank_jax.errors import UserError
 # The kinds that are opened, whatever a file calls itself.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm"),
 )
 # A picture is kept at no less than so many times the height and width that are asked for.

@@ -7,9 +7,11 @@ import numpy as np
 
 from darkrank_jax.data import crops
 from darkrank_jax.data.images import Cache, EncodedImages
-from darkrank_jax.data.listing import PARTS, UNGIVEN, Listing
+from darkrank_jax.data.listing import Listing
+from darkrank_jax.data.parts import PARTS, UNGIVEN
 from darkrank_jax.data.split import Split, height_and_width, shuffle_classes
 from darkrank_jax.errors import UserError
+from darkrank_jax.terminal import printable
 
 _TRAIN, _VALIDATION, _TEST, _QUERY, _GALLERY = range(len(PARTS))
 _TESTED = (_TEST, _QUERY, _GALLERY)
@@ -138,9 +140,11 @@ def _check_disjoint(listing: Listing, classes: dict[str, np.ndarray]) -> None:
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = np.intersect1d(classes[one], classes[other])
         if len(shared):
+            first = printable(listing.class_names[shared[0]])
             raise UserError(
-                f"class {listing.class_names[shared[0]]!r} is in {one} and in {other}; keep it in "
-                "one of them, or give no splits, and they are made by class"
+                f"data.path: {len(shared)} of {len(classes[other])} classes of {other} are also in "
+                f"{one}, first {first!r}; what is measured must be unseen, so keep each class in "
+                f"one of them, or give {one} alone, of which classes are held out"
             )
 
 

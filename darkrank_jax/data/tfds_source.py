@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from darkrank_jax.data.archives import files_fingerprint
-from darkrank_jax.data.listing import PARTS, Line, Listing, gather
+from darkrank_jax.data.listing import Line, Listing, gather
+from darkrank_jax.data.parts import PARTS
 from darkrank_jax.data.sharing import share_out
 from darkrank_jax.data.split import Split, check_numbers
 from darkrank_jax.data.standard_sets import STANDARD_SETS, VERSION, find_images, stamp_of

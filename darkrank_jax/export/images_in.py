@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from darkrank_jax.data.archives import is_hidden, open_entries, read_beside
+from darkrank_jax.data.archives import open_entries, read_beside
+from darkrank_jax.data.folders import is_hidden
 from darkrank_jax.data.pictures import SUFFIXES, to_picture
 from darkrank_jax.data.tables import READERS, read_table
 from darkrank_jax.errors import UserError
