@@ -32,7 +32,7 @@ DARKRANK = {
     "alpha": 12.25,
     "beta": 4.0,
     "list_size": 4,
-    "num_queries": PAIRED,
+    "num_anchors": PAIRED,
 }
 # The authors' 100 epochs of 13,314 pairs in batches of 8.
 STEPS = 100 * 3328

@@ -205,7 +205,7 @@ def arcface_loss(
     labels: jax.Array,
     class_weights: jax.Array,
     *,
-    margin: float = 28.6,
+    margin: float = 0.5,
     scale: float = 64.0,
     where: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
@@ -218,7 +218,7 @@ def arcface_loss(
       embeddings: [batch, dim], floating.
       labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating.
-      margin: in degrees, from 0 to 180.
+      margin: in radians, from 0 to pi; the paper's m.
       scale: factor of all cosines, positive.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each row, see `reductions`.
@@ -234,20 +234,19 @@ def arcface_loss(
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
       >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
       >>> round(float(arcface_loss(embeddings, labels, weights, scale=4.0)), 4)
-      3.7437
+      3.747
 
-    Source: Deng et al., ArcFace, CVPR 2019. Beyond 180 degrees, where cos(a + margin) would
-    fall less and less, the own cosine falls by 1 + cos(180 - margin) instead, which joins it.
+    Source: Deng et al., ArcFace, CVPR 2019. Beyond pi, where cos(a + margin) would rise
+    again, the own cosine falls by 1 + cos(pi - margin) instead, which joins it.
     """
     check_positive(scale=scale)
-    check_range("margin", margin, 0, 180)
+    check_range("margin", margin, 0, math.pi)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
-    radians = margin * (math.pi / 180)
     cos = jnp.cos if isinstance(margin, jax.Array) else math.cos
     own = _own(cosine, target)
     angle = _angle(own)
-    own = jnp.where(angle <= math.pi - radians, jnp.cos(angle + radians), own - 1 + cos(radians))
+    own = jnp.where(angle <= math.pi - margin, jnp.cos(angle + margin), own - 1 + cos(margin))
     logits = scale * jnp.where(target, own, cosine)
     return _cross_entropy(logits, target, valid, reduce_fn)
 
@@ -304,21 +303,21 @@ def proxy_anchor_loss(
     class_weights: jax.Array,
     *,
     margin: float = 0.1,
-    alpha: float = 32.0,
+    scale: float = 32.0,
     where: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Proxy-anchor: every proxy pulls the batch's images of its class and pushes the others.
 
-    mean over proxies with a positive of log(1 + sum_p exp(-alpha (s - margin)))
-    + mean over all proxies of log(1 + sum_n exp(alpha (s + margin))), s cosine
+    mean over proxies with a positive of log(1 + sum_p exp(-scale (s - margin)))
+    + mean over all proxies of log(1 + sum_n exp(scale (s + margin))), s cosine
 
     Args:
       embeddings: [batch, dim], floating.
       labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating, the proxies as columns.
       margin: of the cosine.
-      alpha: sharpness, positive.
+      scale: factor of all cosines, positive; the paper's alpha.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces the pull and the push of the proxies, see `reductions`.
 
@@ -332,17 +331,17 @@ def proxy_anchor_loss(
     Example:
       >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
       >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
-      >>> round(float(proxy_anchor_loss(embeddings, labels, proxies, alpha=4.0)), 4)
+      >>> round(float(proxy_anchor_loss(embeddings, labels, proxies, scale=4.0)), 4)
       2.2208
 
     Source: Kim et al., Proxy anchor loss, CVPR 2020.
     """
-    check_positive(alpha=alpha)
+    check_positive(scale=scale)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     cosine = _cosines(embeddings, class_weights)
     positives, negatives = target & valid[:, None], ~target & valid[:, None]
-    pull = _log1p_sums(-alpha * (cosine - margin), positives)
-    push = _log1p_sums(alpha * (cosine + margin), negatives)
+    pull = _log1p_sums(-scale * (cosine - margin), positives)
+    push = _log1p_sums(scale * (cosine + margin), negatives)
     some = jnp.broadcast_to(valid.any(), push.shape)
     loss = apply_reduction(reduce_fn, pull, positives.any(0))
     loss += apply_reduction(reduce_fn, push, some)
@@ -354,7 +353,7 @@ def proxy_nca_loss(
     labels: jax.Array,
     class_weights: jax.Array,
     *,
-    softmax_scale: float = 1.0,
+    scale: float = 1.0,
     where: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
@@ -366,7 +365,7 @@ def proxy_nca_loss(
       embeddings: [batch, dim], floating.
       labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating, the proxies as columns.
-      softmax_scale: scale, positive.
+      scale: factor of all squared distances, positive.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each row, see `reductions`.
 
@@ -380,16 +379,16 @@ def proxy_nca_loss(
     Example:
       >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
       >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
-      >>> round(float(proxy_nca_loss(embeddings, labels, proxies, softmax_scale=2.0)), 4)
+      >>> round(float(proxy_nca_loss(embeddings, labels, proxies, scale=2.0)), 4)
       1.9434
 
     Source: Movshovitz-Attias et al., No fuss distance metric learning using proxies, ICCV
     2017; the own proxy is in the sum, as in common code.
     """
-    check_positive(softmax_scale=softmax_scale)
+    check_positive(scale=scale)
     embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
     # |x - p|^2 = 2 - 2 cos for unit vectors; the 2 cancels in the softmax.
-    logits = 2 * softmax_scale * _cosines(embeddings, class_weights)
+    logits = 2 * scale * _cosines(embeddings, class_weights)
     return _cross_entropy(logits, target, valid, reduce_fn)
 
 

@@ -27,10 +27,10 @@ def darkrank_hard_loss(
     *,
     alpha: float = 3.0,
     beta: float = 3.0,
-    list_size: int | None = None,
+    list_size: int | None = 4,
     list_selection: str = "nearest",
     calibration: str = "none",
-    num_queries: int | None = None,
+    num_anchors: int | None = None,
     top_k: int | None = None,
     position_weights: jax.Array | None = None,
     key: jax.Array | None = None,
@@ -51,12 +51,13 @@ def darkrank_hard_loss(
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       alpha: sharpness of the law, positive.
       beta: power of the distance, positive.
-      list_size: images in each list; None, or more than there are: all others.
+      list_size: images in each list, the paper's 4 by default; None, or more than there are: all
+        others.
       list_selection: "nearest" by the teacher, as in the paper, or "stratified": at even ranks of
         the teacher's whole order, at random within each stratum when there is a key.
       calibration: "none": distances as they are, as in the paper; "mean": over their mean in the
         batch, student and teacher apart, so that one alpha suits every network.
-      num_queries: only so many first rows are queries, lists still come from the whole batch;
+      num_anchors: only so many first rows are queries, lists still come from the whole batch;
         None: all.
       top_k: only the first so many positions of a list count; None: all.
       position_weights: [list], weight of each position, such as discounts; None: 1.
@@ -84,7 +85,7 @@ def darkrank_hard_loss(
     """
     student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
-        list_selection=list_selection, calibration=calibration, num_queries=num_queries,
+        list_selection=list_selection, calibration=calibration, num_anchors=num_anchors,
         key=key, where=where,
     )  # fmt: skip
     # The lists are in the teacher's order already.
@@ -103,7 +104,7 @@ def darkrank_soft_loss(
     num_samples: int = 8,
     list_selection: str = "nearest",
     calibration: str = "none",
-    num_queries: int | None = None,
+    num_anchors: int | None = None,
     top_k: int | None = None,
     position_weights: jax.Array | None = None,
     cross_entropy: bool = False,
@@ -125,14 +126,15 @@ def darkrank_soft_loss(
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       alpha: sharpness of the law, positive.
       beta: power of the distance, positive.
-      list_size: images in each list; None, or more than there are: all others.
+      list_size: images in each list, the paper's 4 by default; None, or more than there are: all
+        others.
       method: "exact" (lists of up to 16), "sampled" (any length) or "top_one" (a lower bound).
       num_samples: orders drawn for each list by "sampled".
       list_selection: "nearest" by the teacher, as in the paper, or "stratified": at even ranks of
         the teacher's whole order, at random within each stratum when there is a key.
       calibration: "none": distances as they are, as in the paper; "mean": over their mean in the
         batch, student and teacher apart, so that one alpha suits every network.
-      num_queries: only so many first rows are queries, lists still come from the whole batch;
+      num_anchors: only so many first rows are queries, lists still come from the whole batch;
         None: all.
       top_k: only the first so many positions of a list count; None: all.
       position_weights: [list], weight of each position, such as discounts; None: 1.
@@ -159,13 +161,13 @@ def darkrank_soft_loss(
       >>> round(float(loss), 4)
       0.3886
 
-    Source: DarkRank (Chen et al., AAAI 2018). `num_queries=batch // 2, cross_entropy=True`
+    Source: DarkRank (Chen et al., AAAI 2018). `num_anchors=batch // 2, cross_entropy=True`
     gives the value of the official code, where no gradient reaches the query.
     """
     sample_key, list_key = (None, None) if key is None else jax.random.split(key)
     student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
-        list_selection=list_selection, calibration=calibration, num_queries=num_queries,
+        list_selection=list_selection, calibration=calibration, num_anchors=num_anchors,
         key=list_key, where=where,
     )  # fmt: skip
     return permutation_kl_loss(
@@ -202,7 +204,8 @@ def compatible_ranking_loss(
       teacher_embeddings: [batch, dim], floating; no gradient.
       alpha: sharpness of the law, positive.
       beta: power of the distance, positive.
-      list_size: images in each list; None, or more than there are: all others.
+      list_size: images in each list, the paper's 4 by default; None, or more than there are: all
+        others.
       method: as `permutation_kl_loss`.
       num_samples: orders drawn for each list by "sampled".
       key: random key for "sampled".
@@ -236,7 +239,7 @@ def compatible_ranking_loss(
 
 def _ranked_lists(
     student, teacher, *, alpha, beta, list_size, list_selection="nearest", calibration="none",
-    num_queries=None, key=None, where=None, in_teachers_gallery=False,
+    num_anchors=None, key=None, where=None, in_teachers_gallery=False,
 ):  # fmt: skip
     """Student's and teacher's scores of the lists [queries, list], and which items are there."""
     check_arrays(
@@ -253,13 +256,13 @@ def _ranked_lists(
     check_choice("calibration", calibration, _SCALES)
     check_whole("list_size", 1 if list_size is None else list_size, 1)
     batch = student.shape[0]
-    check_whole("num_queries", batch if num_queries is None else num_queries, 1, batch)
+    check_whole("num_anchors", batch if num_anchors is None else num_anchors, 1, batch)
     rows = valid_rows(batch, where)
-    others = other_mask(rows, num_queries)
+    others = other_mask(rows, num_anchors)
     student = zero_rows(student, rows)
     teacher = jax.lax.stop_gradient(zero_rows(teacher, rows))
     gallery = teacher if in_teachers_gallery else student
-    lengths = distances(teacher[:num_queries], teacher, where=where)
+    lengths = distances(teacher[:num_anchors], teacher, where=where)
     most = max(batch - 1, 1)
     size = most if list_size is None else min(list_size, most)
     chosen = _SELECTIONS[list_selection](jnp.where(others, lengths, jnp.inf), size, key)
@@ -270,10 +273,10 @@ def _ranked_lists(
 
     if calibration == "none" and size * student.shape[1] <= 4 * batch:
         # So few pairs of the student's are measured faster one by one than all of them together.
-        gaps = student[:num_queries, None] - gallery[chosen]
+        gaps = student[:num_anchors, None] - gallery[chosen]
         student_scores = _scores(safe_sqrt(jnp.square(gaps).sum(-1)), 1.0, alpha, beta)
     else:
-        student_scores = scores(distances(student[:num_queries], gallery, where=where))
+        student_scores = scores(distances(student[:num_anchors], gallery, where=where))
     return student_scores, scores(lengths), jnp.take_along_axis(others, chosen, axis=-1)
 
 

@@ -1,7 +1,7 @@
 """Cross-batch memory: rows of earlier batches as further positives, negatives and list items.
 
 Pure: every function takes a state and gives one. After `join`, rows of the batch come first, so
-`num_anchors=batch` (metric learning) or `num_queries=batch` (DarkRank) makes them the anchors:
+`num_anchors=batch` makes them the anchors, which DarkRank calls queries:
 
     rows, where = join(memory, {"embeddings": embeddings, "labels": labels})
     loss = supcon_loss(rows["embeddings"], rows["labels"], num_anchors=batch, where=where)

@@ -269,23 +269,23 @@ def circle_loss(
     embeddings: jax.Array,
     labels: jax.Array,
     *,
-    m: float = 0.4,
-    gamma: float = 80.0,
+    margin: float = 0.4,
+    scale: float = 80.0,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Circle loss: pairs far from their optimum weigh more.
 
-    log(1 + sum_n exp(gamma [s_an + m]+ (s_an - m))
-    * sum_p exp(-gamma [1 + m - s_ap]+ (s_ap - 1 + m))),
+    log(1 + sum_n exp(scale [s_an + margin]+ (s_an - margin))
+    * sum_p exp(-scale [1 + margin - s_ap]+ (s_ap - 1 + margin))),
     s cosine, no gradient through [.]+, mean over anchors with a positive and a negative
 
     Args:
       embeddings: [batch, dim], floating.
       labels: integer [batch].
-      m: relaxation, from 0 to 1; the margins are m for negatives, 1 - m for positives.
-      gamma: scale, positive.
+      margin: from 0 to 1: negatives should be below it, positives above 1 - margin; the paper's m.
+      scale: factor of all logits, positive; the paper's gamma.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each anchor, see `reductions`.
@@ -299,18 +299,18 @@ def circle_loss(
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
-      >>> round(float(circle_loss(embeddings, jnp.array([0, 0, 1, 1]), m=0.25, gamma=8.0)), 4)
+      >>> round(float(circle_loss(embeddings, jnp.array([0, 0, 1, 1]), margin=0.25, scale=8.0)), 4)
       2.4028
 
     Source: Sun et al., Circle loss, CVPR 2020.
     """
-    check_positive(gamma=gamma)
-    check_range("m", m, 0, 1)
+    check_positive(scale=scale)
+    check_range("margin", margin, 0, 1)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     fixed = jax.lax.stop_gradient(similarities)
-    pull = -gamma * jax.nn.relu(1 + m - fixed) * (similarities - 1 + m)
-    push = gamma * jax.nn.relu(fixed + m) * (similarities - m)
+    pull = -scale * jax.nn.relu(1 + margin - fixed) * (similarities - 1 + margin)
+    push = scale * jax.nn.relu(fixed + margin) * (similarities - margin)
     values = jax.nn.softplus(_log_sum(pull, positives) + _log_sum(push, negatives))
     return apply_reduction(reduce_fn, values, positives.any(1) & negatives.any(1))
 

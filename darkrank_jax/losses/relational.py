@@ -282,20 +282,20 @@ def relaxed_contrastive_loss(
     teacher_embeddings: jax.Array,
     *,
     sigma: float = 1.0,
-    delta: float = 1.0,
+    margin: float = 1.0,
     where: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Contrastive loss whose labels are the teacher's similarities instead of classes.
 
-    sum_j w_ij d_ij^2 + (1 - w_ij) max(0, delta - d_ij)^2 over j != i, mean over i, with
+    sum_j w_ij d_ij^2 + (1 - w_ij) max(0, margin - d_ij)^2 over j != i, mean over i, with
     w_ij = exp(-|t_i - t_j|^2 / sigma) of L2-normalised t, d_ij = |s_i - s_j| over its mean over j
 
     Args:
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       sigma: bandwidth of the teacher's similarity, positive.
-      delta: margin, in mean distances, positive.
+      margin: in mean distances, positive; the paper's delta.
       where: bool [batch], rows that count; None: all.
       reduce_fn: reduces one value for each row, see `reductions`.
 
@@ -313,14 +313,14 @@ def relaxed_contrastive_loss(
 
     Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021.
     """
-    check_positive(sigma=sigma, delta=delta)
+    check_positive(sigma=sigma, margin=margin)
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     weights = jnp.exp(-squared_distances(normalize(teacher), where=where) / sigma)
     lengths = jnp.where(_pairs(valid), distances(student, where=where), 0)
     # The distance to itself, 0, is part of the mean.
     lengths = safe_divide(lengths, lengths.sum(1, keepdims=True) / jnp.maximum(valid.sum(), 1))
     pull = weights * jnp.square(lengths)
-    push = (1 - weights) * jnp.square(jax.nn.relu(delta - lengths))
+    push = (1 - weights) * jnp.square(jax.nn.relu(margin - lengths))
     values = jnp.where(other_mask(valid), pull + push, 0).sum(1)
     return apply_reduction(reduce_fn, values, valid)
 

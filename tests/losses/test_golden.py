@@ -1,6 +1,7 @@
 """Every golden case of a loss, value and gradient, in float64 and float32."""
 
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -21,7 +22,7 @@ HOW = {
     "official_listnet": (
         "darkrank_soft_loss",
         ("student", "teacher"),
-        {"queries": "num_queries"},
+        {"queries": "num_anchors"},
         {"cross_entropy": True},
     ),
     "rkd_distance": ("rkd_distance_loss", ("student", "teacher"), {}, {}),
@@ -29,7 +30,12 @@ HOW = {
     "pkt": ("pkt_loss", ("student", "teacher"), {}, {}),
     "similarity_preserving": ("similarity_preserving_loss", ("student", "teacher"), {}, {}),
     "correlation_congruence": ("correlation_congruence_loss", ("student", "teacher"), {}, {}),
-    "relaxed_contrastive": ("relaxed_contrastive_loss", ("student", "teacher"), {}, {}),
+    "relaxed_contrastive": (
+        "relaxed_contrastive_loss",
+        ("student", "teacher"),
+        {"delta": "margin"},
+        {},
+    ),
     "kd": ("kd_loss", ("student", "teacher"), {}, {}),
     "attention": ("attention_transfer_loss", ("student", "teacher"), {"p": "power"}, {}),
     "contrastive": ("contrastive_loss", ("embeddings", "labels"), {}, {}),
@@ -39,9 +45,19 @@ HOW = {
     "multi_similarity": ("multi_similarity_loss", ("embeddings", "labels"), {}, {}),
     "ntxent": ("ntxent_loss", ("embeddings", "labels"), {}, {}),
     "supcon": ("supcon_loss", ("embeddings", "labels"), {}, {}),
-    "circle": ("circle_loss", ("embeddings", "labels"), {}, {}),
-    "proxy_anchor": ("proxy_anchor_loss", ("embeddings", "labels", "proxies"), {}, {}),
-    "proxy_nca": ("proxy_nca_loss", ("embeddings", "labels", "proxies"), {}, {}),
+    "circle": ("circle_loss", ("embeddings", "labels"), {"m": "margin", "gamma": "scale"}, {}),
+    "proxy_anchor": (
+        "proxy_anchor_loss",
+        ("embeddings", "labels", "proxies"),
+        {"alpha": "scale"},
+        {},
+    ),
+    "proxy_nca": (
+        "proxy_nca_loss",
+        ("embeddings", "labels", "proxies"),
+        {"softmax_scale": "scale"},
+        {},
+    ),
     "normalized_softmax": ("normalized_softmax_loss", ("embeddings", "labels", "W"), {}, {}),
     "arcface": ("arcface_loss", ("embeddings", "labels", "W"), {}, {}),
     "cosface": ("cosface_loss", ("embeddings", "labels", "W"), {}, {}),
@@ -54,6 +70,8 @@ def evaluate(family, case, dtype):
     loss, inputs, renamed, added = HOW[case.rsplit("_", 1)[0]]
     hyper = CASES[family][case]["hyper"] | added
     hyper = {renamed.get(name, name): value for name, value in hyper.items()}
+    if loss == "arcface_loss":
+        hyper["margin"] = math.radians(hyper["margin"])  # degrees there
     with np.load(GOLDEN / f"{family}.npz") as golden:
         arrays = [golden[f"{case}/{name}"] for name in inputs]
         value = golden[f"{case}/value"]

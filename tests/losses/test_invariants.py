@@ -17,7 +17,7 @@ VARIANTS = {name: (name, {}) for name in losses.LOSSES} | {
     "darkrank_hard stratified": ("darkrank_hard", {"list_selection": "stratified", "list_size": 3}),
     "darkrank_hard mean": ("darkrank_hard", {"calibration": "mean", "alpha": 2.0, "beta": 1.5}),
     "darkrank_soft sampled": ("darkrank_soft", {"method": "sampled", "list_size": None}),
-    "darkrank_soft top_one": ("darkrank_soft", {"method": "top_one", "num_queries": 5}),
+    "darkrank_soft top_one": ("darkrank_soft", {"method": "top_one", "num_anchors": 5}),
     "triplet hard": ("triplet", {"mining": "hard"}),
     "triplet semi_hard": ("triplet", {"mining": "semi_hard", "normalize_embeddings": False}),
     "triplet distance_weighted": ("triplet", {"mining": "distance_weighted"}),
@@ -110,7 +110,7 @@ def rows_of(arrays, index):
 
 @in_any_order
 def test_the_order_of_the_batch_does_not_matter(variant):
-    if "num_queries" in VARIANTS[variant][1]:
+    if "num_anchors" in VARIANTS[variant][1]:
         order = np.array([4, 2, 0, 1, 3, 7, 5, 6])  # queries stay among the first
     else:
         order = np.random.default_rng(1).permutation(BATCH)

@@ -255,7 +255,7 @@ def test_a_duplicate_never_lets_the_query_into_its_own_list(x64):
             lambda s, t: losses.darkrank_soft_loss(s, t, method="sampled"),
             'key: got None, expected a value since method is "sampled"',
         ),
-        (lambda s, t: losses.darkrank_hard_loss(s, t, num_queries=10), "num_queries: got 10"),
+        (lambda s, t: losses.darkrank_hard_loss(s, t, num_anchors=10), "num_anchors: got 10"),
         (lambda s, t: losses.darkrank_hard_loss(s, t, list_size=0), "list_size: got 0"),
         (
             lambda s, t: losses.triplet_loss(s, jnp.ones(9)),

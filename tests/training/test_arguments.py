@@ -4,6 +4,7 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.arguments import check_arguments
+from darkrank_jax.training.options import taker
 
 
 def example(
@@ -49,3 +50,25 @@ def test_refuses_in_one_line(change, line):
 def test_names_what_is_missing():
     with pytest.raises(UserError, match=r"^model\.width: missing; give int$"):
         check_arguments(example, {}, "model", given=["images"])
+
+
+OLD_NAMES = [
+    ("darkrank_soft", "num_queries"),
+    ("darkrank_hard", "num_queries"),
+    ("circle", "m"),
+    ("circle", "gamma"),
+    ("proxy_anchor", "alpha"),
+    ("proxy_nca", "softmax_scale"),
+    ("relaxed_contrastive", "delta"),
+]
+
+
+@pytest.mark.parametrize(("loss", "name"), OLD_NAMES)
+def test_an_old_name_of_a_loss_argument_gets_one_line_with_the_valid_ones(loss, name):
+    function, given = taker("losses", loss)
+    with pytest.raises(UserError) as refusal:
+        check_arguments(function, {name: 1}, f"losses.{loss}", given=given)
+    line = str(refusal.value)
+    assert line.startswith(f"losses.{loss}.{name}: unknown field; ")
+    assert "valid: " in line or "did you mean 'scale'" in line
+    assert "\n" not in line
