@@ -1,20 +1,31 @@
 """Config files of users: loaded as the programs they are, and their fields overridden by flags."""
 
+import ast
+import contextlib
 import importlib.util
 import itertools
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+import typing
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ml_collections import ConfigDict, FieldReference
 
 from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.import_path import current_folder_last
 from darkrank_jax.training.options import known_options
 
 # Types for which a flag has a syntax of its own; others are Python literals.
 _TYPES = (bool, float, int, str)
+_BOOLEANS: dict[str, Any] = dict.fromkeys(("true", "t", "1", "false", "f", "0"))
+# Type of a field -> what reads the value of its flag, and what that must be.
+_READERS: dict[type, tuple[Callable[[str], Any], str]] = {
+    bool: (lambda value: _BOOLEANS[value.lower()], "true or false"),
+    int: (lambda value: int(value, 0), "a whole number"),
+    float: (float, "a number"),
+}
 
 
 # Before the others: what pyright makes of every ConfigDict depends on the first use that it meets.
@@ -43,10 +54,8 @@ def load_config(path: str) -> ConfigDict:
       The config.
 
     Raises:
-      UserError: there is no such file, or whatever it raises, with the line of the file.
+      UserError: whatever it raises, with the line of the file.
     """
-    if not Path(path).is_file():
-        raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
     spec = importlib.util.spec_from_file_location(f"config_file_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config: {path} is no Python file; give one of configs/*.py")
@@ -54,8 +63,10 @@ def load_config(path: str) -> ConfigDict:
     # Where dataclasses and the like look for what a file of theirs defines.
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
-        config = module.get_config()
+        # A config may import another one, or a source, that lies here.
+        with current_folder_last():
+            spec.loader.exec_module(module)
+            config = module.get_config()
     except UserError:
         raise
     # A user's program may raise anything.
@@ -83,15 +94,39 @@ def add_options(config: ConfigDict, argv: Sequence[str]) -> None:
     for field in given:
         *holders, name = field.split(".")
         holder = _holder(config, field, holders)
-        if name in holder:
-            continue
         within = ".".join(holders)
         known = known_options(within, lambda other: given.get(other) or _value(config, other))
-        if name not in known:
+        optional = type(None) in typing.get_args(known.get(name))
+        none = optional and f"--config.{field}=None" in argv
+        if name not in {*holder, *known}:
             _refuse(field, name, {*holder, *known})
-        kind = known[name] if known[name] in _TYPES else object
-        unlocked: Any = holder.unlock()
-        unlocked[name] = FieldReference(None, field_type=kind)
+        if name not in holder or none:
+            kind = known[name] if known[name] in _TYPES and not none else object
+            unlocked: Any = holder.unlock()
+            # A field that holds a number takes no None; a new one does.
+            if name in holder:
+                del unlocked[name]
+            unlocked[name] = FieldReference(None, field_type=kind)
+        if f"--config.{field}={given[field]}" in argv:
+            _check_value(field, given[field], holder)
+
+
+def _check_value(field: str, value: str, holder: ConfigDict) -> None:
+    """Refuses the value of a flag that is not of the field's type, of which absl says less."""
+    name = field.rpartition(".")[2]
+    found: Any = holder[name]
+    if isinstance(found, ConfigDict):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            if isinstance(ast.literal_eval(value), dict):
+                return
+        wanted = f"give --config.{field}.name={value}" if "name" in found else "give its fields"
+        raise UserError(f"--config.{field}: must be a mapping (got {value!r}); {wanted}")
+    for kind, (reads, wanted) in _READERS.items():
+        if holder.get_type(name) is kind:
+            try:
+                reads(value)
+            except (ValueError, KeyError) as error:
+                raise UserError(f"--config.{field}: must be {wanted} (got {value!r})") from error
 
 
 def _overrides(argv: Sequence[str]) -> dict[str, str]:

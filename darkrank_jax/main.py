@@ -5,28 +5,57 @@ MODE is one of darkrank_jax/modes.py; those that go by what lies in a workdir ne
 exit code 2.
 """
 
-import logging
+import os
 import sys
-from pathlib import Path
-from typing import Any
 
-import jax
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks in the current folder first, where anybody's numpy.py may lie. In a
+    # checkout the package itself is found there: last then.
+    _here = sys.path.pop(0)
+    if _here == os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
+        sys.path.append(_here)
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 from absl import flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
 import darkrank_jax
-from darkrank_jax.config_file import add_options, load_config
-from darkrank_jax.data import cache_folder
-from darkrank_jax.errors import UserError
-from darkrank_jax.modes import MODES, SHARED, mode_flags, run_mode
-from darkrank_jax.training.interruption import Interrupted
-from darkrank_jax.training.processes import join, leave
-from darkrank_jax.training.run_config import read_run
+from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.modes import MODES, flag_types, function_of
+from darkrank_jax.terminal import PrintableFormatter, printable, printable_stream
 from darkrank_jax.usage import usage
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 _HELP = {"--help", "-h", "--helpfull"}
+_OR_HELP = ", or --help for all that there is"
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
+# Flags of every mode, and the type of each.
+_OF_ALL = {"workdir": str, "mode": str, "coordinator": str, "processes": int, "process": int}
+
+
+class Command(NamedTuple):
+    """A command line that was checked without the config that it names.
+
+    Attributes:
+      mode: in MODES.
+      config: path of the config file, or empty.
+      rest: arguments that only the config can tell apart: its fields, and workdirs of runs.
+      workdir: as given, or by the name of the config; or empty.
+      flags: of the mode, those that were given.
+      processes: --coordinator, --processes and --process.
+    """
+
+    mode: str
+    config: str
+    rest: list[str]
+    workdir: str
+    flags: dict[str, Any]
+    processes: tuple[str | None, int | None, int | None]
 
 
 def main(argv: list[str]) -> int:
@@ -38,78 +67,159 @@ def main(argv: list[str]) -> int:
         print(f"darkrank_jax {darkrank_jax.__version__}")
         return 0
     try:
-        values, rest = parse(argv)
-        config = values.config if "config" in values else None
-        run = None if config is None else read_run(config.to_dict())
-        _keep_compiled()
-        if values.mode in SHARED:
-            join(values.coordinator, values.processes, values.process)
-        elif values.coordinator:
-            raise UserError(f"--coordinator: --mode {values.mode} is for one process; leave it out")
-        run_mode(
-            values.mode,
-            run,
-            values.workdir or (config and f"runs/{Path(_config_path(argv)[0]).stem}") or "",
-            {name: values[name].value for name in mode_flags()},
-            rest,
-        )
+        return _run(parse(argv))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return 128 + interrupted.signal
-    return 0
 
 
 def console() -> None:
     """The command `darkrank`, which is `python -m darkrank_jax.main`."""
-    # As there, so that a config may import another one that lies here.
-    sys.path.insert(0, "")
+    sys.stdout = printable_stream(sys.stdout)
     # Orbax and TFDS log their inner workings, and traces of errors that they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("orbax").setLevel(logging.CRITICAL)
     # Warnings of ours are lines for a person, in every mode.
     ours = logging.getLogger("darkrank_jax")
-    ours.addHandler(logging.StreamHandler())
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter())
+    ours.addHandler(handler)
     ours.propagate = False
-    leave(main(sys.argv))
+    code = main(sys.argv)
+    if "jax" not in sys.modules:
+        sys.exit(code)
+    from darkrank_jax.training.processes import leave
+
+    leave(code)
 
 
-def _keep_compiled() -> None:
-    """Lets JAX find again what it has compiled before, unless its user says where, or not to."""
-    config: Any = jax.config
-    if config.jax_enable_compilation_cache and not config.jax_compilation_cache_dir:
-        config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
+def parse(argv: list[str]) -> Command:
+    """Checks all of a command line that can be checked without its config.
 
+    Args:
+      argv: the program's name and the arguments.
 
-def parse(argv: list[str]) -> tuple[flags.FlagValues, list[str]]:
-    """The flags, with the config file's own fields among them, and what is no flag."""
-    path, rest = _config_path(argv)
-    config = load_config(path) if path else None
-    if config is None and (field := next((x for x in rest if x.startswith("--config.")), "")):
-        raise UserError(f"{field}: is a field of no config; give --config configs/NAME.py as well")
+    Returns:
+      The command; `read_config` reads the config that it names.
+
+    Raises:
+      UserError: a flag or a mode is unknown, missing, of another mode, or has a wrong value.
+    """
+    config, rest = _config_path(argv)
     values = flags.FlagValues()
-    if config is not None:
-        add_options(config, rest)
+    for name, kind in {**flag_types(), **_OF_ALL}.items():
+        _DEFINE[kind](name, None, "", flag_values=values)
     try:
-        if config is not None:
-            config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=rest)
-        _define(values)
-        return values, values(rest)[1:]
+        _, *rest = values(rest, known_only=True)
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    given: dict[str, Any] = {name: values[name].value for name in values if values[name].present}
+    coordinator, processes, process = (given.pop(n, None) for n in [*_OF_ALL][2:])
+    mode, workdir = given.pop("mode", "train"), given.pop("workdir", "")
+    if config and not Path(config).is_file():
+        raise UserError(f"--config: no file {config!r}; give one of configs/*.py")
+    if mode not in MODES:
+        raise UserError(f"--mode: unknown mode {mode!r}; {nearest(mode, MODES)}")
+    if config and not workdir and MODES[mode].takes != "runs":
+        workdir = f"runs/{Path(config).stem}"
+    _check_rest(mode, config, rest, list(values))
+    _check_flags(mode, given)
+    if coordinator and not MODES[mode].shared:
+        raise UserError(f"--coordinator: --mode {mode} is for one process; leave it out")
+    if not config and MODES[mode].takes == "run":
+        raise UserError(f"--config: missing; give --config configs/NAME.py{_OR_HELP}")
+    if not workdir and MODES[mode].takes != "runs":
+        raise UserError(f"--workdir: missing; --mode {mode} needs that of a run{_OR_HELP}")
+    return Command(mode, config, rest, workdir, given, (coordinator, processes, process))
+
+
+def read_config(command: Command) -> "tuple[ConfigDict | None, list[str]]":
+    """The config that a command names, with the fields that it changes; and what is no flag.
+
+    Raises:
+      UserError: the file fails, or has no such field, or a field does not take the value.
+    """
+    if not command.config:
+        return None, command.rest
+    from ml_collections import config_flags
+
+    from darkrank_jax.config_file import add_options, load_config
+
+    config = load_config(command.config)
+    argv, values = ["darkrank", *command.rest], flags.FlagValues()
+    add_options(config, argv)
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        rest = values(argv)[1:]
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())) from error
+    return values.config, rest
 
 
-def _define(values: flags.FlagValues) -> None:
-    """Defines the flags that are no field of a config; `--help` says what they are."""
-    flags.DEFINE_string("workdir", "", "", flag_values=values)
-    flags.DEFINE_enum("mode", "train", list(MODES), "", flag_values=values)
-    flags.DEFINE_string("coordinator", None, "", flag_values=values)
-    flags.DEFINE_integer("processes", None, "", flag_values=values)
-    flags.DEFINE_integer("process", None, "", flag_values=values)
-    for name, kind in mode_flags().items():
-        _DEFINE[kind](name, None, "", flag_values=values)
+def _run(command: Command) -> int:
+    """Does what a command asks for; returns the exit code."""
+    config, rest = read_config(command)
+    if rest and MODES[command.mode].takes != "runs":
+        raise _surplus(rest[0])
+    from darkrank_jax.training.interruption import Interrupted
+    from darkrank_jax.training.processes import join
+    from darkrank_jax.training.recorded import check_measured
+    from darkrank_jax.training.run_config import read_run
+
+    run = None if config is None else read_run(config.to_dict())
+    _keep_compiled()
+    takes, function = MODES[command.mode].takes, function_of(command.mode)
+    if MODES[command.mode].shared:
+        join(*command.processes)
+    workdir = Path(command.workdir)
+    try:
+        if takes == "runs":
+            function([*map(Path, rest)], Path(command.workdir or "runs/compared"))
+        elif takes == "workdir":
+            if run is not None:
+                check_measured(workdir, run)
+            function(workdir, **command.flags)
+        else:
+            function(run, workdir, **command.flags)
+    except Interrupted as interrupted:
+        print(printable(str(interrupted)), file=sys.stderr)
+        return 128 + interrupted.signal
+    return 0
+
+
+def _check_rest(mode: str, config: str, rest: list[str], known: list[str]) -> None:
+    """Refuses what is neither a flag, nor a field of the config, nor a workdir to compare."""
+    for argument in rest:
+        name = argument.lstrip("-").partition("=")[0]
+        is_flag = argument.startswith("-") and name[:1].isalpha()
+        if is_flag and name.startswith(("config.", "noconfig.")):
+            if not config:
+                raise UserError(
+                    f"{argument}: is a field of no config; give --config configs/NAME.py as well"
+                )
+        elif is_flag:
+            raise UserError(
+                f"--{name}: unknown flag; {nearest(name, [*known, 'config'])}{_OR_HELP}"
+            )
+    if config and MODES[mode].takes == "runs":
+        raise UserError(f"--config: is not for --mode {mode}; give the workdirs of runs alone")
+    if rest and not config and MODES[mode].takes != "runs":
+        raise _surplus(rest[0])
+
+
+def _check_flags(mode: str, given: dict[str, Any]) -> None:
+    """Refuses flags of another mode, and a mode without the flags that it needs."""
+    own = {flag.name: flag for flag in MODES[mode].flags}
+    for name in given.keys() - own.keys():
+        raise UserError(f"--{name}: is no flag of --mode {mode}; leave it out")
+    for name, flag in own.items():
+        if flag.default is None and name not in given:
+            raise UserError(f"--{name}: missing; --mode {mode} needs it")
+
+
+def _surplus(argument: str) -> UserError:
+    """The error of an argument that is no flag."""
+    return UserError(f"{argument}: no flag; give --config, --config.FIELD, --workdir or --mode")
 
 
 def _config_path(argv: list[str]) -> tuple[str, list[str]]:
@@ -120,6 +230,17 @@ def _config_path(argv: list[str]) -> tuple[str, list[str]]:
         if argument.startswith("--config="):
             return argument.removeprefix("--config="), argv[:place] + argv[place + 1 :]
     return "", argv
+
+
+def _keep_compiled() -> None:
+    """Lets JAX find again what it has compiled before, unless its user says where, or not to."""
+    import jax
+
+    from darkrank_jax.data import cache_folder
+
+    config: Any = jax.config
+    if config.jax_enable_compilation_cache and not config.jax_compilation_cache_dir:
+        config.update("jax_compilation_cache_dir", str(cache_folder("compiled")))
 
 
 if __name__ == "__main__":

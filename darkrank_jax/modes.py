@@ -1,98 +1,159 @@
-"""What the command line can do: each mode is a function, and its keyword arguments are flags."""
+"""What the command line can do: each mode with its flags, as plain values that load nothing else.
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+`--help` and every error of a flag come from here, before JAX is imported.
+"""
 
-from darkrank_jax.errors import UserError
-from darkrank_jax.export.command import export_run
-from darkrank_jax.export.search import embed_images, search
-from darkrank_jax.training import runs
-from darkrank_jax.training.plan import plan
-from darkrank_jax.training.prepare import prepare
-from darkrank_jax.training.recorded import check_measured
-from darkrank_jax.training.run_config import Run
-
-# Each takes `workdir`. Those that take `run` need a config, unless it may be None; the others go by
-# what lies there. Those that take `runs` are given several workdirs that lie elsewhere. Their first
-# lines, and the lines of their flags, are what `--help` prints.
-MODES: dict[str, Callable[..., None]] = {
-    "prepare": prepare,
-    "plan": plan,
-    "train": runs.train_and_report,
-    "eval": runs.evaluate_and_report,
-    "compare": runs.compare_and_report,
-    "export": export_run,
-    "embed": embed_images,
-    "search": search,
-}
-_ELSE = ", or --help for all that there is"
-# Those that several processes can do as one.
-SHARED = ("train", "eval")
+import importlib
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 
-def run_mode(
-    mode: str, run: Run | None, workdir: str, flags: Mapping[str, Any], rest: Sequence[str]
-) -> None:
-    """Does what the command line asks for.
+class Flag(NamedTuple):
+    """A flag of one mode: a keyword argument of its function.
 
-    Args:
-      mode: in MODES.
-      run: of the config, if one was given.
-      workdir: where the run lies; empty where neither flag nor config said so.
-      flags: by name, those of other modes too; None for one that was not given.
-      rest: what is no flag.
-
-    Raises:
-      UserError: a config or a flag is missing, a flag is of another mode, the workdir holds
-        another run than the config's; and from the mode.
+    Attributes:
+      name: of the flag and the argument.
+      default: that of the argument; None: the flag must be given.
+      text: what `--help` says.
+      kind: type of its value.
     """
-    function = MODES[mode]
-    takes = inspect.signature(function).parameters
-    if rest and "runs" not in takes:
-        raise UserError(f"{rest[0]}: no flag; give --config, --config.FIELD, --workdir or --mode")
-    given = {name: value for name, value in flags.items() if value is not None}
-    own = own_flags(mode)
-    for name in given.keys() - own.keys():
-        raise UserError(f"--{name}: is no flag of --mode {mode}; leave it out")
-    for name, parameter in own.items():
-        if name not in given and parameter.default is inspect.Parameter.empty:
-            raise UserError(f"--{name}: missing; --mode {mode} needs it")
-    if "runs" in takes and run is not None:
-        raise UserError(f"--config: is not for --mode {mode}; give the workdirs of runs alone")
-    if "runs" in takes:
-        function([*map(Path, rest)], Path(workdir or "runs/compared"))
-        return
-    if run is None and needs_config(mode):
-        raise UserError(f"--config: missing; give --config configs/NAME.py{_ELSE}")
-    if not workdir:
-        raise UserError(f"--workdir: missing; --mode {mode} needs that of a run{_ELSE}")
-    if "run" in takes:
-        function(run, Path(workdir), **given)
-        return
-    if run is not None:
-        check_measured(Path(workdir), run)
-    function(Path(workdir), **given)
+
+    name: str
+    default: str | int | bool | None
+    text: str
+    kind: type = str
 
 
-def needs_config(mode: str) -> bool:
-    """Whether a mode cannot go by what lies in a workdir."""
-    run = inspect.signature(MODES[mode]).parameters.get("run")
-    return run is not None and run.annotation is Run
+class Mode(NamedTuple):
+    """One thing that the command line does.
+
+    Attributes:
+      function: "module:name" within this package. It takes a run and a workdir, or a workdir, or
+        workdirs of runs and a workdir, as `takes` says; and the flags.
+      text: first line of `--help`.
+      takes: "run": a config is needed; "run or workdir": it may be left out; "workdir": the run
+        is that in the workdir; "runs": workdirs of several runs.
+      flags: of this mode.
+      shared: whether several processes can do it as one.
+    """
+
+    function: str
+    text: str
+    takes: Literal["run", "run or workdir", "workdir", "runs"]
+    flags: tuple[Flag, ...] = ()
+    shared: bool = False
 
 
-def mode_flags() -> dict[str, type]:
+MODES = {
+    "prepare": Mode(
+        "training.prepare:prepare",
+        "Builds the sources of a run and its teachers, and prints splits and what is left out.",
+        "run",
+    ),
+    "plan": Mode(
+        "training.plan:plan",
+        "Prints what a step of each network of a run takes, and refuses a run that does not fit.",
+        "run",
+        (
+            Flag(
+                "devices",
+                0,
+                "how many; they need not be there. 0: those that there are, or one of an "
+                "accelerator that is named.",
+                int,
+            ),
+            Flag(
+                "accelerator",
+                "",
+                "what they are, such as h100 or tpu_v5e; empty: what is there. The step is "
+                "compiled for it where XLA's compiler for it is installed, and for as many CPUs "
+                "where not.",
+            ),
+            Flag("memory", 0, "of each in GB; 0: what the accelerator has.", int),
+        ),
+    ),
+    "train": Mode(
+        "training.runs:train_and_report",
+        "Trains what a run names and is not trained yet, then evaluates and reports.",
+        "run",
+        shared=True,
+    ),
+    "eval": Mode(
+        "training.runs:evaluate_and_report",
+        "Evaluates a finished run again, or what the config's `evaluation` names, and reports.",
+        "run or workdir",
+        shared=True,
+    ),
+    "compare": Mode(
+        "training.runs:compare_and_report", "Makes one page out of several finished runs.", "runs"
+    ),
+    "export": Mode(
+        "export.command:export_run",
+        "Exports the network of a workdir; loads each file again and compares it with the model.",
+        "workdir",
+        (
+            Flag(
+                "formats",
+                "",
+                "stablehlo, onnx, safetensors, stablehlo_int8 or onnx_int8, several with commas "
+                "between; empty: all that can be written with what is installed.",
+            ),
+            Flag("output", "", "folder for the files and model_card.md; empty: WORKDIR/export."),
+        ),
+    ),
+    "embed": Mode(
+        "export.search:embed_images",
+        "Embeds the images of a folder, an archive or a table into a gallery.",
+        "workdir",
+        (
+            Flag(
+                "images",
+                None,
+                "a folder, a .zip or .tar, a .csv, .tsv or .parquet with columns `path` and "
+                "`label`, or one image; or the workdir of a run, for the images that it was "
+                "tested on.",
+            ),
+            Flag("output", None, ".npz, .parquet or .faiss."),
+            Flag(
+                "invert",
+                False,
+                "white becomes black: for ink on paper, where the network knows chalk on slate.",
+                bool,
+            ),
+        ),
+    ),
+    "search": Mode(
+        "export.search:search",
+        "Shows the images of a gallery that are nearest to a query, or to each of a folder.",
+        "workdir",
+        (
+            Flag("query", None, "an image, or a folder of them."),
+            Flag("gallery", None, "that --mode embed wrote."),
+            Flag("output", "", ".html for a page with the pictures; empty: tables are printed."),
+            Flag("nearest", 10, "how many to show.", int),
+            Flag(
+                "exclude_self",
+                False,
+                "leaves out the query where it is itself an image of the gallery.",
+                bool,
+            ),
+            Flag("invert", False, "of the queries; see --mode embed.", bool),
+        ),
+    ),
+}
+
+
+def function_of(mode: str) -> Callable[..., None]:
+    """The function that does a mode; imports what it needs."""
+    module, _, name = MODES[mode].function.partition(":")
+    return getattr(importlib.import_module(f"darkrank_jax.{module}"), name)
+
+
+def flag_types() -> dict[str, type]:
     """The flags of all modes, and the type of each.
 
     Example:
-      >>> mode_flags()["nearest"]
+      >>> flag_types()["nearest"]
       <class 'int'>
     """
-    return {name: p.annotation for mode in MODES for name, p in own_flags(mode).items()}
-
-
-def own_flags(mode: str) -> dict[str, inspect.Parameter]:
-    """The flags of one mode, which are its keyword arguments."""
-    parameters = inspect.signature(MODES[mode]).parameters.items()
-    return {name: p for name, p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {flag.name: flag.kind for mode in MODES.values() for flag in mode.flags}

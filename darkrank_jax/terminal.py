@@ -1,6 +1,10 @@
-"""Text of strangers (names of files, classes, configs) made safe to print."""
+"""Text of strangers (names of files, classes, configs) made safe to print and to log."""
 
+import io
+import logging
+import re
 import unicodedata
+from typing import Any
 
 # Controls, surrogates, and separators that a terminal may take for an end of line. Of the format
 # characters those that turn the direction of writing, by which one name can look like another.
@@ -39,3 +43,41 @@ def _escaped(character: str) -> str:
     """The backslash escape of a character, as Python writes it."""
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log records on one line each, escaped by `printable`; traces follow as they are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return printable(super().formatMessage(record))
+
+
+def printable_stream(stream: Any) -> Any:
+    """The stream with all but ends of lines and tabs escaped by `printable`.
+
+    What the encoding of the stream lacks becomes a backslash escape, too, instead of an error.
+
+    Args:
+      stream: such as `sys.stdout`, which is not used after that.
+
+    Returns:
+      A stream on the same file; what is not a file, such as a notebook's output, as it is.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.flush()
+    options = {
+        name: getattr(stream, name) for name in ("encoding", "line_buffering", "write_through")
+    }
+    return _PrintableStream(stream.detach(), errors="backslashreplace", **options)
+
+
+class _PrintableStream(io.TextIOWrapper):
+    """A text file of escaped lines."""
+
+    def write(self, text: str, /) -> int:
+        """Writes text; the length of the text as given."""
+        parts = re.split("([\n\t])", text)
+        super().write("".join(p if p in ("\n", "\t") else printable(p) for p in parts))
+        return len(text)

@@ -1,12 +1,11 @@
-"""What `--help` prints, by the signatures and docstrings of the modes."""
+"""What `--help` prints, by the table of the modes."""
 
-import inspect
-import re
 import textwrap
 
-from darkrank_jax.modes import MODES, SHARED, needs_config, own_flags
+from darkrank_jax.modes import MODES, Flag, Mode
 
 _WIDTH = 80
+_NEEDS = {"run": "--config FILE", "runs": "DIR DIR ..."}
 _HEAD = f"""usage: darkrank [--config FILE] [--config.FIELD=VALUE ...] [--workdir DIR]
                 [--mode MODE] [flags of the mode]
 
@@ -18,7 +17,7 @@ to work. `darkrank` is `python -m darkrank_jax.main`.
   --workdir DIR         where the run lies; runs/NAME of the config by default
   --mode MODE           what to do; train by default
   --coordinator ADDRESS HOST:PORT of process 0, or auto; for several processes,
-                        of which {" and ".join(SHARED)} alone know
+                        of which {" and ".join(n for n in MODES if MODES[n].shared)} alone know
   --processes N         how many there are
   --process I           which of them this is, from 0
   --help, --version
@@ -29,41 +28,25 @@ Modes, and the flags of each:
 
 def usage() -> str:
     """Every mode with its flags and their defaults, in lines of at most 80 columns."""
-    return "\n".join([_HEAD, *map(_mode, MODES)]).rstrip()
+    return "\n".join([_HEAD, *(_mode(name, mode) for name, mode in MODES.items())]).rstrip()
 
 
-def _mode(name: str) -> str:
+def _mode(name: str, mode: Mode) -> str:
     """A mode: what it does, what it needs, its flags."""
-    function = MODES[name]
-    doc = inspect.getdoc(function) or ""
-    takes = inspect.signature(function).parameters
-    if "runs" in takes:
-        needs = "DIR DIR ..."
-    else:
-        needs = "--config FILE" if needs_config(name) else "--workdir DIR"
     lines = [
-        f"--mode {name} {needs}",
-        textwrap.indent(textwrap.fill(doc.splitlines()[0], 76), "    "),
+        f"--mode {name} {_NEEDS.get(mode.takes, '--workdir DIR')}",
+        textwrap.indent(textwrap.fill(mode.text, 76), "    "),
     ]
-    lines += [
-        _flag(flag, parameter, _argument(doc, flag)) for flag, parameter in own_flags(name).items()
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *map(_flag, mode.flags)]) + "\n"
 
 
-def _flag(name: str, parameter: inspect.Parameter, said: str) -> str:
+def _flag(flag: Flag) -> str:
     """A flag with its default, and below it what it is."""
-    if parameter.annotation is bool:
-        head = f"--{name}"
-    elif parameter.default is inspect.Parameter.empty:
-        head = f"--{name}={name.upper()} (needed)"
+    if flag.kind is bool:
+        head = f"--{flag.name}"
+    elif flag.default is None:
+        head = f"--{flag.name}={flag.name.upper()} (needed)"
     else:
-        head = f"--{name}={parameter.default or name.upper()}"
-    text = textwrap.fill(said, _WIDTH, initial_indent=10 * " ", subsequent_indent=10 * " ")
+        head = f"--{flag.name}={flag.default or flag.name.upper()}"
+    text = textwrap.fill(flag.text, _WIDTH, initial_indent=10 * " ", subsequent_indent=10 * " ")
     return f"      {head}\n{text}"
-
-
-def _argument(doc: str, name: str) -> str:
-    """What a docstring says of an argument."""
-    found = re.search(rf"^  {name}: (.*(?:\n    .*)*)", doc, re.MULTILINE)
-    return " ".join(found[1].split()) if found else ""

@@ -50,8 +50,10 @@ def resolve(config: str, fields: Mapping[str, Any]) -> dict[str, Any]:
       (24, 16, {})
     """
     with _loading:
-        values, _ = command_line.parse(["run", f"--config={ROOT / config}", *flags_of(fields)])
-    return values.config.to_dict()
+        argv = ["run", f"--config={ROOT / config}", *flags_of(fields)]
+        values, _ = command_line.read_config(command_line.parse(argv))
+    assert values is not None
+    return values.to_dict()
 
 
 def digest(values: Mapping[str, Any]) -> str:

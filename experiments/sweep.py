@@ -49,7 +49,7 @@ METRICS = ("recall_at_1", "map_at_r", "nmi")
 COMMAND = ("-m", "darkrank_jax.main")
 TEACHER = "teacher"
 # Tells what JAX runs on; in a process of its own, since it takes a GPU's memory while it lives.
-_ASK_JAX = ("-c", "import jax; print(jax.default_backend())")
+_ASK_JAX = ("-P", "-c", "import jax; print(jax.default_backend())")
 _VALIDATION = "validation/"
 
 Row = dict[str, Any]

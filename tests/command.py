@@ -23,6 +23,11 @@ def refusal(capsys, *arguments):
     return line.removeprefix("error: ")
 
 
+def config_of_command(*arguments):
+    """The config that a command line comes to."""
+    return command_line.read_config(command_line.parse(["main", *arguments]))[0]
+
+
 def newest_params(workdir):
     """Every array of a workdir's newest checkpoint."""
     with ocp.CheckpointManager(

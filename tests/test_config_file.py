@@ -2,10 +2,9 @@
 
 import pytest
 
-from darkrank_jax import main as command_line
 from darkrank_jax.data import SOURCES
 from darkrank_jax.training.run_config import read_run
-from tests.command import CONFIG, refusal
+from tests.command import CONFIG, config_of_command, refusal
 
 
 @pytest.mark.parametrize(
@@ -34,14 +33,13 @@ from tests.command import CONFIG, refusal
         ("steps.x=3", "--config.steps.x: steps is a value and has no fields; set it whole"),
         (
             "data.options.seed=first",
-            "flag --config.data.options.seed=first: invalid literal for int() with base 10: "
-            "'first'",
+            "--config.data.options.seed: must be a whole number (got 'first')",
         ),
         (
             "teacher.model.stem=smal",
             "teacher.model.stem: is 'smal' (str); give 'imagenet' or 'strided' or 'small'",
         ),
-        ("steps=many", "flag --config.steps=many: invalid literal for int() with base 10: 'many'"),
+        ("steps=many", "--config.steps: must be a whole number (got 'many')"),
         ("steps=0", "steps: is 0; give at least 1"),
         ("ema_decay=1.0", "ema_decay: is 1.0; give less than 1"),
         ("data.std=0.0", "data.std: is 0.0; give more than 0"),
@@ -86,6 +84,32 @@ from tests.command import CONFIG, refusal
             "losses.kd.weight: is inf; give a number or a schedule with a value",
         ),
         ("seed=-1", "seed: is -1; give at least 0"),
+        *(
+            (
+                f"{field}={seed}",
+                f"{field}: must be an integer from 0 to 4294967295 (got {seed}); give another",
+            )
+            for field in ("seed", "teacher.seed")
+            for seed in (2**32, 20261127141500, 2**70)
+        ),
+        (
+            "data.options.seed=4294967296",
+            "data.options.seed: is 4294967296; give 0 to 4294967295",
+        ),
+        (
+            "schedule=cosine",
+            "--config.schedule: must be a mapping (got 'cosine'); give "
+            "--config.schedule.name=cosine",
+        ),
+        (
+            "model=resnet50",
+            "--config.model: must be a mapping (got 'resnet50'); give --config.model.name=resnet50",
+        ),
+        ("baseline=[1]", "--config.baseline: must be a mapping (got '[1]'); give its fields"),
+        ("steps=1e3", "--config.steps: must be a whole number (got '1e3')"),
+        ("steps=None", "--config.steps: must be a whole number (got 'None')"),
+        ("remat=maybe", "--config.remat: must be true or false (got 'maybe')"),
+        ("learning_rate=slow", "--config.learning_rate: must be a number (got 'slow')"),
         ("ema_decay=nan", "ema_decay: is nan; give a finite number"),
         ("model.width=0", "model.width: is 0; give more than 0"),
         ("teacher.model.width=-3", "teacher.model.width: is -3; give more than 0"),
@@ -203,8 +227,7 @@ def test_refuses_a_config_file_in_one_line(change, line, capsys, tmp_path):
 
 def config_of(*flags):
     """The config of the tiny run with flags, as plain values."""
-    values, _ = command_line.parse(["main", CONFIG, *flags])
-    return values.config.to_dict()
+    return config_of_command(CONFIG, *flags).to_dict()
 
 
 def test_a_flag_states_an_option_that_the_config_leaves_out():
@@ -240,6 +263,13 @@ def test_a_flag_states_an_option_that_the_config_leaves_out():
     read_run(after)
 
 
+def test_a_flag_makes_none_of_a_number_that_may_be_none():
+    flag = ("--config.losses.darkrank_soft.list_size=None",)
+    before, after = config_of()["losses"], config_of(*flag)["losses"]
+    assert before["darkrank_soft"]["list_size"] == 6
+    assert after == before | {"darkrank_soft": before["darkrank_soft"] | {"list_size": None}}
+
+
 def test_a_source_of_the_config_file_has_its_options_too(tmp_path):
     path = tmp_path / "own.py"
     path.write_text(
@@ -255,7 +285,5 @@ def test_a_source_of_the_config_file_has_its_options_too(tmp_path):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SOURCES, "stripes", None)
-        values, _ = command_line.parse(
-            ["main", f"--config={path}", "--config.data.options.width=8"]
-        )
-    assert values.config.data.options.to_dict() == {"width": 8}
+        config = config_of_command(f"--config={path}", "--config.data.options.width=8")
+    assert config.data.options.to_dict() == {"width": 8}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from configs import default
-from darkrank_jax import main as command_line
 from darkrank_jax.training.arguments import field_types
 from darkrank_jax.training.run_config import Data, Evaluation, Run, read_run
+from tests.command import config_of_command
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -36,7 +36,7 @@ def test_every_config_is_a_valid_run(path):
 def flagged(name, flag):
     """A shipped config after a flag, as plain values."""
     path = Path(default.__file__).parent / f"{name}.py"
-    return command_line.parse(["main", f"--config={path}", f"--config.{flag}"])[0].config.to_dict()
+    return config_of_command(f"--config={path}", f"--config.{flag}").to_dict()
 
 
 def test_a_flag_makes_a_number_of_what_is_none():

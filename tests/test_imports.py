@@ -16,16 +16,18 @@ ORDER = [
     "errors",
     "terminal",
     "files",
+    "import_path",
+    "modes",
+    "usage",
     "losses",
     "models",
     "data",
     "evaluation",
     "training",
     "export",
-    "modes",
 ]
 # The command line.
-ORDER += ["usage", "config_file", "main"]
+ORDER += ["config_file", "main"]
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -18,7 +18,8 @@ _RANGES: dict[str, tuple[int, float]] = {
     # Of one image nothing can be found.
     "images_per_class": (2, math.inf),
     "num_train_classes": (0, math.inf),
-    "seed": (0, math.inf),
+    # As the seed of a run, whose random keys have 32 bits.
+    "seed": (0, 2**32 - 1),
     "test_fraction": (0, 1),
     "tolerated": (0, 1),
     "validation_fraction": (0, 1),

@@ -26,6 +26,7 @@ import numpy as np
 
 from darkrank_jax.data.shared_memory import SharedMemory
 from darkrank_jax.errors import UserError
+from darkrank_jax.import_path import current_folder_last
 
 # Batches that a worker is asked for ahead, and those that the consumer may hold without a copy.
 _AHEAD, _HELD = 2, 4
@@ -141,7 +142,7 @@ def _started(memory: SharedMemory) -> Iterator[Connection]:
         with given, _signals_left_to_parent():
             descriptors = (given.fileno(), *memory.descriptors)
             process = subprocess.Popen(
-                [sys.executable, "-c", _program(given.fileno())],
+                [sys.executable, "-P", "-c", _program(given.fileno())],
                 pass_fds=descriptors,
                 env=_MEMORY | os.environ,
             )
@@ -204,7 +205,9 @@ def _pickled(setup: Any) -> bytes:
 def _unpickled(setup: bytes) -> Any:
     """What the parent has sent, which started this process; nobody else can."""
     try:
-        return pickle.loads(setup)
+        # As a config file may have imported a source that lies here.
+        with current_folder_last():
+            return pickle.loads(setup)
     except (AttributeError, ImportError) as error:
         raise _not_sent(error) from error
 

@@ -306,6 +306,11 @@ def _check_numbers(run: Run, prefix: str) -> None:
         if getattr(holder, name) < minimum:
             found = getattr(holder, name)
             raise UserError(f"{prefix}{field}: is {found}; give at least {minimum}")
+    if run.seed >= 2**32:
+        # JAX's keys and scikit-learn's maps take 32 bits; JAX drops the others without a word.
+        raise UserError(
+            f"{prefix}seed: must be an integer from 0 to {2**32 - 1} (got {run.seed}); give another"
+        )
     if run.learning_rate <= 0:
         raise UserError(f"{prefix}learning_rate: is {run.learning_rate}; give more than 0")
     if run.ema_decay >= 1:
