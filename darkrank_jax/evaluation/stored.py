@@ -1,9 +1,6 @@
 """Embeddings in .npz files: written by an evaluation, or by whatever else embeds images."""
 
-import contextlib
-import zipfile
-import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.array_files import read_npz
 from darkrank_jax.evaluation.digest import is_digest
+from darkrank_jax.evaluation.embedding_files import described, read_embeddings
+from darkrank_jax.files import replacing
 
-# Under either name a file may have them; `--mode embed` writes the second.
-_NAMES = ("embeddings", "vectors")
-_ARRAYS = {*_NAMES, "labels", "class_names", "cameras", "queries", "images", "digest"}
+_ARRAYS = ("labels", "class_names", "cameras", "queries", "images", "digest")
+_ADVICE = "write it with numpy.savez"
 _SHARED = "images.npz"
 
 
@@ -104,14 +103,12 @@ def read_stored(path: Path) -> Stored:
       >>> stored.labels.tolist(), stored.class_names
       ([0, 1, 0], ('7', '9'))
     """
-    arrays = _read(path)
-    embeddings = arrays[embeddings_name(path, arrays)]
+    arrays = read_embeddings(path, _ARRAYS, _ADVICE)
+    embeddings = arrays["vectors"]
     if "labels" not in arrays:
         found = ", ".join(sorted(arrays))
         raise UserError(f"{path}: has no labels, only {found}; store what each image is")
     cameras, queries = arrays.get("cameras"), arrays.get("queries")
-    if embeddings.ndim != 2 or not np.issubdtype(embeddings.dtype, np.floating):
-        raise UserError(f"{path}: embeddings are {_described(embeddings)}; give floats [n, dim]")
     labels = _labels(path, arrays, len(embeddings))
     if cameras is not None:
         cameras = _integers(path, arrays, "cameras", len(embeddings))
@@ -120,26 +117,6 @@ def read_stored(path: Path) -> Stored:
     numbered, names = _classes(path, labels, arrays.get("class_names"))
     images = _images(path, arrays, len(labels))
     return Stored(embeddings, numbered, names, images, cameras, queries, _digest(path, arrays))
-
-
-def embeddings_name(path: str | Path, names: Collection[str]) -> str:
-    """The name under which a file has its embeddings.
-
-    Args:
-      path: of the file, for the error.
-      names: of its arrays.
-
-    Returns:
-      "embeddings" or "vectors".
-
-    Raises:
-      UserError: it has neither, or both.
-    """
-    found = [name for name in _NAMES if name in names]
-    if len(found) != 1:
-        has = ", ".join(sorted(names)) or "nothing"
-        raise UserError(f"{path}: has {has}; store either embeddings or vectors [n, dim]")
-    return found[0]
 
 
 def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> bool:
@@ -160,41 +137,8 @@ def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> 
 
 def _write(path: Path, **arrays: np.ndarray) -> None:
     """Writes a file whole or not at all."""
-    beside = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); give another --workdir"
-        ) from error
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The known arrays of a file."""
-    try:
-        # Opened here, since NumPy leaves a damaged archive open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("one array instead of an archive")
-            return {name: archive[name] for name in archive.files if name in _ARRAYS}
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; give an .npz of embeddings") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"{path}: cannot be read as arrays ({reason}); write it with numpy.savez"
-        ) from error
-
-
-def _described(array: np.ndarray) -> str:
-    """Type and shape of an array in words."""
-    return f"{array.dtype} {list(array.shape)}"
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, count: int) -> np.ndarray:
@@ -202,7 +146,7 @@ def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, count: int) 
     found = arrays[name]
     if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer):
         raise UserError(
-            f"{path}: {name} are {_described(found)}; give integers [{count}], one an embedding"
+            f"{path}: {name} are {described(found)}; give integers [{count}], one an embedding"
         )
     return found
 
@@ -222,7 +166,7 @@ def _marks(path: Path, queries: np.ndarray, count: int) -> np.ndarray:
     """Which embeddings search, at least one and not all."""
     if queries.shape != (count,) or queries.dtype != np.bool_:
         raise UserError(
-            f"{path}: queries are {_described(queries)}; give bool [{count}], one an embedding"
+            f"{path}: queries are {described(queries)}; give bool [{count}], one an embedding"
         )
     if queries.all() or not queries.any():
         raise UserError(
@@ -253,7 +197,7 @@ def _classes(
         values, numbered = np.unique(labels, return_inverse=True)
         return numbered, tuple(str(value) for value in values.tolist())
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise UserError(f"{path}: class_names are {_described(names)}; give texts [classes]")
+        raise UserError(f"{path}: class_names are {described(names)}; give texts [classes]")
     if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
         raise UserError(
             f"{path}: labels run from {labels.min()} to {labels.max()}, and there are "
@@ -266,12 +210,12 @@ def _images(path: Path, arrays: dict[str, np.ndarray], count: int) -> np.ndarray
     """The images of a file, or of the one beside it."""
     beside = path.with_name(_SHARED)
     if "images" not in arrays and beside.exists():
-        arrays = _read(beside)
+        arrays = read_npz(beside, lambda names: {"images"} & {*names}, _ADVICE)
     images = arrays.get("images")
     if images is None:
         return None
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3):
-        raise UserError(f"{path}: images are {_described(images)}; give uint8 [n, h, w, 1 or 3]")
+        raise UserError(f"{path}: images are {described(images)}; give uint8 [n, h, w, 1 or 3]")
     if len(images) != count:
         raise UserError(f"{path}: has {len(images)} images for {count} embeddings; give one each")
     return images

@@ -1,22 +1,34 @@
 """Embeddings with ids, in files that vector databases and data frames read."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.export.source import KEY, read_texts, write_facts
+from darkrank_jax.evaluation.embedding_files import (
+    COLUMNS,
+    described,
+    escape,
+    load_pyarrow,
+    read_embeddings,
+    write_index,
+)
+from darkrank_jax.export.facts import CHECKSUM, KEY, parse_facts, write_facts
+from darkrank_jax.files import replacing
+
+_ADVICE = "embed the images again with --mode embed"
+_ARRAYS = ("ids", "labels", "facts", "checksum")
 
 
 class Gallery(NamedTuple):
     """Embedded images.
 
     Attributes:
-      ids: their names, as the folder, archive or table has them.
+      ids: their names, as the folder, archive or table has them; a table may name one twice.
       labels: what they are, or "" where nobody said.
       vectors: float32 [n, dim].
       facts: of the network that embedded them; "place" is where the images lie.
@@ -29,7 +41,7 @@ class Gallery(NamedTuple):
 
 
 def write_gallery(gallery: Gallery, path: Path) -> None:
-    """Writes a gallery in the format of the path's suffix.
+    """Writes a gallery in the format of the path's suffix, whole or not at all.
 
     Args:
       gallery: the embeddings.
@@ -39,14 +51,8 @@ def write_gallery(gallery: Gallery, path: Path) -> None:
     Raises:
       UserError: the suffix is another, its library is missing, or the file cannot be written.
     """
-    writer, _ = _formats(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer(gallery, path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); give another --output"
-        ) from error
+    check_format(path)
+    _WRITERS[path.suffix](gallery, path)
 
 
 def read_gallery(path: Path) -> Gallery:
@@ -59,97 +65,92 @@ def read_gallery(path: Path) -> Gallery:
       The gallery.
 
     Raises:
-      UserError: the file is missing, damaged or not of this kind, or its library is missing.
+      UserError: the file is missing, damaged or not a gallery, its library is missing, or an
+        index and the .npz beside it do not belong together.
     """
-    _, reader = _formats(path)
-    if not path.is_file():
-        raise UserError(f"{path}: is missing; --mode embed writes it")
-    gallery = reader(path)
-    counts = {len(gallery.ids), len(gallery.labels), len(gallery.vectors)}
-    if len(counts) > 1:
-        raise UserError(f"{path}: has not as many ids as vectors; embed the images again")
+    check_format(path)
+    found = read_embeddings(path, _ARRAYS, _ADVICE)
+    for name in ("ids", "labels", "facts"):
+        if name not in found:
+            raise UserError(f"{path}: has no {name}; {_ADVICE}")
+    count, labels = len(found["vectors"]), found["labels"]
+    for name in ("ids", "labels"):
+        if found[name].shape != (count,) or found[name].dtype.kind != "U":
+            said = described(found[name])
+            raise UserError(f"{path}: {name} must be texts [{count}] (got {said}); {_ADVICE}")
+    facts = parse_facts(path, {KEY: str(found["facts"])}, "place")
+    if found["vectors"].shape[1] != facts["embedding_dim"]:
+        raise UserError(
+            f"{path}: vectors must have facts.embedding_dim = {facts['embedding_dim']} numbers "
+            f"(got {found['vectors'].shape[1]}); {_ADVICE}"
+        )
+    gallery = Gallery(found["ids"], labels, found["vectors"], facts)
+    # A single file without one is of an earlier version, or was changed on purpose.
+    is_pair = path.suffix == ".faiss"
+    if ("checksum" in found or is_pair) and str(found.get("checksum")) != _checksum(gallery):
+        what = f"does not belong to {_beside(path).name}" if is_pair else "is damaged"
+        raise UserError(f"{path}: {what} (checksums differ); {_ADVICE}")
     return gallery
 
 
-def _formats(path: Path) -> tuple[Callable[[Gallery, Path], None], Callable[[Path], Gallery]]:
-    """Writer and reader of a path's format, for which all is installed."""
-    if path.suffix not in _GALLERIES:
-        raise UserError(f"{path}: is no {', '.join(_GALLERIES)}; give one of these")
-    return _GALLERIES[path.suffix]
+def check_format(path: Path) -> None:
+    """Refuses a path of a suffix that no gallery has, or for which a library is missing."""
+    if path.suffix not in _WRITERS:
+        raise UserError(f"{path}: must be one of {', '.join(_WRITERS)}")
+    if path.suffix == ".parquet":
+        load_pyarrow(path)
+
+
+def _checksum(gallery: Gallery) -> str:
+    """A hash of all that a gallery holds."""
+    texts = [json.dumps(gallery.facts, sort_keys=True), *gallery.ids.tolist()]
+    texts += gallery.labels.tolist()
+    found = hashlib.blake2b(json.dumps(texts).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(gallery.vectors, "<f4").data)
+    return found.hexdigest()
 
 
 def _write_npz(gallery: Gallery, path: Path) -> None:
+    with replacing(path) as beside:
+        _save_npz(beside, _texts(gallery) | {"vectors": gallery.vectors})
+
+
+def _texts(gallery: Gallery) -> dict[str, np.ndarray]:
+    """Everything but the vectors, as arrays."""
+    return {
+        "ids": gallery.ids.astype(str),
+        "labels": gallery.labels.astype(str),
+        "facts": np.array(json.dumps(gallery.facts)),
+        "checksum": np.array(_checksum(gallery)),
+    }
+
+
+def _save_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with path.open("wb") as file:
-        np.savez(
-            file,
-            ids=gallery.ids.astype(str),
-            labels=gallery.labels.astype(str),
-            vectors=gallery.vectors,
-            facts=np.array(json.dumps(gallery.facts)),
-        )
-
-
-def _read_npz(path: Path) -> Gallery:
-    """Arrays only; a pickle in the file is not opened."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            missing = {"ids", "labels", "vectors", "facts"} - set(arrays.files)
-            if missing:
-                raise ValueError(f"has no {sorted(missing)[0]}")
-            facts = read_texts(path, {KEY: str(arrays["facts"])})
-            return Gallery(arrays["ids"], arrays["labels"], arrays["vectors"], facts)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise _damaged(path, error) from error
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _write_parquet(gallery: Gallery, path: Path) -> None:
-    pyarrow, parquet = _pyarrow(path)
-    size = gallery.vectors.shape[1]
+    pyarrow = load_pyarrow(path)
     flat = pyarrow.array(np.ascontiguousarray(gallery.vectors, np.float32).reshape(-1))
+    texts = {"ids": gallery.ids, "labels": gallery.labels}
     columns = {
-        "id": pyarrow.array(gallery.ids.tolist(), pyarrow.string()),
-        "label": pyarrow.array(gallery.labels.tolist(), pyarrow.string()),
-        "vector": pyarrow.FixedSizeListArray.from_arrays(flat, size),
+        COLUMNS[name]: pyarrow.array([escape(text) for text in values.tolist()], pyarrow.string())
+        for name, values in texts.items()
     }
-    table = pyarrow.table(columns).replace_schema_metadata(write_facts(gallery.facts))
-    parquet.write_table(table, path)
-
-
-def _read_parquet(path: Path) -> Gallery:
-    pyarrow, parquet = _pyarrow(path)
-    try:
-        table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-    texts = {key.decode(): text.decode() for key, text in (table.schema.metadata or {}).items()}
-    facts = read_texts(path, texts)
-    vectors = table["vector"].combine_chunks().flatten().to_numpy()
-    return Gallery(
-        np.array(table["id"].to_pylist(), str),
-        np.array(table["label"].to_pylist(), str),
-        vectors.reshape(len(table), -1),
-        facts,
-    )
+    size = gallery.vectors.shape[1]
+    columns[COLUMNS["vectors"]] = pyarrow.FixedSizeListArray.from_arrays(flat, size)
+    metadata = write_facts(gallery.facts) | {CHECKSUM: _checksum(gallery)}
+    table = pyarrow.table(columns).replace_schema_metadata(metadata)
+    with replacing(path) as beside, beside.open("wb") as file:
+        pyarrow.parquet.write_table(table, file, write_page_checksum=True)
 
 
 def _write_faiss(gallery: Gallery, path: Path) -> None:
-    faiss = _faiss(path)
-    index = faiss.IndexFlatL2(gallery.vectors.shape[1])
-    index.add(np.ascontiguousarray(gallery.vectors, np.float32))
-    # Through bytes, so that an unwritable path is Python's error.
-    path.write_bytes(faiss.serialize_index(index).tobytes())
-    none = np.zeros((len(gallery.ids), 0), np.float32)
-    _write_npz(gallery._replace(vectors=none), _beside(path))
-
-
-def _read_faiss(path: Path) -> Gallery:
-    faiss = _faiss(path)
-    try:
-        index = faiss.deserialize_index(np.frombuffer(path.read_bytes(), np.uint8))
-        vectors = index.reconstruct_n(0, index.ntotal)
-    except (RuntimeError, OSError) as error:
-        raise _damaged(path, error) from error
-    return _read_npz(_beside(path))._replace(vectors=vectors)
+    # Both are whole before either is replaced.
+    with replacing(_beside(path)) as texts, replacing(path) as index:
+        index.write_bytes(write_index(gallery.vectors))
+        _save_npz(texts, _texts(gallery))
 
 
 def _beside(path: Path) -> Path:
@@ -157,34 +158,8 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.npz")
 
 
-def _pyarrow(path: Path) -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise _missing(path, "pyarrow") from None
-    return pyarrow, parquet
-
-
-def _faiss(path: Path) -> Any:
-    try:
-        import faiss
-    except ImportError:
-        raise _missing(path, "faiss-cpu") from None
-    return faiss
-
-
-def _missing(path: Path, package: str) -> UserError:
-    return UserError(f"{path}: needs {package}; run `pip install {package}`, or give an .npz")
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"{path}: cannot be read ({reason}); embed the images again")
-
-
-_GALLERIES: dict[str, tuple[Callable[[Gallery, Path], None], Callable[[Path], Gallery]]] = {
-    ".npz": (_write_npz, _read_npz),
-    ".parquet": (_write_parquet, _read_parquet),
-    ".faiss": (_write_faiss, _read_faiss),
+_WRITERS: dict[str, Callable[[Gallery, Path], None]] = {
+    ".npz": _write_npz,
+    ".parquet": _write_parquet,
+    ".faiss": _write_faiss,
 }

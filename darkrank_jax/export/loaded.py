@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,23 @@ from jaxtyping import Float
 from PIL import Image
 
 from darkrank_jax.data.crops import center_crop, whole
-from darkrank_jax.data.pictures import decode, to_array, to_picture
+from darkrank_jax.data.pictures import decode, to_picture
 from darkrank_jax.data.resampling import cut
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.formats import LOADERS
 from darkrank_jax.export.source import EmbedBatch, load_source
 
-# A file, or pixels: uint8 [h, w], [h, w, 1] or [h, w, 3], or a Pillow image.
-AnyImage = str | os.PathLike | np.ndarray | Image.Image
+# The path or the bytes of a file, what Pillow opened, or pixels: uint8 [h, w] or [h, w, 1 or 3].
+AnyImage = str | os.PathLike | bytes | Image.Image | np.ndarray | jax.Array
+_FILES = (str, os.PathLike, bytes, Image.Image)
+_TAKEN = (
+    "the path or the bytes of an image file, a Pillow image, or an array uint8 [h, w] or "
+    "[h, w, 1 or 3]; several as an iterable or as [n, h, w, 1 or 3]"
+)
+
+
+class NotAnImage(UserError, TypeError):
+    """Something was given as an image that is not one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +56,10 @@ class LoadedRun:
         and resized. One that has the network's size already is taken as it is.
 
         Args:
-          images: one, or several: files, arrays uint8 [h, w], [h, w, 1 or 3] or [n, h, w, 1 or 3],
-            or Pillow images. An iterator is read as it is needed.
+          images: one, or several: paths, bytes of files, Pillow images, arrays (NumPy's, JAX's or
+            what NumPy can convert) uint8 [h, w], [h, w, 1 or 3] or [n, h, w, 1 or 3]. An iterator
+            is read as it is needed. Arrays of floats are refused, as 1 may be white or nearly
+            black.
           batch_size: images at once.
           invert: white becomes black: for ink on paper, where the network knows chalk on slate.
 
@@ -56,7 +67,8 @@ class LoadedRun:
           Float32 [n, dim], in the order of the images; [1, dim] for one.
 
         Raises:
-          UserError: a file is no image, or an array is not of such a form.
+          UserError: a file is missing or not an image.
+          NotAnImage: something else was given, a `UserError` and a `TypeError`; names its place.
         """
         found = [self._embed(each) for each in _batches(self._prepared(images, invert), batch_size)]
         dim = self.facts["embedding_dim"]
@@ -64,9 +76,12 @@ class LoadedRun:
 
     def prepare(self, image: AnyImage, *, invert: bool = False) -> np.ndarray:
         """One image as the network sees it, uint8 [h, w, c]; see `embed`."""
+        return self._prepare(image, "image", invert)
+
+    def _prepare(self, image: AnyImage, name: str, invert: bool) -> np.ndarray:
         height, width, channels = self.facts["image_shape"]
         size = (height, width)
-        pixels = _open(image, size, grayscale=channels == 1)
+        pixels = _open(image, name, size, grayscale=channels == 1)
         if pixels.shape[:2] != size:
             rows, columns = pixels.shape[:2]
             share = self.facts["center_crop"]
@@ -75,16 +90,27 @@ class LoadedRun:
         return 255 - pixels if invert else pixels
 
     def _prepared(self, images: Any, invert: bool) -> Iterable[np.ndarray]:
-        one = isinstance(images, str | os.PathLike | Image.Image)
-        if one or (isinstance(images, np.ndarray) and images.ndim < 4):
-            images = [images]
-        return (self.prepare(image, invert=invert) for image in images)
+        if not isinstance(images, _FILES):
+            images = _as_array(images)
+        if isinstance(images, _FILES) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            return [self._prepare(images, "images", invert)]
+        if isinstance(images, Mapping) or not isinstance(images, Iterable):
+            raise _refused("images", type(images).__name__)
+        return (
+            self._prepare(image, f"images[{place}]", invert) for place, image in enumerate(images)
+        )
 
     def _embed(self, batch: np.ndarray) -> np.ndarray:
         """Filled up to a power of two, so that few sizes are compiled."""
         size = 1 << (len(batch) - 1).bit_length()
         filled = batch[np.arange(size) % len(batch)]
-        return np.asarray(self.embed_batch(filled), np.float32)[: len(batch)]
+        found = np.asarray(self.embed_batch(filled), np.float32)
+        if found.shape != (size, self.facts["embedding_dim"]):
+            raise UserError(
+                f"{self.facts['name']}: the network gives {list(found.shape)} for {size} images of "
+                f"embedding_dim {self.facts['embedding_dim']}; export it again"
+            )
+        return found[: len(batch)]
 
 
 def load_run(path: str | os.PathLike) -> LoadedRun:
@@ -114,24 +140,31 @@ def load_run(path: str | os.PathLike) -> LoadedRun:
     return LoadedRun(source.facts, lambda images: np.asarray(call(variables, images)))
 
 
-def _open(image: AnyImage, size: tuple[int, int], *, grayscale: bool) -> np.ndarray:
+def _as_array(value: Any) -> Any:
+    """What another library's array holds, and anything else as it is."""
+    return np.asarray(value) if hasattr(value, "__array__") else value
+
+
+def _open(image: Any, name: str, size: tuple[int, int], *, grayscale: bool) -> np.ndarray:
     """Pixels [h, w, c] of anything that may be an image, gray or coloured as is asked."""
-    if isinstance(image, str | os.PathLike):
-        try:
-            return decode(Path(image).read_bytes(), str(image), size=size, grayscale=grayscale)
-        except OSError as error:
-            raise UserError(f"{image}: cannot be read ({error.strerror})") from error
-    if isinstance(image, np.ndarray):
-        pixels = image[:, :, None] if image.ndim == 2 else image
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-            raise UserError(
-                f"images: an array is {image.dtype} of shape {image.shape}; give uint8 [h, w], "
-                "[h, w, 1] or [h, w, 3], or several as [n, h, w, c]"
-            )
-        if pixels.shape[2] == (1 if grayscale else 3):
-            return pixels
-        image = to_picture(pixels)
-    return to_array(image.convert("L" if grayscale else "RGB"))
+    if isinstance(image, _FILES):
+        said = name if isinstance(image, bytes) else ""
+        return decode(image, said, size=size, grayscale=grayscale)
+    array = _as_array(image)
+    if not isinstance(array, np.ndarray):
+        raise _refused(name, "None" if array is None else type(array).__name__)
+    pixels = array[:, :, None] if array.ndim == 2 else array
+    if pixels.dtype != np.uint8 or pixels.shape[2:] not in ((1,), (3,)) or not pixels.size:
+        raise _refused(name, f"{array.dtype} {list(array.shape)}")
+    if pixels.shape == (*size, 1 if grayscale else 3):
+        return pixels
+    # As a file, which is reduced before it is cut.
+    return decode(to_picture(pixels), name, size=size, grayscale=grayscale)
+
+
+def _refused(name: str, got: str) -> NotAnImage:
+    """The error of what is not an image."""
+    return NotAnImage(f"{name}: must be {_TAKEN} (got {got})")
 
 
 def _batches(images: Iterable[np.ndarray], size: int) -> Iterable[np.ndarray]:

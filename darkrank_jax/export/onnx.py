@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.export.source import EmbedBatch, Source, read_texts, write_facts
+from darkrank_jax.export.facts import parse_facts, write_facts
+from darkrank_jax.export.source import EmbedBatch, Source
 from darkrank_jax.training.preflight import load_data
 
 # Images by which the ranges of activations are measured.
@@ -98,7 +99,7 @@ def load_onnx(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: is no ONNX file that runs here ({reason})") from error
-    facts = read_texts(path, session.get_modelmeta().custom_metadata_map)
+    facts = parse_facts(path, session.get_modelmeta().custom_metadata_map)
 
     def embed(images: np.ndarray) -> np.ndarray:
         found: Any = session.run(["embeddings"], {"images": images})

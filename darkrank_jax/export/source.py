@@ -12,18 +12,13 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import AxisType
 
-from darkrank_jax.errors import UserError
+from darkrank_jax.export.facts import SCHEMA
 from darkrank_jax.models import build_model
 from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.network import Network, load_network
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.step import make_embed_step
 from darkrank_jax.training.workdir import is_workdir, read_facts, recorded_run
-
-# Of this layout of facts.
-SCHEMA = 1
-# Under which a file that holds texts by name has the facts.
-KEY = "darkrank_jax"
 
 EmbedBatch = Callable[[np.ndarray], np.ndarray]
 
@@ -106,38 +101,6 @@ def facts_of(
     dim = jax.eval_shape(step, variables, images)["embeddings"].shape[1]
     found = {"embedding_dim": dim, "fingerprint": _fingerprint(facts, variables)}
     return json.loads(json.dumps({"schema": SCHEMA, "name": name} | facts | found))
-
-
-def write_facts(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Facts as texts by name, which is what files of other formats can hold."""
-    return {KEY: json.dumps(facts)}
-
-
-def read_texts(path: Path, texts: Mapping[str, str] | None) -> dict[str, Any]:
-    """Facts from the texts of a file.
-
-    Args:
-      path: of the file, for the error.
-      texts: as `write_facts` gave them, or whatever a stranger's file has.
-
-    Returns:
-      The facts.
-
-    Raises:
-      UserError: the file is none of this package's, or of a later version.
-    """
-    text = (texts or {}).get(KEY)
-    try:
-        facts = json.loads(text or "")
-        schema = facts["schema"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path}: says nothing of how it is used, so --mode export did not write it; give a "
-            "file that it wrote, or a workdir"
-        ) from None
-    if schema != SCHEMA:
-        raise UserError(f"{path}: is of layout {schema}, and this version reads {SCHEMA}; update")
-    return facts
 
 
 def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 from jax import export
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.export.source import EmbedBatch, Source, read_texts, write_facts
+from darkrank_jax.export.facts import parse_facts, write_facts
+from darkrank_jax.export.source import EmbedBatch, Source
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # Of a kernel's numbers, in int8.
@@ -58,7 +59,7 @@ def load_stablehlo(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     """
     beside = _beside(path)
     try:
-        facts = read_texts(beside, json.loads(beside.read_text()))
+        facts = parse_facts(beside, json.loads(beside.read_text()))
         loaded = export.deserialize(bytearray(path.read_bytes()))
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error

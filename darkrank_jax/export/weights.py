@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.export.source import EmbedBatch, Source, read_texts, write_facts
+from darkrank_jax.export.facts import parse_facts, write_facts
+from darkrank_jax.export.source import EmbedBatch, Source
 from darkrank_jax.models import EmbeddingModel, build_model
 from darkrank_jax.models.pretrained import Variable, channels_first, channels_last, tensor_name
 from darkrank_jax.training.step import make_embed_step
@@ -47,7 +48,7 @@ def load_weights(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     """
     try:
         with safe_open(path, "numpy") as file:
-            facts = read_texts(path, file.metadata())
+            facts = parse_facts(path, file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from error

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.stored import embeddings_name
+from darkrank_jax.evaluation.embedding_files import read_embeddings
 from darkrank_jax.training.run_config import Run
 
-_CHUNK = 65536
+_ADVICE = "save ids as strings or integers and vectors as numbers, with numpy.savez"
 
 
 class Stored(NamedTuple):
@@ -35,10 +34,10 @@ def read_stored(path: str | Path, split: Split) -> Stored:
     """Reads embeddings and finds those of a split's images.
 
     Args:
-      path: an .npz with "ids" and "vectors" or "embeddings", such as a gallery of `--mode embed`;
-        an .npy of records with these two fields; or an .npy of vectors alone, in the order of the
-        split. Ids are names of images as their source gives them, or row numbers of the split;
-        others than the split's may be there.
+      path: an .npz with "ids" and "vectors" or "embeddings", or a gallery of `--mode embed` in any
+        format; an .npy of records with these two fields; or an .npy of vectors alone, in the order
+        of the split. Ids are names of images as their source gives them, or row numbers of the
+        split; others than the split's may be there.
       split: the images trained on.
 
     Returns:
@@ -48,12 +47,10 @@ def read_stored(path: str | Path, split: Split) -> Stored:
       UserError: no such file, another layout, ids that are double or that a name stands for in
         vain, missing ids (lists them), numbers that are not finite.
     """
-    ids, vectors = _read(Path(path))
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise UserError(
-            f"{path}: its vectors are {vectors.dtype} of shape {vectors.shape}; give numbers "
-            "[n, dim]"
-        )
+    found = read_embeddings(Path(path), ["ids"], _ADVICE)
+    vectors, ids = found["vectors"], found.get("ids")
+    if ids is None and Path(path).suffix != ".npy":
+        raise UserError(f"{path}: has no ids; {_ADVICE}")
     if ids is None:
         ids = np.arange(len(vectors))
         if len(vectors) > len(split.labels):
@@ -61,9 +58,6 @@ def read_stored(path: str | Path, split: Split) -> Stored:
                 f"{path}: has {len(vectors)} vectors for {len(split.labels)} training images; give "
                 "ids, or the vectors of the training split alone"
             )
-    if ids.shape != vectors.shape[:1]:
-        raise UserError(f"{path}: has {ids.size} ids for {len(vectors)} vectors; give one each")
-    _check_finite(path, ids, vectors)
     return Stored(vectors, _places(path, ids, split))
 
 
@@ -87,42 +81,6 @@ def with_stored(batches: Iterable[dict[str, Any]], run: Run, train: Split):
     stored = read_stored(run.teacher.embeddings, train)
     for batch in batches:
         yield batch | {"teacher": {"teacher_embeddings": stored.of(batch["rows"])}}
-
-
-def _read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
-    """Ids, where the file has them, and vectors."""
-    if path.suffix not in (".npy", ".npz"):
-        raise UserError(f"{path}: is no .npy or .npz; give embeddings in one of them")
-    try:
-        if path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return tuple(arrays[name] for name in _fields(path, arrays.files))
-        records = np.load(path, mmap_mode="r", allow_pickle=False)
-        if records.dtype.names is None:
-            return None, records
-        return tuple(records[name] for name in _fields(path, records.dtype.names))
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); save ids as strings or "
-            "integers and vectors as numbers, with numpy.savez"
-        ) from error
-
-
-def _fields(path: Path, names: Sequence[str]) -> Sequence[str]:
-    """What an array of ids and vectors is asked for; refuses one that lacks them."""
-    if "ids" not in names:
-        raise UserError(f"{path}: has no 'ids'; it has {', '.join(names) or 'nothing'}")
-    return "ids", embeddings_name(path, names)
-
-
-def _check_finite(path: str | Path, ids: np.ndarray, vectors: np.ndarray) -> None:
-    """Refuses vectors with NaN or infinity; in chunks, since they may be larger than memory."""
-    for start in range(0, len(vectors), _CHUNK):
-        wrong = np.flatnonzero(~np.isfinite(vectors[start : start + _CHUNK]).all(axis=1))
-        if wrong.size:
-            raise UserError(
-                f"{path}: the vector of id {ids[start + wrong[0]]} is not finite; mend or drop it"
-            )
 
 
 def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:

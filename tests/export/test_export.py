@@ -250,7 +250,7 @@ def test_refuses_files_that_are_no_exports(exported, tmp_path):
     stranger = onnx.load(exported / FILES["onnx"])
     del stranger.metadata_props[:]
     onnx.save(stranger, tmp_path / "stranger.onnx")
-    with pytest.raises(UserError, match="so --mode export did not write it"):
+    with pytest.raises(UserError, match="so --mode export or embed did not write it"):
         darkrank_jax.load_run(tmp_path / "stranger.onnx")
     beside = exported / f"{FILES['stablehlo']}.json"
     (tmp_path / "b.stablehlo").write_bytes((exported / FILES["stablehlo"]).read_bytes()[:-99])

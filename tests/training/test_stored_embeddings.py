@@ -97,15 +97,18 @@ def test_stored_embeddings_are_no_network_of_the_report(tmp_path, capsys):
             {"ids": np.arange(48), "vector": np.ones((48, 2))},
             "has ids, vector; store either embeddings or vectors [n, dim]",
         ),
-        ({"embeddings": np.ones((48, 2))}, "has no 'ids'; it has embeddings"),
+        ({"embeddings": np.ones((48, 2))}, "has no ids; save ids as strings"),
         (
             {"ids": np.arange(47), "vectors": np.ones((48, 2))},
-            "has 47 ids for 48 vectors; give one",
+            "has 47 ids for 48 vectors; save ids as",
         ),
-        ({"ids": np.arange(48), "vectors": np.ones(48)}, "its vectors are float64 of shape (48,);"),
+        (
+            {"ids": np.arange(48), "vectors": np.ones(48)},
+            "embeddings must be numbers [n, dim] (got float64 [48]);",
+        ),
         (
             {"ids": np.arange(48), "vectors": np.full((48, 2), "x")},
-            "its vectors are <U1 of shape (48, 2); give numbers [n, dim]",
+            "embeddings must be numbers [n, dim] (got <U1 [48, 2]); save",
         ),
         (
             {"ids": np.array([*range(47), 3]), "vectors": np.ones((48, 2))},
@@ -125,11 +128,11 @@ def test_stored_embeddings_are_no_network_of_the_report(tmp_path, capsys):
         ),
         (
             {"ids": np.arange(48), "vectors": np.where(np.eye(48, 2), np.nan, 1.0)},
-            "the vector of id 0 is not finite; mend or drop it",
+            "the vector of id 0 is not finite; fix or leave out what made it",
         ),
         (
             {"ids": np.array([*"ab"], object), "vectors": np.ones((2, 2))},
-            "cannot be read (Object arrays cannot be loaded when allow_pickle=False); save ids as",
+            "cannot be read (ids.npy holds Python objects); save ids as",
         ),
     ],
 )
@@ -178,11 +181,10 @@ def test_other_files_are_no_stored_embeddings(tmp_path):
     for name, content in (("no.npz", None), ("no.npy", b"x"), ("zip.npz", b"PK\x03\x04")):
         if content:
             (tmp_path / name).write_bytes(content)
-        assert f"{tmp_path / name}: cannot be read (" in refusal(
-            read_stored, tmp_path / name, split
-        )
+        said = "cannot be read (" if content else "is missing; save ids as strings"
+        assert f"{tmp_path / name}: {said}" in refusal(read_stored, tmp_path / name, split)
     line = refusal(read_stored, tmp_path / "e.csv", split)
-    assert line == f"{tmp_path}/e.csv: is no .npy or .npz; give embeddings in one of them"
+    assert line.startswith(f"{tmp_path}/e.csv: must be one of .npz, .npy, .parquet, .faiss; save")
     np.savez(tmp_path / "names.npz", ids=["a"], vectors=np.ones((1, 2)))
     nameless = glyphs(path="", image_size=16, num_classes=20, images_per_class=4)["train"]
     line = refusal(read_stored, tmp_path / "names.npz", nameless)
