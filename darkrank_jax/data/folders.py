@@ -73,17 +73,24 @@ def list_files(path: Path) -> list[str]:
             for file in files:
                 kept = names if is_file(folder / file) else special
                 kept.append(str(inner / file))
-    _warn(path, special, "are pipes, sockets or devices and left out")
-    _warn(path, repeated, "folders are listed already and left out")
+    warn_left_out(path, special, "are pipes, sockets or devices and left out")
+    warn_left_out(path, repeated, "folders are listed already and left out")
     return names
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: str | Path) -> bool:
     """Whether a path may be opened: a regular file, or none yet, which is met when it is read."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
         return True
+
+
+def warn_left_out(path: Path, names: list[str], reason: str) -> None:
+    """Warns of files that are not used: how many, why, and the first."""
+    if names:
+        line = "%s: %d %s; first %s"
+        logging.getLogger(__name__).warning(line, path, len(names), reason, printable(names[0]))
 
 
 def _walk(start: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -101,9 +108,3 @@ def _walk(start: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for folder, folders, files in os.walk(start, onerror=fail):
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         yield Path(folder), folders, sorted(each for each in files if not each.startswith("."))
-
-
-def _warn(path: Path, names: list[str], reason: str) -> None:
-    if names:
-        line = "%s: %d %s; first %s"
-        logging.getLogger(__name__).warning(line, path, len(names), reason, printable(names[0]))

@@ -1,6 +1,7 @@
 """A user's own images: a folder of class folders, an archive of one, or a table."""
 
-import logging
+import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +14,14 @@ from darkrank_jax.data.archives import (
     read_beside,
 )
 from darkrank_jax.data.class_folders import lines_of_folders
-from darkrank_jax.data.folders import is_hidden
+from darkrank_jax.data.folders import is_file, is_hidden, warn_left_out
 from darkrank_jax.data.inspection import inspect
-from darkrank_jax.data.listing import Listing, gather
+from darkrank_jax.data.listing import Line, Listing, gather
 from darkrank_jax.data.pictures import SUFFIXES
 from darkrank_jax.data.sharing import share_out
 from darkrank_jax.data.split import Split, check_numbers
-from darkrank_jax.data.tables import READERS, read_table
+from darkrank_jax.data.tables import READERS, read_table, refuse_two_labels
 from darkrank_jax.errors import UserError
-from darkrank_jax.terminal import printable
 
 # Suffixes of tables of other kinds.
 _OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".txt", ".arrow", ".feather")
@@ -117,10 +117,8 @@ def _images(path: Path, names: list[str]) -> list[str]:
         raise UserError(
             f"{path}: holds no image among {len(names)} files; images end in {', '.join(SUFFIXES)}"
         )
-    for left_out, reason in ((other, "files are no images"), (systems, "are files of a system")):
-        if left_out:
-            line, first = "%s: %d %s and left out; first %s", printable(left_out[0])
-            logging.getLogger(__name__).warning(line, path, len(left_out), reason, first)
+    warn_left_out(path, other, "files are no images and left out")
+    warn_left_out(path, systems, "are files of a system and left out")
     return images
 
 
@@ -128,7 +126,22 @@ def _list_table(path: Path) -> Listing:
     """The images that a table names, relative to its folder."""
     folder, table = path.parent, file_fingerprint(path)
     read = partial(read_beside, folder)
-    listing = gather(read_table(path), read=read, where=folder, fingerprint=table)
+    listing = gather(_lines(path), read=read, where=folder, fingerprint=table)
+    refuse_two_labels(path, listing.files.name, listing.labels)
     names = map(listing.files.name, range(len(listing.labels)))
     stamp = files_fingerprint(folder, names, table)
     return listing._replace(files=listing.files._replace(fingerprint=stamp))
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    """The lines of a table whose images may be opened, with slashes in names."""
+    special = []
+    for line in read_table(path):
+        # As written on Windows.
+        if "\\" in line.name and not os.path.exists(os.path.join(path.parent, line.name)):
+            line = line._replace(name=line.name.replace("\\", "/"))
+        if is_file(os.path.join(path.parent, line.name)):
+            yield line
+        else:
+            special.append(line.name)
+    warn_left_out(path, special, "rows name folders, pipes, sockets or devices and are left out")
