@@ -28,6 +28,9 @@ _ADVICE = {
     errno.ENOTCONN: "its file system is gone; mount it again",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+# Errors of which the file that is read is not the cause.
+_NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EIO, errno.ENOTCONN)
+_PUT_BACK = "put it there again or leave it out"
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PART = re.compile(r"\.part-([0-9a-f]{8})-(\d+)-\d+.*", re.DOTALL)
 _COUNT = itertools.count()
@@ -35,7 +38,9 @@ _OWN: set[str] = set()
 
 
 @contextmanager
-def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+def replacing(
+    path: Path, *, folder: bool = False, otherwise: str = "choose another place"
+) -> Iterator[Path]:
     """A new file beside `path` that takes its place when the block ends without an error.
 
     A reader sees the earlier file or the new one, never a part. The new one is on the disk before
@@ -45,6 +50,7 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     Args:
       path: of the file to write; its folder is made. A link is followed.
       folder: whether a folder is written, which must not exist yet under `path`.
+      otherwise: how to write elsewhere, to end an error with.
 
     Yields:
       The path to write to, with the suffix of `path`: an empty file, or an empty folder. Its name
@@ -75,7 +81,7 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
         os.replace(beside, target)
         sync(target.parent)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, otherwise) from error
     finally:
         if beside != path:
             _remove(beside)
@@ -96,7 +102,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         beside.write_bytes(data)
 
 
-def write_error(path: Path, error: OSError) -> UserError:
+def write_error(path: Path, error: OSError, otherwise: str = "choose another place") -> UserError:
     """The error of a failed write, with what to do about its cause.
 
     Example:
@@ -105,8 +111,25 @@ def write_error(path: Path, error: OSError) -> UserError:
     """
     reason = error.strerror or " ".join(str(error).split())
     advice = _ADVICE.get(error.errno or 0)
-    place = f"{advice}, or choose another place" if advice else "choose another place"
+    place = f"{advice}, or {otherwise}" if advice else otherwise
     return UserError(f"{path}: cannot be written ({reason}); {place}")
+
+
+def read_error(path: Path, error: OSError, otherwise: str = _PUT_BACK) -> UserError:
+    """The error of a failed read, with what to do about its cause.
+
+    Args:
+      path: of the file.
+      error: of the system.
+      otherwise: what to do where the cause is the file itself.
+
+    Example:
+      >>> print(read_error(Path("a.png"), OSError(errno.EMFILE, "Too many open files")))
+      a.png: cannot be read (Too many open files); raise the limit of open files (ulimit -n)
+    """
+    reason = error.strerror or " ".join(str(error).split())
+    advice = _ADVICE[error.errno] if error.errno in _NOT_THE_FILE else otherwise
+    return UserError(f"{path}: cannot be read ({reason}); {advice}")
 
 
 def sync(path: Path) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-from darkrank_jax.data.cache import built_beside, cache_folder
+from darkrank_jax.data.cache import cache_folder, replacing_cached
 from darkrank_jax.data.entry_names import check_compression, slashed
 from darkrank_jax.data.folders import list_files
 from darkrank_jax.errors import UserError
@@ -213,7 +213,7 @@ def _decompressed(path: Path) -> Path:
     target = cache_folder("archives") / f"{file_fingerprint(path)}.tar"
     if not target.exists():
         with (
-            built_beside(target) as beside,
+            replacing_cached(target) as beside,
             beside.open("wb") as whole,
             openers[0](path, "rb") as source,
         ):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.data.limits import MAX_MEGAPIXELS
 from darkrank_jax.data.pictures import decode
 from darkrank_jax.data.resampling import Box, cut
 from darkrank_jax.data.shared_memory import SharedArray, SharedCache, SharedMemory
@@ -89,10 +90,11 @@ class EncodedImages:
         grayscale: bool,
         crop: Crop,
         cache: Cache | SharedCache,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ):
         self.rows = rows
         self._files, self._size, self._grayscale = files, size, grayscale
-        self.crop, self._cache = crop, cache
+        self.crop, self._cache, self._max_megapixels = crop, cache, max_megapixels
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -118,7 +120,13 @@ class EncodedImages:
 
         def make() -> np.ndarray:
             data, path = self._files.bytes_of(file), self._files.path(file)
-            return decode(data, path, size=self._size, grayscale=self._grayscale)
+            return decode(
+                data,
+                path,
+                size=self._size,
+                grayscale=self._grayscale,
+                max_megapixels=self._max_megapixels,
+            )
 
         return self._cache.get(file, make)
 
@@ -140,6 +148,7 @@ class EncodedImages:
             grayscale=self._grayscale,
             crop=self.crop,
             cache=cache,
+            max_megapixels=self._max_megapixels,
         )
 
     def _middle(self, row: int) -> np.ndarray:

@@ -7,20 +7,25 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from darkrank_jax.data.cache import built_beside, cache_folder
+from darkrank_jax.data.cache import cache_folder, replacing_cached
 from darkrank_jax.data.listing import Listing
 from darkrank_jax.data.pictures import decode
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_error
 
 # Images whose results are held before they are looked at, which bounds the memory.
 _BLOCK = 1024
 # A bar is shown for so many images or more.
 _WORTH_A_BAR = 2000
+# Of the remembered state; another is not read.
+_VERSION = 2
+_KINDS = ("broken", "twice", "unread")
+_Found = dict[str, list[tuple[int, str]]]
 _SAME_FILE = "is the same file as {other}, of the same class"
 _OTHER_CLASS = "is the same file as {other}, of class {label!r}; delete the wrong one"
 
@@ -33,7 +38,7 @@ class _Result(NamedTuple):
     unread: bool
 
 
-def inspect(listing: Listing, *, tolerated: float) -> np.ndarray:
+def inspect(listing: Listing, *, tolerated: float, max_megapixels: float) -> np.ndarray:
     """Finds the images that a run can use, and tells which it leaves out.
 
     An image that cannot be decoded is left out; so is a second copy of a file in the same class,
@@ -43,6 +48,7 @@ def inspect(listing: Listing, *, tolerated: float) -> np.ndarray:
     Args:
       listing: of a source.
       tolerated: largest share that may be undecodable or in two classes.
+      max_megapixels: the most millions of pixels of an image.
 
     Returns:
       Numbers of the images that are left.
@@ -52,23 +58,56 @@ def inspect(listing: Listing, *, tolerated: float) -> np.ndarray:
     """
     count = len(listing.labels)
     path = cache_folder("inspections") / f"{listing.files.fingerprint}.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = _remembered(path, count, max_megapixels)
     # What could not be read may be read now.
-    if found.get("unread") != []:
-        found = _look(listing, count)
-        with built_beside(path) as beside:
-            beside.write_text(json.dumps(found))
+    if found is None or found["unread"]:
+        found = _look(listing, count, max_megapixels)
+        state = {"version": _VERSION, "max_megapixels": max_megapixels, "found": found}
+        with replacing_cached(path) as beside:
+            beside.write_text(json.dumps(state), encoding="utf-8")
     _tell(found, count, tolerated, path)
     left_out = [row for kind in found.values() for row, _ in kind]
     return np.setdiff1d(np.arange(count), np.array(left_out, np.int64))
 
 
-def _look(listing: Listing, count: int) -> dict[str, list[tuple[int, str]]]:
-    """What is wrong with which image, by kind: "broken", "twice" and "unread"."""
+def _remembered(path: Path, count: int, max_megapixels: float) -> _Found | None:
+    """What an earlier run found under the same limit; None if nothing whole is there."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise read_error(path, error) from error
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(state, dict) or state.keys() != {"version", "max_megapixels", "found"}:
+        return None
+    found = state["found"]
+    if (state["version"], state["max_megapixels"]) != (_VERSION, max_megapixels):
+        return None
+    if not isinstance(found, dict) or found.keys() != {*_KINDS}:
+        return None
+    if not all(isinstance(rows, list) and _are_rows(rows, count) for rows in found.values()):
+        return None
+    return {kind: [(row, line) for row, line in rows] for kind, rows in found.items()}
+
+
+def _are_rows(rows: list[Any], count: int) -> bool:
+    """Whether each is the number of an image and a text."""
+    return all(
+        isinstance(each, list)
+        and [type(part) for part in each] == [int, str]
+        and 0 <= each[0] < count
+        for each in rows
+    )
+
+
+def _look(listing: Listing, count: int, max_megapixels: float) -> _Found:
+    """What is wrong with which image, by kind."""
     hashes = np.zeros(count, np.uint64)
-    found: dict[str, list[tuple[int, str]]] = {"broken": [], "twice": [], "unread": []}
+    found: _Found = {kind: [] for kind in _KINDS}
     with tqdm(total=count, desc="looking at images", disable=count < _WORTH_A_BAR) as bar:
-        for row, result in enumerate(_results(listing, count)):
+        for row, result in enumerate(_results(listing, count, max_megapixels)):
             hashes[row] = result.digest
             if result.fault:
                 found["unread" if result.unread else "broken"].append((row, result.fault))
@@ -87,7 +126,7 @@ def _look(listing: Listing, count: int) -> dict[str, list[tuple[int, str]]]:
     return {kind: sorted(rows) for kind, rows in found.items()}
 
 
-def _results(listing: Listing, count: int) -> Iterator[_Result]:
+def _results(listing: Listing, count: int, max_megapixels: float) -> Iterator[_Result]:
     """What is found of each image in order."""
 
     def result(row: int) -> _Result:
@@ -100,9 +139,15 @@ def _results(listing: Listing, count: int) -> Iterator[_Result]:
             return _Result(0, str(error), isinstance(cause, OSError) and not gone)
         try:
             # At the smallest size; it meets every byte of the file all the same.
-            decode(file, listing.files.path(row), size=(1, 1), grayscale=False)
+            decode(
+                file,
+                listing.files.path(row),
+                size=(1, 1),
+                grayscale=False,
+                max_megapixels=max_megapixels,
+            )
         except UserError as error:
-            return _Result(0, str(error), False)
+            return _Result(0, str(error), isinstance(error.__cause__, MemoryError))
         digest = hashlib.blake2b(file, digest_size=8).digest()
         return _Result(int.from_bytes(digest, "little"), "", False)
 

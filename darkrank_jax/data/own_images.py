@@ -16,6 +16,7 @@ from darkrank_jax.data.archives import (
 from darkrank_jax.data.class_folders import lines_of_folders
 from darkrank_jax.data.folders import is_file, is_hidden, warn_left_out
 from darkrank_jax.data.inspection import inspect
+from darkrank_jax.data.limits import MAX_MEGAPIXELS
 from darkrank_jax.data.listing import Line, Listing, gather
 from darkrank_jax.data.pictures import SUFFIXES
 from darkrank_jax.data.sharing import share_out
@@ -40,6 +41,7 @@ def own_images(
     inspect_images: bool = True,
     tolerated: float = 0.01,
     cache_mib: int = 2048,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> dict[str, Split]:
     """Images where they lie, split by class unless they say how.
 
@@ -59,6 +61,7 @@ def own_images(
       inspect_images: looks at every image once, before the first run.
       tolerated: largest share of images that may be left out as broken.
       cache_mib: see there.
+      max_megapixels: see there.
 
     Returns:
       "train", "validation" and "test", no class in two of them.
@@ -78,13 +81,16 @@ def own_images(
         "test_fraction": test_fraction,
         "seed": seed,
         "cache_mib": cache_mib,
+        "max_megapixels": max_megapixels,
     }
     check_numbers(**shared, tolerated=tolerated)
     listing = _list(Path(path))
     rows = np.arange(len(listing.labels))
     return share_out(
         listing,
-        inspect(listing, tolerated=tolerated) if inspect_images else rows,
+        inspect(listing, tolerated=tolerated, max_megapixels=max_megapixels)
+        if inspect_images
+        else rows,
         image_size=image_size,
         grayscale=grayscale,
         **shared,

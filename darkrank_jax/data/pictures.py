@@ -9,7 +9,8 @@ import simplejpeg
 from PIL import Image
 
 from darkrank_jax.data.archives import read_file
-from darkrank_jax.data.conversions import convert
+from darkrank_jax.data.conversions import check_white_is_known, to_8_bits
+from darkrank_jax.data.limits import DECODED, MAX_MEGAPIXELS, check_size, count_scans
 from darkrank_jax.data.metadata import (
     BROKEN,
     TURNED,
@@ -30,12 +31,20 @@ SUFFIXES = (
 _SPARE = 2
 # How far a JPEG file may be reduced while it is decoded; as Pillow's `draft` does.
 _JPEG_REDUCTIONS = (1, 2, 4, 8)
+_JPEG = b"\xff\xd8"
+# Bytes that a pixel of a progressive JPEG file takes before it is decoded.
+_COEFFICIENTS = 6
 # The path of a file, the bytes of a file, or what Pillow opened or made.
 AnyPicture = str | os.PathLike | bytes | Image.Image
 
 
 def decode(
-    image: AnyPicture, name: str = "", *, size: tuple[int, int], grayscale: bool
+    image: AnyPicture,
+    name: str = "",
+    *,
+    size: tuple[int, int],
+    grayscale: bool,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> np.ndarray:
     """Decodes an image at the smallest whole reduction that leaves twice the size asked for.
 
@@ -51,6 +60,8 @@ def decode(
       name: of the image in errors; the path if empty.
       size: height and width that crops of the picture will have.
       grayscale: one channel instead of red, green and blue.
+      max_megapixels: the most millions of pixels of a picture; Pillow opens at most 178. JPEG
+        files of over 100 scans, or of scans of 20 times that number together, are refused, too.
 
     Returns:
       uint8 [h, w, 1 or 3], upright, as the camera's EXIF orientation has it; not to be written to.
@@ -68,10 +79,16 @@ def decode(
         raise UserError(f"{name}: is empty; delete it or put the image there again")
     try:
         if isinstance(image, Image.Image):
-            return _decode_any(image, size, grayscale)
-        return _decode_bytes(image, size, grayscale)
+            check_size(*image.size, 1, max_megapixels)
+            with DECODED.taken(_most_bytes(image)):
+                return _decode_any(image, size, grayscale)
+        return _decode_bytes(image, size, grayscale, max_megapixels)
     except Image.UnidentifiedImageError:
         raise UserError(f"{name}: is no image of a known kind; delete it or save it anew") from None
+    except MemoryError as error:
+        raise UserError(
+            f"{name}: takes more memory than is left; free some, or shrink it"
+        ) from error
     except BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -110,50 +127,59 @@ def _file_of(picture: Image.Image) -> bytes | None:
     return data
 
 
-def _decode_bytes(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+def _decode_bytes(
+    file: bytes, size: tuple[int, int], grayscale: bool, max_megapixels: float
+) -> np.ndarray:
     """The pixels of an image file; a second try leaves out its metadata."""
-    plain = _decode_plain_jpeg(file, size, grayscale)
+    scans = count_scans(file) if file.startswith(_JPEG) else 1
+    plain = _decode_plain_jpeg(file, size, grayscale, scans, max_megapixels)
     if plain is not None:
         return plain
     try:
-        return _decode_file(file, size, grayscale)
+        return _decode_file(file, size, grayscale, scans, max_megapixels)
     except BROKEN:
         bare = without_metadata(file)
         if bare == file:
             raise
-        return _decode_file(bare, size, grayscale)
+        return _decode_file(bare, size, grayscale, scans, max_megapixels)
 
 
-def _decode_plain_jpeg(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray | None:
-    """What `_decode_any` makes, to the bit, in less time and in one call that leaves Python free.
+def _decode_plain_jpeg(
+    file: bytes, size: tuple[int, int], grayscale: bool, scans: int, max_megapixels: float
+) -> np.ndarray | None:
+    """The pixels of `_decode_file`, bitwise, in less time and in one call that leaves Python free.
 
-    None of anything but a sound and upright JPEG file of usual colours: Pillow sees to the others.
+    None of anything but a sound and upright JPEG file of usual colours: Pillow decodes the others.
     """
     if not _is_upright_jpeg(file):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(file)
-        height, width = int(height), int(width)
-        reduction = max(r for r in _JPEG_REDUCTIONS if r <= _reduction(height, width, size))
-        height_left, width_left = -(-height // reduction), -(-width // reduction)
-        absurd = height * width > (Image.MAX_IMAGE_PIXELS or np.inf)
-        if (
-            absurd
-            or colours not in ("YCbCr", "Gray")
-            or _reduction(height_left, width_left, size) > 1
-        ):
-            return None
-        form = "GRAY" if grayscale else "RGB"
-        pixels = simplejpeg.decode_jpeg(file, form, min_height=height_left, min_width=width_left)
     except ValueError:
         return None
+    height, width = int(height), int(width)
+    check_size(width, height, scans, max_megapixels)
+    reduction = max(r for r in _JPEG_REDUCTIONS if r <= _reduction(height, width, size))
+    height_left, width_left = -(-height // reduction), -(-width // reduction)
+    if colours not in ("YCbCr", "Gray") or _reduction(height_left, width_left, size) > 1:
+        return None
+    form = "GRAY" if grayscale else "RGB"
+    # Several scans are collected at full size.
+    collected = _COEFFICIENTS * height * width if scans > 1 else 0
+    with DECODED.taken(3 * height_left * width_left + collected):
+        try:
+            pixels = simplejpeg.decode_jpeg(
+                file, form, min_height=height_left, min_width=width_left
+            )
+        except ValueError:
+            return None
     pixels.flags.writeable = False
     return pixels
 
 
 def _is_upright_jpeg(file: bytes) -> bool:
     """Whether it calls itself JPEG and no camera says that it lies otherwise."""
-    if not file.startswith(b"\xff\xd8"):
+    if not file.startswith(_JPEG):
         return False
     if not any(word in file for word in (b"Exif\0\0", b"tiff:Orientation")):
         return True
@@ -164,23 +190,34 @@ def _is_upright_jpeg(file: bytes) -> bool:
         return False
 
 
-def _decode_any(picture: Image.Image, size: tuple[int, int], grayscale: bool) -> np.ndarray:
-    """The pixels of a picture that Pillow opened; it is loaded, and not changed otherwise."""
-    mode = "L" if grayscale else "RGB"
-    picture.load()
-    upright = convert(turn_upright(picture), mode)
-    factor = _reduction(upright.height, upright.width, size)
-    return to_array(upright.reduce(factor) if factor > 1 else upright)
-
-
-def _decode_file(file: bytes, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+def _decode_file(
+    file: bytes, size: tuple[int, int], grayscale: bool, scans: int, max_megapixels: float
+) -> np.ndarray:
     """The pixels of an image file of any kind, by Pillow."""
     with Image.open(io.BytesIO(file), formats=FORMATS) as picture:
+        check_size(*picture.size, scans, max_megapixels)
+        collected = _COEFFICIENTS * picture.width * picture.height if scans > 1 else 0
         turned = orientation(picture) in TURNED
         height, width = size[::-1] if turned else size
         picture.draft("L" if grayscale else "RGB", (_SPARE * width, _SPARE * height))
         leave_out_broken_tags(picture)
-        return _decode_any(picture, size, grayscale)
+        with DECODED.taken(_most_bytes(picture) + collected):
+            return _decode_any(picture, size, grayscale)
+
+
+def _decode_any(picture: Image.Image, size: tuple[int, int], grayscale: bool) -> np.ndarray:
+    """The pixels of a picture that Pillow opened; it is loaded, and not changed otherwise."""
+    picture.load()
+    # Turning may lose the format, and TIFF's tags.
+    check_white_is_known(picture)
+    upright = turn_upright(picture)
+    factor = _reduction(upright.height, upright.width, size)
+    return to_8_bits(upright, "L" if grayscale else "RGB", factor)
+
+
+def _most_bytes(picture: Image.Image) -> int:
+    """What Pillow takes for a picture of four channels, once as in the file and once upright."""
+    return 8 * picture.width * picture.height
 
 
 def _reduction(height: int, width: int, size: tuple[int, int]) -> int:

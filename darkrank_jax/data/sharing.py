@@ -31,6 +31,7 @@ def share_out(
     test_fraction: float,
     seed: int,
     cache_mib: int,
+    max_megapixels: float,
 ) -> dict[str, Split]:
     """Makes the splits that the listing gives, and by class those that it does not.
 
@@ -50,6 +51,7 @@ def share_out(
       test_fraction: likewise to test on, where `num_train_classes` is 0.
       seed: of the classes that are held out.
       cache_mib: memory for decoded images; what does not fit is decoded again each time.
+      max_megapixels: the most millions of pixels of an image, 1 to 178.
 
     Returns:
       "train", "validation" and "test", no class in two of them.
@@ -66,6 +68,7 @@ def share_out(
         grayscale=grayscale,
         crop=crop,
         cache=Cache(cache_mib << 20),
+        max_megapixels=max_megapixels,
     )
     listing = listing._replace(
         labels=listing.labels[rows],

@@ -13,6 +13,7 @@ from darkrank_jax.errors import UserError
 # Numbers that sources have as options -> the least and the most that each can be.
 _RANGES: dict[str, tuple[int, float]] = {
     "cache_mib": (0, math.inf),
+    "max_megapixels": (1, 178),
     "center_crop": (0, 1),
     "distortion": (0, math.inf),
     # Of one image nothing can be found.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from darkrank_jax.data.archives import files_fingerprint
+from darkrank_jax.data.limits import MAX_MEGAPIXELS
 from darkrank_jax.data.listing import Line, Listing, gather
 from darkrank_jax.data.parts import PARTS
 from darkrank_jax.data.sharing import share_out
@@ -35,6 +36,7 @@ def tfds_images(
     test_fraction: float = 0.25,
     seed: int = 0,
     cache_mib: int = 2048,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> dict[str, Split]:
     """A set of tensorflow-datasets, built first where it is not there yet.
 
@@ -55,6 +57,7 @@ def tfds_images(
       test_fraction: see there.
       seed: see there.
       cache_mib: see there.
+      max_megapixels: see there.
 
     Returns:
       "train", "validation" and "test", no class in two of them.
@@ -72,6 +75,7 @@ def tfds_images(
         "test_fraction": test_fraction,
         "seed": seed,
         "cache_mib": cache_mib,
+        "max_megapixels": max_megapixels,
     }
     check_numbers(**shared)
     own = name.removeprefix(f"{_OWN}/") if name.startswith(f"{_OWN}/") else ""
@@ -108,6 +112,7 @@ def standard_set(name: str) -> Callable[..., dict[str, Split]]:
         validation_fraction: float = 0.15,
         seed: int = 0,
         cache_mib: int = 2048,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> dict[str, Split]:
         return tfds_images(
             path=path,
@@ -119,6 +124,7 @@ def standard_set(name: str) -> Callable[..., dict[str, Split]]:
             validation_fraction=validation_fraction,
             seed=seed,
             cache_mib=cache_mib,
+            max_megapixels=max_megapixels,
         )
 
     source.__doc__ = f"{name}, with the split of its authors; see `tfds_images`."

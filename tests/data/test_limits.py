@@ -1,0 +1,248 @@
+"""Pictures that are small as files and large to decode, and metadata that is broken."""
+
+import io
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkrank_jax.data import conversions, limits
+from darkrank_jax.data.limits import Budget, count_scans
+from darkrank_jax.data.pictures import decode
+from darkrank_jax.errors import UserError
+from tests.data.test_picture_forms import COLOURS, FILES, RGB, chunk, encoded, turned
+
+PNG, JPEG = encoded(RGB), encoded(RGB, "JPEG", quality=95)
+SIZE = {"size": (64, 64), "grayscale": False}
+
+
+def with_chunk(kind, data, file=PNG):
+    place = file.index(b"IDAT") - 4
+    return file[:place] + chunk(kind, data) + file[place:]
+
+
+def with_segment(marker, data, file=JPEG):
+    return file[:2] + b"\xff" + bytes([marker]) + struct.pack(">H", len(data) + 2) + data + file[2:]
+
+
+def with_tag(tag, value):
+    """A TIFF file with another tag, a LONG."""
+    tags = Image.Exif()
+    tags[65000] = value
+    file = encoded(RGB, "TIFF", exif=tags)
+    own = struct.pack("<HH", 65000, 4)
+    assert file.count(own) == 1
+    return file.replace(own, struct.pack("<HH", tag, 4))
+
+
+JUNK = bytes(range(200, 256)) * 3
+XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
+BROKEN_METADATA = {
+    "png exif": with_chunk(b"eXIf", JUNK),
+    "png exif of a wrong checksum": with_chunk(b"eXIf", JUNK).replace(
+        struct.pack(">I", zlib.crc32(b"eXIf" + JUNK)), b"abcd"
+    ),
+    "png icc profile": with_chunk(b"iCCP", b"name\0\0" + JUNK),
+    "png icc profile of a method": with_chunk(b"iCCP", b"name\0\7" + zlib.compress(JUNK)),
+    "png long text": with_chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(3 << 20))),
+    "png long international text": with_chunk(
+        b"iTXt", b"c\0\1\0\0\0" + zlib.compress(bytes(3 << 20))
+    ),
+    "png raw exif": with_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n  8\nzzzz\n"),
+    "png compressed text of junk": with_chunk(b"zTXt", b"c\0\0" + JUNK),
+    "png physical size": with_chunk(b"pHYs", b"a"),
+    "png gamma": with_chunk(b"gAMA", b""),
+    "png time": with_chunk(b"tIME", b"x"),
+    "png chromaticities": with_chunk(b"cHRM", b"xyz"),
+    "jpeg exif": with_segment(0xE1, b"Exif\0\0" + JUNK),
+    "jpeg exif that ends": with_segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\xff"),
+    "jpeg icc profile": with_segment(0xE2, b"ICC_PROFILE\0" + JUNK),
+    "jpeg icc profile that ends": with_segment(0xE2, b"ICC_PROFILE\0"),
+    "jpeg several pictures": with_segment(0xE2, b"MPF\0" + JUNK),
+    "jpeg photoshop": with_segment(0xED, b"Photoshop 3.0\0008BIM" + JUNK),
+    "jpeg xmp": with_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0 tiff:Orientation=" + JUNK),
+    "jpeg comment": with_segment(0xFE, JUNK),
+    "webp exif": encoded(RGB, "WEBP", lossless=True, exif=b"Exif\0\0" + JUNK),
+    "webp icc profile": encoded(RGB, "WEBP", lossless=True, icc_profile=JUNK),
+    "webp xmp": encoded(RGB, "WEBP", lossless=True, xmp=JUNK),
+    "tiff exif": with_tag(0x8769, 2**31),
+    "tiff gps": with_tag(0x8825, 70000),
+    "tiff interoperability": with_tag(0xA005, 2**20),
+    "tiff icc profile": encoded(RGB, "TIFF", icc_profile=JUNK),
+    "gif comment": encoded(RGB.quantize(64), "GIF", comment=JUNK),
+}
+
+
+# Pillow warns of some.
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", BROKEN_METADATA)
+def test_broken_metadata_leaves_the_pixels(kind):
+    found = decode(BROKEN_METADATA[kind], "x", **SIZE)
+    expected = {"jpeg": JPEG, "gif": encoded(RGB.quantize(64), "GIF")}.get(kind.split()[0], PNG)
+    np.testing.assert_array_equal(found, decode(expected, "x", **SIZE))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        with_chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(3 << 20)), encoded(RGB, exif=turned(6))),
+        with_chunk(
+            b"zTXt",
+            b"c\0\0" + zlib.compress(bytes(3 << 20)),
+            with_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.encode()),
+        ),
+        with_chunk(b"gAMA", b"", encoded(RGB, exif=turned(6))),
+    ],
+    ids=["exif", "xmp", "checked"],
+)
+def test_orientation_is_kept_beside_broken_metadata(file):
+    np.testing.assert_array_equal(decode(file, "x", **SIZE), np.rot90(COLOURS, 3))
+
+
+@pytest.mark.parametrize("value", [0, 9, 77, 65535])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_an_unknown_orientation_is_upright(kind, value):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    found = decode(encoded(RGB, kind, exif=turned(value), **options), "x", **SIZE)
+    np.testing.assert_array_equal(found, decode(encoded(RGB, kind, **options), "x", **SIZE))
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_strips_of_a_large_picture_give_equal_pixels(kind, monkeypatch):
+    for size in ((64, 64), (4, 3)):
+        expected = decode(FILES[kind], "x", size=size, grayscale=False)
+        with monkeypatch.context() as patched:
+            patched.setattr(conversions, "_STRIP", 50)
+            found = decode(FILES[kind], "x", size=size, grayscale=False)
+        np.testing.assert_array_equal(found, expected)
+        assert not found.flags.writeable
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP"])
+def test_more_pixels_than_allowed_are_refused(kind):
+    file = encoded(Image.new("L" if kind == "JPEG" else "RGB", (1500, 1000)), kind)
+    assert decode(file, "x", max_megapixels=1.5, size=(9, 9), grayscale=True).shape[0] >= 18
+    line = r"^a: cannot be decoded \(it has 1\.5 megapixels, data\.options\.max_megapixels is 1\);"
+    for image in (file, Image.open(io.BytesIO(file))):
+        with pytest.raises(UserError, match=line):
+            decode(image, "a", max_megapixels=1, size=(9, 9), grayscale=True)
+
+
+def scans_of_nothing(file, number):
+    """A progressive JPEG file with further scans of its last kind, which end at once."""
+    last = file.rindex(b"\xff\xda")
+    header = file[last : last + 2 + int.from_bytes(file[last + 2 : last + 4])]
+    return file[:-2] + header * number + file[-2:]
+
+
+PROGRESSIVE = encoded(RGB, "JPEG", progressive=True)
+
+
+def test_scans_are_counted():
+    assert count_scans(JPEG) == 1
+    assert count_scans(PROGRESSIVE) == 10
+    assert count_scans(scans_of_nothing(PROGRESSIVE, 30)) == 40
+    # What only looks like a scan does not count: in a comment before, between, or after the end.
+    looks = b"\xff\xda" * 300
+    assert count_scans(with_segment(0xFE, looks, PROGRESSIVE)) == 10
+    assert count_scans(PROGRESSIVE + looks) == 10
+    comment = b"\xff\xfe" + struct.pack(">H", len(looks) + 2) + looks
+    assert count_scans(PROGRESSIVE[:-2] + comment + b"\xff\xd9") == 10
+
+
+@pytest.mark.parametrize("cut", [*range(0, 40, 3), 200, 400])
+def test_scans_of_a_cut_file_are_counted_without_an_error(cut):
+    assert count_scans(JPEG[: 2 + cut]) in (0, 1)
+
+
+def test_a_progressive_file_of_many_scans_is_refused():
+    file = scans_of_nothing(PROGRESSIVE, 5000)
+    with pytest.raises(UserError, match=r"^a: cannot be decoded \(it has 101 or more scans of 0"):
+        decode(file, "a", **SIZE)
+    few = scans_of_nothing(encoded(RGB.resize((1200, 800)), "JPEG", progressive=True), 30)
+    with pytest.raises(UserError, match=r"^a: cannot be decoded \(it has 40 scans of 1\.0 mega"):
+        decode(few, "a", max_megapixels=1, **SIZE)
+    assert decode(PROGRESSIVE, "a", max_megapixels=1, **SIZE).shape == COLOURS.shape
+
+
+def test_a_budget_bounds_what_threads_take_together():
+    budget, taken, most, lock = Budget(100, 10), 0, [], threading.Lock()
+
+    def take(size):
+        nonlocal taken
+        for _ in range(20):
+            with budget.taken(size):
+                with lock:
+                    taken += size
+                    most.append(taken)
+                with lock:
+                    taken -= size
+
+    threads = [threading.Thread(target=take, args=(size,)) for size in (30, 40, 50, 60, 70)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 100
+    assert max(most) <= 100
+    # More than there are is given alone; few are given at once.
+    with budget.taken(1000), budget.taken(9):
+        pass
+    with budget.taken(100):
+        pass
+
+
+def test_a_failed_decoding_gives_its_bytes_back(monkeypatch):
+    budget = Budget(1000, 0)
+    monkeypatch.setattr("darkrank_jax.data.pictures.DECODED", budget)
+    for file in (PNG[:-40], JPEG[:-300], FILES["16-bit tiff"][:-20]):
+        with pytest.raises(UserError):
+            decode(file, "a", **SIZE)
+    with budget.taken(1000):
+        pass
+
+
+LARGE = """
+import io, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from darkrank_jax.data.pictures import decode
+mode, kind = sys.argv[1:]
+buffer = io.BytesIO()
+exif = Image.Exif()
+exif[0x0112] = 6
+Image.new(mode, (9900, 9900)).save(buffer, kind, exif=exif)
+resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+with ThreadPoolExecutor(6) as pool:
+    jobs = [
+        pool.submit(decode, buffer.getvalue(), "x", size=(224, 224), grayscale=False)
+        for _ in range(6)
+    ]
+    print({job.result().shape for job in jobs})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("I;16", "PNG")])
+def test_large_pictures_in_many_threads_take_bounded_memory(mode, kind):
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, mode, kind],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "MALLOC_ARENA_MAX": "2",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": ":".join(sys.path),
+        },
+    )
+    assert done.stdout.strip() == "{(450, 450, 3)}", done.stderr[-2000:]
+
+
+def test_the_default_limit_is_less_than_pillows():
+    assert limits.MAX_MEGAPIXELS * 1e6 < 2 * Image.MAX_IMAGE_PIXELS
