@@ -11,6 +11,7 @@ import numpy as np
 
 from darkrank_jax.data.images import Files, pack_names
 from darkrank_jax.data.parts import PARTS, UNGIVEN
+from darkrank_jax.data.split import UNKNOWN_CAMERA
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -23,7 +24,7 @@ class Listing(NamedTuple):
       labels: int32 [n], 0 to len(class_names) - 1.
       class_names: of the classes, in natural order.
       parts: int8 [n], place in PARTS, or UNGIVEN.
-      cameras: int32 [n], or None where the source names none.
+      cameras: int32 [n], UNKNOWN_CAMERA where that of an image is not known; None where none is.
     """
 
     files: Files
@@ -69,7 +70,8 @@ def gather(
                 raw_codes[line.label] = code
             labels.append(raw_codes[line.label])
             parts.append(PARTS.index(line.part) if line.part else UNGIVEN)
-            cameras.append(camera_codes.setdefault(line.camera, len(camera_codes)))
+            known = camera_codes.setdefault(line.camera, len(camera_codes)) if line.camera else None
+            cameras.append(UNKNOWN_CAMERA if known is None else known)
             yield line.name
 
     name = pack_names(names())
@@ -79,7 +81,7 @@ def gather(
         ranks[np.array(labels, np.int64)],
         tuple(found[index] for index in np.argsort(ranks)),
         np.array(parts, np.int8),
-        np.array(cameras, np.int32) if camera_codes.keys() - {""} else None,
+        np.array(cameras, np.int32) if camera_codes else None,
     )
 
 

@@ -1,7 +1,7 @@
 """A user's own images: a folder of class folders, an archive of one, or a table."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from darkrank_jax.data.archives import (
 from darkrank_jax.data.class_folders import lines_of_folders
 from darkrank_jax.data.folders import is_file, is_hidden, warn_left_out
 from darkrank_jax.data.inspection import inspect
+from darkrank_jax.data.labels import warn_of_labels, without_labels
 from darkrank_jax.data.limits import MAX_MEGAPIXELS
 from darkrank_jax.data.listing import Line, Listing, gather
 from darkrank_jax.data.pictures import SUFFIXES
@@ -38,6 +39,7 @@ def own_images(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.25,
     seed: int = 0,
+    ignored_labels: tuple[str | int, ...] | list[str | int] = (),
     inspect_images: bool = True,
     tolerated: float = 0.01,
     cache_mib: int = 2048,
@@ -46,8 +48,8 @@ def own_images(
     """Images where they lie, split by class unless they say how.
 
     A class is a folder. Folders named train, validation (val), test, query and gallery above the
-    class folders are the splits, as the column `split` of a table is. A table's paths are relative
-    to its folder.
+    class folders are the splits, as the column `split` of a table is; `part_of` knows further
+    words. A table's paths are relative to its folder.
 
     Args:
       path: folder, .zip, .tar (plain or compressed), .csv, .tsv or .parquet.
@@ -58,6 +60,7 @@ def own_images(
       validation_fraction: see there.
       test_fraction: see there.
       seed: see there.
+      ignored_labels: labels whose images are left out, such as "-1" in tables made of Market-1501.
       inspect_images: looks at every image once, before the first run.
       tolerated: largest share of images that may be left out as broken.
       cache_mib: see there.
@@ -84,7 +87,8 @@ def own_images(
         "max_megapixels": max_megapixels,
     }
     check_numbers(**shared, tolerated=tolerated)
-    listing = _list(Path(path))
+    listing = _list(Path(path), ignored_labels)
+    warn_of_labels(Path(path), listing)
     rows = np.arange(len(listing.labels))
     return share_out(
         listing,
@@ -97,16 +101,16 @@ def own_images(
     )
 
 
-def _list(path: Path) -> Listing:
+def _list(path: Path, ignored: Sequence[str | int]) -> Listing:
     """The images of a folder, an archive or a table."""
     suffix = path.suffix.lower()
     if suffix in READERS:
-        return _list_table(path)
+        return _list_table(path, ignored)
     if suffix in _OTHER_TABLES:
         raise UserError(f"{path}: {suffix} tables are not read; save it as .csv, .tsv or .parquet")
     entries = open_entries(path)
     images = _images(path, entries.names)
-    lines = lines_of_folders(path, images)
+    lines = without_labels(path, lines_of_folders(path, images), ignored)
     return gather(lines, read=entries.read, where=path, fingerprint=entries.fingerprint)
 
 
@@ -128,11 +132,12 @@ def _images(path: Path, names: list[str]) -> list[str]:
     return images
 
 
-def _list_table(path: Path) -> Listing:
+def _list_table(path: Path, ignored: Sequence[str | int]) -> Listing:
     """The images that a table names, relative to its folder."""
     folder, table = path.parent, file_fingerprint(path)
     read = partial(read_beside, folder)
-    listing = gather(_lines(path), read=read, where=folder, fingerprint=table)
+    lines = without_labels(path, _lines(path), ignored)
+    listing = gather(lines, read=read, where=folder, fingerprint=table)
     refuse_two_labels(path, listing.files.name, listing.labels)
     names = map(listing.files.name, range(len(listing.labels)))
     stamp = files_fingerprint(folder, names, table)

@@ -10,6 +10,9 @@ from jaxtyping import Bool, Int32
 from darkrank_jax.data.images import EncodedImages, Images, select_images
 from darkrank_jax.errors import UserError
 
+# The camera of an image of which it is not known; two such images share no camera.
+UNKNOWN_CAMERA = -1
+
 # Numbers that sources have as options -> the least and the most that each can be.
 _RANGES: dict[str, tuple[int, float]] = {
     "cache_mib": (0, math.inf),
@@ -34,7 +37,8 @@ class Split(NamedTuple):
       images: uint8 [n, height, width, channels], or files that give such rows when indexed.
       labels: int32 [n], 0 to len(class_names) - 1.
       class_names: what a person calls each class.
-      cameras: int32 [n], the camera that took each, where the set says so.
+      cameras: int32 [n], the camera that took each, where the set says so; -1: not known, so that
+        no other image was surely taken by it.
       queries: bool [n], which search and which are the gallery, where the set says so; else each
         searches all others.
     """

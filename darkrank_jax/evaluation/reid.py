@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.inputs import check_lengths, check_rows, scaled, unit
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
-from darkrank_jax.evaluation.retrieval import NO_MATCH, values_of_ranks
+from darkrank_jax.evaluation.retrieval import NO_MATCH, same_camera, values_of_ranks
 
 # Numbers of a table of match x identity x rank held at once, which bounds the memory.
 _TABLE = 2**24
@@ -36,8 +36,8 @@ def reid_metrics(
       gallery: [m, dim], finite.
       query_ids: int [n], who is seen.
       gallery_ids: int [m].
-      query_cameras: int [n], by which camera.
-      gallery_cameras: int [m].
+      query_cameras: int [n], by which camera; -1: unknown.
+      gallery_cameras: int [m], likewise.
       ks: the ranks of the CMC, from 1.
 
     Returns:
@@ -82,19 +82,20 @@ def reid_values(
 ) -> dict[str, Float[np.ndarray, " _"]]:
     """CMC, average precision and inverse negative penalty of every query, by Market-1501's rule.
 
-    Gallery images of the query's identity and camera are junk: left out. With the R other images
-    of the identity at ranks r_1 < ... < r_R by Euclidean distance: CMC at K = [r_1 <= K], AP = 1/R
-    sum of k / r_k, INP = R / r_R. An image of another identity at the same distance, as far as
-    float32 can tell, counts as nearer, whatever the order of rows. For cosine distances, give
-    embeddings of length one.
+    Gallery images of the query's identity and camera are junk: left out. An unknown camera, -1, is
+    no camera in common: neither a query nor a gallery image without one loses a match. With the R
+    other images of the identity at ranks r_1 < ... < r_R by Euclidean distance: CMC at K =
+    [r_1 <= K], AP = 1/R sum of k / r_k, INP = R / r_R. An image of another identity at the same
+    distance, as far as float32 can tell, counts as nearer, whatever the order of rows. For cosine
+    distances, give embeddings of length one.
 
     Args:
       queries: [n, dim], finite.
       gallery: [m, dim], finite.
       query_ids: int [n], who is seen.
       gallery_ids: int [m].
-      query_cameras: int [n], by which camera.
-      gallery_cameras: int [m].
+      query_cameras: int [n], by which camera; -1: unknown.
+      gallery_cameras: int [m], likewise.
       ks: the ranks of the CMC, from 1.
 
     Returns:
@@ -146,8 +147,8 @@ def reid_values_of_distances(
       distances: [n, m], finite.
       query_ids: int [n].
       gallery_ids: int [m].
-      query_cameras: int [n].
-      gallery_cameras: int [m].
+      query_cameras: int [n]; -1: unknown.
+      gallery_cameras: int [m], likewise.
       ks: the ranks of the CMC, from 1.
 
     Returns:
@@ -223,8 +224,8 @@ def single_shot_cmc(
       distances: [n, m], finite.
       query_ids: int [n].
       gallery_ids: int [m].
-      query_cameras: int [n].
-      gallery_cameras: int [m].
+      query_cameras: int [n]; -1: unknown.
+      gallery_cameras: int [m], likewise.
       ks: the ranks of the CMC, from 1.
 
     Returns:
@@ -383,9 +384,9 @@ def _each(
     gallery_cameras: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Each query's distances, which images are of its identity, and which of those are junk."""
-    for row, person, camera in zip(distances, query_ids, query_cameras, strict=True):
+    for row, person, camera in zip(distances, query_ids, query_cameras[:, None], strict=True):
         same = gallery_ids == person
-        yield row, same, same & (gallery_cameras == camera)
+        yield row, same, same & same_camera(gallery_cameras, camera)
 
 
 def _ranks_in(row: np.ndarray, same: np.ndarray, junk: np.ndarray) -> np.ndarray:

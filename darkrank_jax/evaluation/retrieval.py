@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
@@ -145,7 +145,8 @@ def values_of_ranks(
       gallery: [m, dim], finite.
       gallery_labels: int [m].
       exclude_self: leave row i of the gallery out for query i.
-      cameras: int [n]; gallery images of the query's class and camera are left out.
+      cameras: int [n]; gallery images of the query's class and camera are left out. -1 is unknown
+        and no camera in common.
       gallery_cameras: int [m], with `cameras`.
 
     Returns:
@@ -189,7 +190,7 @@ def values_of_ranks(
         if exclude_self:
             valid &= positives != tile[:, None]
         if cameras is not None and gallery_cameras is not None:
-            valid &= gallery_cameras[positives] != cameras[tile][:, None]
+            valid &= ~same_camera(cameras[tile][:, None], gallery_cameras[positives])
         # One tile is prepared while the one before is searched.
         ranks = _positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
         if searched:
@@ -199,6 +200,25 @@ def values_of_ranks(
     found.append(_evaluated(values_of, *searched))
     back = np.argsort(order, kind="stable")
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
+
+
+def same_camera(
+    first: Int[np.ndarray, "..."], second: Int[np.ndarray, "..."]
+) -> Bool[np.ndarray, "..."]:
+    """Which images are known to be of one camera; -1 is an unknown camera.
+
+    Args:
+      first: int [...], numbers of cameras.
+      second: int, of a shape that broadcasts with that of `first`.
+
+    Returns:
+      bool [...], broadcast.
+
+    Example:
+      >>> same_camera(np.array([0, 0, -1]), np.array([0, 1, -1])).tolist()
+      [True, False, False]
+    """
+    return (first == second) & (first != -1)
 
 
 def _evaluated(values_of: ValuesOf, tile: np.ndarray, ranks: jax.Array) -> dict[str, np.ndarray]:

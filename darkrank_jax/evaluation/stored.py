@@ -26,7 +26,7 @@ class Stored(NamedTuple):
       labels: [n], 0 to len(class_names) - 1.
       class_names: what a person calls each class.
       images: uint8 [n, height, width, channels], or None.
-      cameras: [n], which camera saw each image, or None.
+      cameras: [n], which camera saw each image, -1 where that is unknown, or None.
       queries: bool [n], which search, and the others are the gallery, or None.
       digest: of the images, see `images_digest`, or None.
     """
@@ -57,7 +57,7 @@ def write_stored(
       embeddings: [n, dim].
       labels: [n], 0 to len(class_names) - 1.
       class_names: of the labels.
-      cameras: [n], which camera saw each image, where that is known.
+      cameras: [n], which camera saw each image, -1 where that is unknown.
       queries: [n], which search, where the others are the gallery.
       digest: of the images, see `images_digest`, where they are known.
 
@@ -80,10 +80,10 @@ def read_stored(path: Path) -> Stored:
     """Reads embeddings, and checks them before anything is computed.
 
     The file holds `embeddings` or `vectors` [n, dim] and `labels` [n] of any integers or texts, and
-    may hold `class_names`, of which the labels are then indices, `cameras` [n] of any integers,
-    `queries` bool [n], `digest`, the word of `images_digest`, and `images` uint8 [n, h, w, c] with
-    1 or 3 channels, which may also lie in `images.npz` beside it. A gallery of `--mode embed` is
-    such a file. Nothing in it is unpickled.
+    may hold `class_names`, of which the labels are then indices, `cameras` [n] of any integers
+    (-1: unknown), `queries` bool [n], `digest`, the word of `images_digest`, and `images` uint8
+    [n, h, w, c] with 1 or 3 channels, which may also lie in `images.npz` beside it. A gallery of
+    `--mode embed` is such a file. Nothing in it is unpickled.
 
     Args:
       path: of the .npz.

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from darkrank_jax.data import Split
+from darkrank_jax.data.split import UNKNOWN_CAMERA
+from darkrank_jax.terminal import printable
 from darkrank_jax.training.preflight import load_data
 from darkrank_jax.training.run_config import Data, Run
 
@@ -58,13 +60,21 @@ def _row(name: str, split: Split) -> tuple[str, ...]:
     """The counts of one split."""
     counts = np.bincount(split.labels)
     least, most = (
-        f"{split.class_names[label]} ({counts[label]:,})"
+        f"{printable(split.class_names[label])} ({counts[label]:,})"
         for label in (counts.argmin(), counts.argmax())
     )
     queries = "" if split.queries is None else f"{split.queries.sum():,}"
-    cameras = "" if split.cameras is None else f"{len(np.unique(split.cameras)):,}"
     sizes = (f"{len(split.labels):,}", f"{len(split.class_names):,}")
-    return (name, *sizes, least, most, queries, cameras)
+    return (name, *sizes, least, most, queries, _cameras(split))
+
+
+def _cameras(split: Split) -> str:
+    """How many cameras there are, and how many images of unknown ones."""
+    if split.cameras is None:
+        return ""
+    known = split.cameras[split.cameras != UNKNOWN_CAMERA]
+    unknown = len(split.cameras) - len(known)
+    return f"{len(np.unique(known)):,}" + (f" ({unknown:,} images unknown)" if unknown else "")
 
 
 def _sources(run: Run) -> list[Data]:

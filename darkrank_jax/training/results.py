@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from darkrank_jax.data import Images
+from darkrank_jax.data.split import UNKNOWN_CAMERA
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
@@ -89,7 +90,8 @@ def measure(
         student.
       labels: int [n], of the images.
       seed: of the draws behind intervals and p-values.
-      cameras: int [n], which camera saw each image; with them, re-identification is measured too.
+      cameras: int [n], which camera saw each image, -1 where that is unknown; with them,
+        re-identification is measured too.
       queries: bool [n], which search, and the others are the gallery; None: each searches all
         others.
 
@@ -190,6 +192,10 @@ def _across_cameras(
     embeddings: np.ndarray, labels: np.ndarray, cameras: np.ndarray, queries: np.ndarray | None
 ) -> dict[str, float]:
     """Queries, or every image, search the gallery's other cameras by the Market-1501 rule."""
+    if queries is None:
+        # An image of unknown camera must not find itself: each has a camera of its own.
+        own = np.arange(len(cameras)) + cameras.max() + 1
+        cameras = np.where(cameras == UNKNOWN_CAMERA, own, cameras)
     asking = slice(None) if queries is None else queries
     searched = slice(None) if queries is None else ~queries
     return reid_metrics(

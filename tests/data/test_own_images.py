@@ -351,7 +351,7 @@ def traced():
 
 
 @pytest.mark.parametrize(
-    "thousands", [20, pytest.param(1000, marks=pytest.mark.slow)], ids=["small", "million"]
+    "thousands", [5, pytest.param(1000, marks=pytest.mark.slow)], ids=["small", "million"]
 )
 def test_a_large_table_takes_the_memory_of_its_names(thousands, tmp_path):
     """Simulated: up to a million rows that name the same few files."""

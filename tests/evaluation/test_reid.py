@@ -149,3 +149,39 @@ def test_rows_that_are_not_finite_are_refused(data):
     distances = np.full((19, 60), np.inf, np.float32)
     with pytest.raises(UserError, match="distances: 19 of 19 rows hold NaN"):
         module.reid_values_of_distances(distances, **labels)
+
+
+def with_unknown(rng, labels):
+    """Labels of which some cameras are unknown, and the same with a camera of its own for each."""
+    unknown, own = dict(labels), dict(labels)
+    for start, name in ((1000, "query_cameras"), (2000, "gallery_cameras")):
+        column = labels[name]
+        hidden = rng.random(len(column)) < 0.5
+        unknown[name] = np.where(hidden, -1, column)
+        own[name] = np.where(hidden, start + np.arange(len(column)), column)
+    return unknown, own
+
+
+def test_unknown_cameras_leave_no_match_out():
+    rng = np.random.default_rng(11)
+    queries, gallery = (rng.normal(size=(n, 6)).astype(np.float32) for n in (19, 60))
+    labels, own = with_unknown(rng, people(rng, 19, 60))
+    distances = reference.distances(queries, gallery)
+    expected = reference.reid(distances, **own, ks=KS)
+    as_one = reference.reid(distances, **labels, ks=KS)["average_precision"]
+    assert not np.allclose(as_one, expected["average_precision"], equal_nan=True)
+    for found in (
+        reid_values(queries, gallery, **labels, ks=KS),
+        reid_values_of_distances(distances, **labels, ks=KS),
+    ):
+        for name, column in expected.items():
+            np.testing.assert_allclose(found[name], column, rtol=1e-12, err_msg=name)
+
+
+def test_unknown_cameras_leave_no_single_shot_out():
+    rng = np.random.default_rng(12)
+    labels, own = with_unknown(rng, people(rng, 6, 10, ids=3, cameras=2))
+    distances = rng.random((6, 10))
+    found = single_shot_cmc(distances, **labels, ks=KS)
+    for name, value in reference.single_shot(distances, **own, ks=KS).items():
+        assert found[name] == pytest.approx(value)

@@ -130,6 +130,23 @@ def test_with_cameras_an_image_is_sought_by_the_others_only(measured):
     assert rows["student"]["reid"]["cmc_at_1"] == pytest.approx(np.mean(hits))
 
 
+def test_an_image_of_unknown_camera_finds_all_others_and_not_itself(measured):
+    _, _, embeddings, labels = measured
+    points = embeddings["student"].astype(np.float64)
+    cameras = np.where(np.arange(40) % 4 < 2, -1, np.arange(40) % 3)
+    hits = []
+    for query in range(40):
+        junk = (labels == labels[query]) & (cameras == cameras[query]) & (cameras != -1)
+        junk[query] = True
+        if (labels[~junk] == labels[query]).any():
+            distances = np.linalg.norm(points - points[query], axis=1)
+            distances[junk] = np.inf
+            hits.append(labels[distances.argmin()] == labels[query])
+    rows, _ = measure(embeddings, labels, seed=3, cameras=cameras)
+    assert rows["student"]["reid"]["cmc_at_1"] == pytest.approx(np.mean(hits))
+    assert 0 < np.mean(hits) < 1
+
+
 def test_queries_search_the_gallery_and_nothing_else(measured):
     _, _, embeddings, labels = measured
     queries, cameras = np.arange(40) % 5 < 2, np.arange(40) % 3

@@ -21,7 +21,7 @@ class Measured(NamedTuple):
       values: network -> the values of `retrieval_values`, of the same networks.
       images: uint8 [n, h, w, 1 or 3], or files that give such rows; None where only embeddings
         are at hand.
-      cameras: which camera saw each image, where that is known.
+      cameras: which camera saw each image, -1 where that is unknown; None: not known of any.
       queries: which search, and the others are the gallery; None: each searches all others.
       digest: of `images_digest`; None where nobody knows which images they are.
     """
