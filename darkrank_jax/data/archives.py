@@ -5,6 +5,7 @@ look as if they tried are refused all the same: the same archive is unpacked els
 """
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import lzma
@@ -13,15 +14,21 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
 
 from darkrank_jax.data.cache import cache_folder, replacing_cached
 from darkrank_jax.data.entry_names import check_compression, slashed
 from darkrank_jax.data.folders import list_files
+from darkrank_jax.data.zip_members import HEADER_SIZE, Member, data_start, unpacked
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_error
 
 # Images are compressed already; an archive that grows by more is no archive of images.
 _MOST_GROWTH = 100
@@ -30,6 +37,11 @@ _HARMLESS = 100 * 2**20
 _MOST_OF_ONE = 2**30
 _TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 _BLOCK = 2**20
+# Bytes of the list of a zip, a file of which takes 46 and its name, and ten times that in memory.
+_MOST_LIST = 2**27
+# Of the end of a zip: a record and a comment.
+_END_OF_ZIP = 22 + 2**16
+_UNPACK = "unpack it and give the folder"
 # First bytes of a compressed file -> what opens it.
 _COMPRESSIONS: dict[bytes, Any] = {
     b"\x1f\x8b": gzip.open,
@@ -75,7 +87,7 @@ def open_entries(path: Path) -> Entries:
         if zipfile.is_zipfile(path):
             return _zip(path)
         if path.name.lower().endswith(_TAR_SUFFIXES):
-            return _tar(_decompressed(path), path)
+            return _compressed_tar(path)
     except _BROKEN as error:
         raise _damaged(path, error) from error
     if path.suffix.lower() == ".zip":
@@ -85,18 +97,55 @@ def open_entries(path: Path) -> Entries:
 
 def _folder(path: Path) -> Entries:
     """Every file below a folder."""
-    names, digest = list_files(path), hashlib.blake2b(str(path.resolve()).encode())
+    names = list_files(path)
+    read, fingerprint = listed_files(path, names, str(path.resolve()))
+    return Entries(names, read, fingerprint)
+
+
+def listed_files(
+    folder: Path, names: Iterable[str], start: str
+) -> tuple[Callable[[str], bytes], str]:
+    """Reads files that are as they are now.
+
+    Args:
+      folder: that the names are relative to.
+      names: of the files.
+      start: a word that the fingerprint starts with.
+
+    Returns:
+      What gives the bytes of a name, or a `UserError` if the file has changed since; and a word
+      that changes when one of the files does.
+    """
+    digest, keys, stamps = hashlib.blake2b(start.encode()), array("Q"), array("Q")
     for name in names:
-        digest.update(os.fsencode(name) + file_stamp(path / name))
-    return Entries(names, partial(read_beside, path), digest.hexdigest())
+        stamp = file_stamp(folder / name)
+        digest.update(os.fsencode(name) + stamp)
+        keys.append(_short(os.fsencode(name)))
+        stamps.append(_short(stamp))
+    order = np.argsort(np.array(keys), kind="stable")
+    listed = (np.array(keys)[order], np.array(stamps)[order])
+    return partial(_read_listed, folder, *listed), digest.hexdigest()[:32]
+
+
+def _read_listed(folder: Path, keys: np.ndarray, stamps: np.ndarray, name: str) -> bytes:
+    """The bytes of a file of a folder, whose names and stamps are kept as 8 bytes each."""
+    place = int(np.searchsorted(keys, np.uint64(_short(os.fsencode(name)))))
+    return read_file(folder / name, lambda stamp: _short(stamp) == int(stamps[place]))
+
+
+def _short(word: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "little")
 
 
 def file_stamp(path: Path) -> bytes:
     """Size and time of a file; a dangling link has none, and is met when it is read."""
     try:
-        found = path.stat()
-    except OSError:
+        return _stamp(path.stat())
+    except (OSError, ValueError):
         return b"missing"
+
+
+def _stamp(found: os.stat_result) -> bytes:
     return f"{found.st_size} {found.st_mtime_ns}".encode()
 
 
@@ -105,21 +154,59 @@ def read_beside(folder: Path, name: str) -> bytes:
     return read_file(folder / name)
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file, or a `UserError` that names it."""
+def read_file(path: Path, is_same: Callable[[bytes], bool] | None = None) -> bytes:
+    """The bytes of a file.
+
+    Args:
+      path: of it.
+      is_same: whether a stamp is that of the file as it was listed; see `file_stamp`.
+
+    Raises:
+      UserError: it cannot be read, is not a regular file, is of absurd size, or changes.
+    """
+    with _opened(path, is_same) as (file, size):
+        if size > _MOST_OF_ONE:
+            raise UserError(f"{path}: has {size:,} bytes; leave it out")
+        return _read(path, file, size)
+
+
+@contextmanager
+def _opened(path: Path, is_same: Callable[[bytes], bool] | None) -> Iterator[tuple[BinaryIO, int]]:
+    """A file and its size, which stays as it was listed while it is open."""
+    # A pipe would wait for somebody to write to it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return path.read_bytes()
+        with open(os.open(path, flags), "rb") as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise UserError(f"{path}: must be a regular file; leave it out")
+            if is_same and not is_same(_stamp(before)):
+                raise _changed(path)
+            yield file, before.st_size
+            if _stamp(os.fstat(file.fileno())) != _stamp(before):
+                raise _changed(path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); put it there again or leave it out"
-        ) from error
+        raise read_error(path, error) from error
+
+
+def _read(path: Path, file: BinaryIO, size: int) -> bytes:
+    """The next bytes of a file, as many as there must be."""
+    data = file.read(size)
+    if len(data) < size:
+        raise _changed(path)
+    return data
+
+
+def _changed(path: Path) -> UserError:
+    return UserError(f"{path}: has changed since it was listed; give the command again")
 
 
 def _zip(path: Path) -> Entries:
     """The files of a zip archive."""
-    reader = _Zip(path, file_stamp(path))
-    entries = reader.archive.infolist()
-    size = 0
+    stamp, size, members = file_stamp(path), 0, {}
+    _check_list(path)
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
     for entry in entries:
         mode = entry.external_attr >> 16
         _check_entry(path, entry.filename, entry.file_size, stat.S_ISLNK(mode))
@@ -127,59 +214,74 @@ def _zip(path: Path) -> Entries:
             raise UserError(f"{path}: {entry.filename} is encrypted; unpack it, give the folder")
         check_compression(path, entry)
         size += entry.file_size
+        members[entry.filename] = Member(
+            entry.header_offset,
+            entry.compress_size,
+            entry.compress_type,
+            entry.file_size,
+            entry.CRC,
+        )
     _check_growth(path, size)
-    names, read = slashed(path, [entry.filename for entry in entries], reader)
+    read = partial(_read_zip, path, stamp, members)
+    names, read = slashed(path, [entry.filename for entry in entries], read)
     return Entries(names, read, file_fingerprint(path))
 
 
-class _Zip:
-    """Reads the files of a zip; opens it again in a process that it is sent to."""
+def _check_list(path: Path) -> None:
+    """Refuses a zip whose list of files would fill the memory."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_ZIP))
+        end = file.read()
+    place = end.rfind(b"PK\5\6")
+    size = int.from_bytes(end[place + 12 : place + 16], "little") if place >= 0 else 0
+    # The largest number stands for more than four bytes hold.
+    if size > _MOST_LIST:
+        raise UserError(f"{path}: its list of files has {size:,} bytes or more; {_UNPACK}")
 
-    def __init__(self, path: Path, stamp: bytes):
-        if file_stamp(path) != stamp:
-            raise UserError(f"{path}: has changed since it was listed; give the command again")
-        self.archive = zipfile.ZipFile(path)
-        self._sent = (path, stamp)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Zip, self._sent
-
-    def __call__(self, name: str) -> bytes:
-        try:
-            return self.archive.read(name)
-        except (*_BROKEN, NotImplementedError) as error:
-            raise _damaged(self._sent[0], error) from error
+def _read_zip(path: Path, stamp: bytes, members: dict[str, Member], name: str) -> bytes:
+    member = members[name]
+    try:
+        with _opened(path, stamp.__eq__) as (file, size):
+            file.seek(member.start)
+            start = data_start(member, file.read(HEADER_SIZE).ljust(HEADER_SIZE))
+            if start + member.packed > size:
+                raise EOFError(f"{name} ends beyond it")
+            file.seek(start)
+            data = _read(path, file, member.packed)
+        return unpacked(member, data)
+    except _BROKEN as error:
+        raise _damaged(path, error) from error
 
 
 def _tar(path: Path, given: Path) -> Entries:
     """The files of a tar archive that is not compressed; `given` is what the user calls it."""
-    places = {}
+    places, stamp = {}, file_stamp(path)
     with tarfile.open(path, "r:") as archive:
+        seen: list[tarfile.TarInfo] = vars(archive)["members"]
         for entry in archive:
-            special = not (entry.isreg() or entry.isdir())
+            special = not (entry.isreg() or entry.isdir()) or entry.issparse()
             _check_entry(given, entry.name, entry.size, special)
             if entry.isreg():
                 places[entry.name] = (entry.offset_data, entry.size)
+            # The library keeps all that it has seen.
+            seen.clear()
         # The library takes any end for the end; a whole archive has an empty block there.
         end = archive.offset
     with path.open("rb") as file:
         file.seek(end)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
-
     # Of entries of one name the last counts, as where an archive is unpacked.
-    names, read = slashed(given, places, partial(_read_tar, path, given, places))
+    names, read = slashed(given, places, partial(_read_tar, path, stamp, places))
     return Entries(names, read, file_fingerprint(given))
 
 
-def _read_tar(path: Path, given: Path, places: dict[str, tuple[int, int]], name: str) -> bytes:
+def _read_tar(path: Path, stamp: bytes, places: dict[str, tuple[int, int]], name: str) -> bytes:
     start, size = places[name]
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
-    except OSError as error:
-        raise _damaged(given, error) from error
+    with _opened(path, stamp.__eq__) as (file, _):
+        file.seek(start)
+        return _read(path, file, size)
 
 
 def _check_entry(path: Path, name: str, size: int, special: bool) -> None:
@@ -189,7 +291,7 @@ def _check_entry(path: Path, name: str, size: int, special: bool) -> None:
     if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
         raise UserError(f"{path}: entry {name!r} lies outside the archive; {remedy}")
     if special:
-        raise UserError(f"{path}: entry {name!r} is a link or no plain file; {remedy}")
+        raise UserError(f"{path}: entry {name!r} is a link, sparse or no plain file; {remedy}")
     if size > _MOST_OF_ONE:
         raise UserError(f"{path}: entry {name!r} unpacks to {size:,} bytes; {remedy}")
 
@@ -203,24 +305,35 @@ def _check_growth(path: Path, size: int) -> None:
         )
 
 
-def _decompressed(path: Path) -> Path:
-    """The tar file itself, or what a compressed one holds, made once and moved into place whole."""
+def _compressed_tar(path: Path) -> Entries:
+    """The files of a tar archive that may be compressed, of which a plain one is kept."""
     with path.open("rb") as file:
         start = file.read(6)
     openers = [opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic)]
     if not openers:
-        return path
+        return _tar(path, path)
     target = cache_folder("archives") / f"{file_fingerprint(path)}.tar"
-    if not target.exists():
-        with (
-            replacing_cached(target) as beside,
-            beside.open("wb") as whole,
-            openers[0](path, "rb") as source,
-        ):
+    if target.exists():
+        # One that was damaged since is made again.
+        with contextlib.suppress(*_BROKEN):
+            entries = _tar(target, path)
+            if entries.names:
+                return entries
+    with replacing_cached(target) as beside, beside.open("wb") as whole:
+        for block in _blocks(path, openers[0]):
+            whole.write(block)
+            _check_growth(path, whole.tell())
+    return _tar(target, path)
+
+
+def _blocks(path: Path, opener: Any) -> Iterator[bytes]:
+    """The decompressed bytes of a file; its errors are those of the archive, not of the cache."""
+    try:
+        with opener(path, "rb") as source:
             while block := source.read(_BLOCK):
-                whole.write(block)
-                _check_growth(path, whole.tell())
-    return target
+                yield block
+    except _BROKEN as error:
+        raise _damaged(path, error) from error
 
 
 def file_fingerprint(path: Path) -> str:
@@ -230,12 +343,11 @@ def file_fingerprint(path: Path) -> str:
 
 def files_fingerprint(folder: Path, names: Iterable[str], start: str) -> str:
     """A word that changes when one of the named files of a folder does, or the word to start."""
-    digest = hashlib.blake2b(start.encode())
-    for name in names:
-        digest.update(os.fsencode(name) + file_stamp(folder / name))
-    return digest.hexdigest()[:32]
+    return listed_files(folder, names, start)[1]
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.errno:
+        return read_error(path, error, "copy or fetch it again")
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"{path}: is no whole archive ({reason}); copy or fetch it again")

@@ -9,7 +9,7 @@ import numpy as np
 
 from darkrank_jax.data.archives import (
     file_fingerprint,
-    files_fingerprint,
+    listed_files,
     open_entries,
     read_beside,
 )
@@ -140,8 +140,8 @@ def _list_table(path: Path, ignored: Sequence[str | int]) -> Listing:
     listing = gather(lines, read=read, where=folder, fingerprint=table)
     refuse_two_labels(path, listing.files.name, listing.labels)
     names = map(listing.files.name, range(len(listing.labels)))
-    stamp = files_fingerprint(folder, names, table)
-    return listing._replace(files=listing.files._replace(fingerprint=stamp))
+    read, fingerprint = listed_files(folder, names, table)
+    return listing._replace(files=listing.files._replace(read=read, fingerprint=fingerprint))
 
 
 def _lines(path: Path) -> Iterator[Line]:
