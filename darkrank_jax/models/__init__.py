@@ -25,10 +25,22 @@ from darkrank_jax.models.vit import ViT
 
 __all__ = ["MODELS", "EmbeddingModel", "build_model", "compute_dtype", "model_options"]
 
+_clip = functools.partial(ViT, activation="quick_gelu", pre_norm=True, epsilon=1e-5)
+_siglip = functools.partial(ViT, tokens="attention", activation="gelu_tanh", class_token=False)
+
 # Name -> maker of the backbone; its keyword arguments are options of a config's `model`.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     **{name: functools.partial(ResNet, *blocks) for name, blocks in DEPTHS.items()},
+    "clip_vit_b16": functools.partial(_clip, width=768, projection=512),
+    "clip_vit_b32": functools.partial(_clip, width=768, patch=32, projection=512),
+    "clip_vit_l14": functools.partial(_clip, width=1024, depth=24, patch=14, projection=768),
     "convnext_tiny": functools.partial(ConvNeXt, (3, 3, 9, 3)),
+    "deit_b16": functools.partial(ViT, width=768, distillation_token=True),
+    "deit_s16": functools.partial(ViT, distillation_token=True),
+    "deit_t16": functools.partial(ViT, width=192, distillation_token=True),
+    "dinov2_b14": functools.partial(ViT, width=768, patch=14, layer_scale=True),
+    "dinov2_l14": functools.partial(ViT, width=1024, depth=24, patch=14, layer_scale=True),
+    "dinov2_s14": functools.partial(ViT, patch=14, layer_scale=True),
     "efficientnet_b0": EfficientNet,
     "efficientnet_b1": functools.partial(EfficientNet, depth=1.1),
     "efficientnet_b2": functools.partial(EfficientNet, width=1.1, depth=1.2),
@@ -45,12 +57,18 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "osnet_x0_5": functools.partial(OSNet, width=0.5),
     "osnet_x0_75": functools.partial(OSNet, width=0.75),
     "osnet_x1_0": OSNet,
+    "siglip_b16": functools.partial(_siglip, width=768),
+    "siglip_l16": functools.partial(_siglip, width=1024, depth=24),
+    "vit_b16": functools.partial(ViT, width=768),
+    "vit_l16": functools.partial(ViT, width=1024, depth=24),
     "vit_s16": ViT,
+    "vit_t16": functools.partial(ViT, width=192),
 }
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Flax's own fields, and what the table fixes or the head takes from the backbone.
 _FIXED = {"parent", "name", "backbone", "blocks", "bottleneck", "lite", "dtype"}
+_FIXED |= {"class_token", "distillation_token", "pre_norm", "layer_scale", "epsilon"}
 
 
 def model_options(name: str) -> dict[str, Any]:

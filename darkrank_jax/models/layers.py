@@ -25,6 +25,16 @@ def gelu(x: jax.Array) -> jax.Array:
     return nn.gelu(x, approximate=False)
 
 
+def gelu_tanh(x: jax.Array) -> jax.Array:
+    """GELU approximated by tanh."""
+    return nn.gelu(x, approximate=True)
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """GELU approximated by x sigmoid(1.702 x)."""
+    return x * nn.sigmoid(1.702 * x)
+
+
 def make_divisible(channels: float) -> int:
     """The multiple of 8 nearest to a number of channels, never below nine tenths of it.
 
