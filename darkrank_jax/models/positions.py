@@ -48,8 +48,9 @@ def find_layout(count: int, leading: int, grid: Grid, known: Grid | None) -> Lay
         places = count - held
         side = math.isqrt(max(places, 0))
         found = [known] if known else [(side, side), grid]
-        fitting = {each for each in found if min(each) > 0 and math.prod(each) == places}
-        if fitting:
+        fitting = {each for each in found if math.prod(each) == places}
+        # A single embedding may be that of the class token.
+        if fitting and places > (held != leading):
             return Layout(held, fitting.pop()) if len(fitting) == 1 else None
     return None
 

@@ -2,8 +2,7 @@
 
 import functools
 import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +12,15 @@ from flax import linen as nn
 from flax import traverse_util
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.naming import Shape, Variable
+from darkrank_jax.models.positions import find_layout, fit_positions
 from darkrank_jax.models.resnet import ResNet
-from darkrank_jax.models.vit import can_resize, resize_positions
-from darkrank_jax.models.weight_files import Entry, first_of, read_header, read_tensors
-from darkrank_jax.models.weight_names import Variable, namings_of
+from darkrank_jax.models.weight_files import first_of, read_header, read_tensors
+from darkrank_jax.models.weight_match import Header, Match, find_network, without
+from darkrank_jax.models.weight_names import namings_of
 from darkrank_jax.terminal import printable
 
-Header = Mapping[str, Entry]
-
-# First names of what turns pooled features into classes, and is left out.
-_CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
+_POSITIONS: Variable = ("params", "pos_embed")
 
 
 def load_resnet(
@@ -61,7 +59,7 @@ def load_resnet(
       >>> backbone.width, variables["params"]["layer2_0"]["conv1"]["kernel"].shape
       (8, (3, 3, 8, 16))
     """
-    header = _without(read_header(path), ignore)
+    header = without(read_header(path), ignore)
     # Either 3x3 stem has the same variables.
     backbone = backbone or _detect(path, header, prefix, stem="small")
     return _load(path, header, backbone, (32, 32, channels), prefix, ignore)
@@ -93,7 +91,7 @@ def detect_resnet(
       >>> backbone.blocks, backbone.bottleneck, backbone.width, backbone.stem
       ((3, 4, 2, 2), True, 8, 'imagenet')
     """
-    return _detect(path, _without(read_header(path), ignore), prefix, stem)
+    return _detect(path, without(read_header(path), ignore), prefix, stem)
 
 
 def load_weights(
@@ -123,7 +121,7 @@ def load_weights(
     Raises:
       UserError: as `load_resnet`.
     """
-    header = _without(read_header(path), ignore)
+    header = without(read_header(path), ignore)
     return _load(path, header, backbone, image_shape, prefix, ignore)
 
 
@@ -172,29 +170,23 @@ def tensor_name(variable: Variable, backbone: nn.Module) -> str:
       >>> tensor_name(("params", "layer2_0", "conv1", "kernel"), ResNet((1, 1, 1, 1), False))
       'layer2.0.conv1.weight'
     """
-    return next(iter(namings_of(backbone).values()))(variable)
+    return namings_of(backbone)[0].source(variable).names[0]
 
 
 def channels_last(tensor: np.ndarray) -> np.ndarray:
     """Kernels to (height, width, in, out) or (in, out), others as they are; float32."""
-    return np.asarray(tensor, np.float32).transpose(*_axes_channels_last(tensor.ndim))
+    order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim, range(tensor.ndim))
+    return np.asarray(tensor, np.float32).transpose(*order)
 
 
 def channels_first(variable: np.ndarray) -> np.ndarray:
     """Kernels to PyTorch's (out, in, height, width) or (out, in), others as they are."""
-    order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(variable.ndim, range(variable.ndim))
-    return np.ascontiguousarray(variable.transpose(*order))
+    return np.ascontiguousarray(variable.transpose(*_axes_channels_first(variable.ndim)))
 
 
-def _axes_channels_last(ndim: int) -> Sequence[int]:
-    """The axes of PyTorch's tensor in the order that they have here."""
-    return {4: (2, 3, 1, 0), 2: (1, 0)}.get(ndim, range(ndim))
-
-
-def _without(header: Header, ignore: Sequence[str], prefix: str = "") -> Header:
-    """A header without tensors whose names begin with one of `ignore`, also after a prefix."""
-    ignored = tuple(f"{place}{first}" for place in {"", prefix} for first in ignore)
-    return {name: entry for name, entry in header.items() if not name.startswith(ignored)}
+def _axes_channels_first(ndim: int) -> Sequence[int]:
+    """The axes here in the order that PyTorch has them."""
+    return {4: (3, 2, 0, 1), 2: (1, 0)}.get(ndim, range(ndim))
 
 
 def _load(
@@ -206,31 +198,63 @@ def _load(
     ignore: Sequence[str],
 ) -> dict[str, Any]:
     """The variables of a backbone from a file, read once all of them are found to fit."""
-    shapes = _shapes(backbone, image_shape)
-    naming, prefix, among = _find(path, header, backbone, shapes, prefix)
-    among = _without(among, ignore, prefix)
-    variables = {prefix + naming(variable): variable for variable in shapes}
-    expected = {name: shapes[variable] for name, variable in variables.items()}
-    _check_fit(path, backbone, among, expected, prefix)
+    shapes = _torch_shapes(backbone, image_shape)
+    match = find_network(path, header, backbone, shapes, prefix)
+    among = without(match.header, ignore, match.prefix)
+    sources = {variable: match.source(variable) for variable in shapes}
+    expected = {
+        name: shape
+        for variable, source in sources.items()
+        for name, shape in zip(source.names, source.layout.shapes(shapes[variable]), strict=True)
+    }
+    for name in sources[_POSITIONS].names if _POSITIONS in sources else ():
+        if name in among and among[name].shape[-1:] == expected[name][-1:]:
+            # Of any number: they are resized.
+            expected[name] = among[name].shape
+    _check_fit(path, backbone, among, expected, match.prefix)
+    resize = _resizing(path, among, backbone, image_shape, match) if _POSITIONS in sources else None
+    read: dict[str, np.ndarray] = {}
+    unread = read_tensors(path, {name: among[name] for name in expected})
     loaded: dict[Any, Any] = {}
-    for name, tensor in read_tensors(path, {name: among[name] for name in variables}):
-        variable = variables[name]
+    for variable, source in sources.items():
+        while not read.keys() >= set(source.names):
+            read |= [next(unread)]
+        tensor = channels_last(source.layout.join([read[name] for name in source.names]))
         if variable[-1] == "var" and (tensor < 0).any():
             raise UserError(
-                f"{path}: variances must be at least 0 (got {tensor.min()} in {printable(name)}); "
-                "the file is damaged, so copy it again"
+                f"{path}: variances must be at least 0 (got {tensor.min()} in "
+                f"{first_of(source.names)}); the file is damaged, so copy it again"
             )
-        tensor, shape = channels_last(tensor), shapes[variable]
-        same = tensor.shape == shape
-        loaded[variable] = tensor if same else resize_positions(tensor, shape[1], image_shape)
+        loaded[variable] = resize(tensor) if resize and variable == _POSITIONS else tensor
     return traverse_util.unflatten_dict(loaded)
+
+
+def _resizing(
+    path: str | Path,
+    among: Header,
+    backbone: Any,
+    image_shape: tuple[int, int, int],
+    match: Match,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What resizes a file's position embeddings to a transformer's image."""
+    (name,) = match.source(_POSITIONS).names
+    count, leading = among[name].shape[-2], backbone.leading
+    grid = (image_shape[0] // backbone.patch, image_shape[1] // backbone.patch)
+    layout = find_layout(count, leading, grid, None)
+    if layout is None:
+        raise UserError(
+            f"{path}: {printable(name)} must be of a square of patches or of the image's {grid[0]} "
+            f"x {grid[1]} (got {count} positions, of which {leading} of other tokens); give "
+            "data.image_size the shape of the images that it was trained on"
+        )
+    return lambda tensor: fit_positions(tensor, layout, leading, grid, match.naming.resize)
 
 
 def _check_fit(
     path: str | Path,
     backbone: nn.Module,
     among: Header,
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, Shape],
     prefix: str,
 ) -> None:
     """Refuses a file whose tensors are not those of a backbone.
@@ -239,21 +263,17 @@ def _check_fit(
       path: of the file.
       backbone: the module.
       among: the file's tensors to account for.
-      shapes: of the backbone's variables, by their names in the file.
-      prefix: of these names.
+      shapes: that the backbone expects of the file's tensors.
+      prefix: of their names.
     """
-    given = {name: among[name].shape for name in shapes if name in among}
-    found = {
-        name: tuple(shape[axis] for axis in _axes_channels_last(len(shape)))
-        for name, shape in given.items()
-    }
+    found = {name: among[name].shape for name in shapes if name in among}
     surplus = among.keys() - shapes.keys()
     faults = {
         "missing": shapes.keys() - found.keys(),
         "of another shape": [
             f"{name} is {shape}, not {shapes[name]}"
             for name, shape in found.items()
-            if shape != shapes[name] and not can_resize(shape, shapes[name])
+            if shape != shapes[name]
         ],
     }
     own, beside = ({_module(name, prefix) for name in names} for names in (shapes, surplus))
@@ -278,74 +298,17 @@ def _module(name: str, prefix: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _shapes(backbone: Any, image_shape: tuple[int, int, int]) -> dict[Variable, tuple[int, ...]]:
-    """The shape of every variable of a backbone."""
+def _torch_shapes(backbone: Any, image_shape: tuple[int, int, int]) -> dict[Variable, Shape]:
+    """The shape of every variable of a backbone, with PyTorch's axes."""
     image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
     variables = jax.eval_shape(
         lambda images: backbone.init(jax.random.key(0), images, train=False), image
     )
     flat: dict[Any, Any] = traverse_util.flatten_dict(variables)
-    return {name: leaf.shape for name, leaf in flat.items()}
-
-
-def _find(
-    path: str | Path,
-    header: Header,
-    backbone: nn.Module,
-    variables: Iterable[Variable],
-    prefix: str | None,
-) -> tuple[Callable[[Variable], str], str, Header]:
-    """How a file names a network: the naming, the prefix, and the tensors to account for."""
-    namings = namings_of(backbone)
-    counts = _count_names(header, namings, variables)
-    everywhere = _most(counts)
-    asked = {key: count for key, count in counts.items() if prefix in (None, key[1])}
-    found = _most(asked)
-    if not found:
-        where = f" that begins with {prefix!r}" if prefix else ""
-        raise UserError(
-            f"{path}: holds no {type(backbone).__name__}: no tensor{where} has "
-            f"{' or '.join(namings)} names; it has {first_of(header) or 'none'}"
-        )
-    if len(found) > 1:
-        networks = " and ".join(f"{p!r} with {label} names" for label, p in found)
-        raise UserError(
-            f"{path}: is ambiguous, since it holds several networks: {networks}; give the prefix "
-            "of one, leave the others out by weights.ignore, or give a file with one"
-        )
-    ((label, at),) = found
-    # A copy that lies within the named network's place: "ema.", where the prefix is "".
-    copies = [other for _, other in everywhere if other != at and other.startswith(at)]
-    among = _without(header, (*_CLASSIFIERS, *copies), at)
-    among = {
-        name: entry
-        for name, entry in among.items()
-        if name.startswith(prefix or "") and not name.endswith("num_batches_tracked")
+    return {
+        name: tuple(leaf.shape[axis] for axis in _axes_channels_first(leaf.ndim))
+        for name, leaf in flat.items()
     }
-    return namings[label], at, among
-
-
-def _count_names(
-    header: Header,
-    namings: Mapping[str, Callable[[Variable], str]],
-    variables: Iterable[Variable],
-) -> dict[tuple[str, str], int]:
-    """How many names of a network a file has, by whose names they are and by prefix."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for label, naming in namings.items():
-        expected = {naming(variable) for variable in variables}
-        depths = {name.count(".") + 1 for name in expected}
-        for name in header:
-            parts = name.split(".")
-            ends = {".".join(parts[-depth:]) for depth in depths} & expected
-            counts.update((label, name.removesuffix(end)) for end in ends)
-    return counts
-
-
-def _most(counts: Mapping[tuple[str, str], int]) -> list[tuple[str, str]]:
-    """The networks of a file: others may share some names, and another whole one shares most."""
-    most = max(counts.values(), default=0)
-    return sorted(key for key, count in counts.items() if count > most / 2)
 
 
 def _detect(
@@ -356,15 +319,15 @@ def _detect(
 ) -> ResNet:
     """The ResNet whose names a file has."""
     smallest: Any = ResNet((1, 1, 1, 1), False)
-    naming, prefix, _ = _find(path, header, smallest, _shapes(smallest, (32, 32, 3)), prefix)
+    match = find_network(path, header, smallest, _torch_shapes(smallest, (32, 32, 3)), prefix)
 
-    def kernel(*modules: str) -> tuple[int, ...] | None:
-        entry = header.get(prefix + naming(("params", *modules, "kernel")))
-        return entry and entry.shape
+    def kernel(*modules: str) -> Shape | None:
+        (name,) = match.source(("params", *modules, "kernel")).names
+        return header[name].shape if name in header else None
 
     first = kernel("conv1")
     if first is None or len(first) != 4 or not first[0]:
-        missing = printable(prefix + naming(("params", "conv1", "kernel")))
+        missing = first_of(match.source(("params", "conv1", "kernel")).names)
         raise UserError(f"{path}: has no {missing}; give a ResNet whose stem is one convolution")
     blocks = []
     for stage in range(1, 5):

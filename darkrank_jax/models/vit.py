@@ -1,4 +1,4 @@
-"""Vision transformers (Dosovitskiy et al., ICLR 2021) and what DeiT, DINOv2, CLIP and SigLIP add."""
+"""Vision transformers (Dosovitskiy et al., ICLR 2021); DeiT, DINOv2, CLIP and SigLIP as options."""
 
 import dataclasses
 from typing import Any, Literal
@@ -180,7 +180,7 @@ class Block(nn.Module):
         if not self.layer_scale:
             return x
         scale = self.param(name, nn.initializers.constant(1e-5), (x.shape[-1],))
-        return x * scale.astype(x.dtype)
+        return x * scale.astype(x.dtype).reshape(1, 1, -1)
 
 
 class AttentionPool(nn.Module):

@@ -31,7 +31,24 @@ PUBLISHED = {
     "efficientnet_lite2": (6_092_072, 1000 * (1280 + 1)),
     # A norm before the linear layer.
     "convnext_tiny": (28_589_128, 2 * 768 + 1000 * (768 + 1)),
+    "vit_t16": (5_717_416, 1000 * (192 + 1)),
     "vit_s16": (22_050_664, 1000 * (384 + 1)),
+    "vit_b16": (86_567_656, 1000 * (768 + 1)),
+    "vit_l16": (304_326_632, 1000 * (1024 + 1)),
+    # Two classifiers.
+    "deit_t16": (5_910_800, 2 * 1000 * (192 + 1)),
+    "deit_s16": (22_436_432, 2 * 1000 * (384 + 1)),
+    "deit_b16": (87_338_192, 2 * 1000 * (768 + 1)),
+    # Of images of 518 pixels, with a token for masked patches.
+    "dinov2_s14": (22_056_576, (37**2 - 16**2 + 1) * 384),
+    "dinov2_b14": (86_580_480, (37**2 - 16**2 + 1) * 768),
+    "dinov2_l14": (304_368_640, (37**2 - 16**2 + 1) * 1024),
+    "clip_vit_b32": (87_849_216, 0),
+    "clip_vit_b16": (86_192_640, 0),
+    "clip_vit_l14": (303_966_208, 0),
+    "siglip_b16": (92_884_224, 0),
+    # Of images of 256 pixels.
+    "siglip_l16": (315_956_224, (16**2 - 14**2) * 1024),
     "inception_bn": (11_295_240, 1000 * (1024 + 1)),
     # torchreid's, with a linear layer to 512 numbers and its norm before the linear layer.
     "osnet_x1_0": (2_682_508, 512 * (512 + 1 + 2) + 1000 * (512 + 1)),
@@ -58,7 +75,21 @@ SHAPES = {
     "efficientnet_lite0": [(112, 16), (56, 24), (28, 40), (14, 112), (7, 1280)],
     "efficientnet_lite2": [(112, 16), (56, 24), (28, 48), (14, 120), (7, 1280)],
     "convnext_tiny": [(56, 96), (56, 96), (28, 192), (14, 384), (7, 768)],
+    "vit_t16": [(14, 192), (14, 192), (1, 192)],
     "vit_s16": [(14, 384), (14, 384), (1, 384)],
+    "vit_b16": [(14, 768), (14, 768), (1, 768)],
+    "vit_l16": [(14, 1024), (14, 1024), (1, 1024)],
+    "deit_t16": [(14, 192), (14, 192), (1, 192)],
+    "deit_s16": [(14, 384), (14, 384), (1, 384)],
+    "deit_b16": [(14, 768), (14, 768), (1, 768)],
+    "dinov2_s14": [(16, 384), (16, 384), (1, 384)],
+    "dinov2_b14": [(16, 768), (16, 768), (1, 768)],
+    "dinov2_l14": [(16, 1024), (16, 1024), (1, 1024)],
+    "clip_vit_b32": [(7, 768), (7, 768), (1, 512)],
+    "clip_vit_b16": [(14, 768), (14, 768), (1, 512)],
+    "clip_vit_l14": [(16, 1024), (16, 1024), (1, 768)],
+    "siglip_b16": [(14, 768), (14, 768), (1, 768)],
+    "siglip_l16": [(14, 1024), (14, 1024), (1, 1024)],
     "inception_bn": [(112, 64), (56, 192), (28, 320), (14, 608), (7, 1024)],
     "nin_bn": [(54, 96), (27, 256), (13, 384), (6, 1024)],
     "osnet_x1_0": [(112, 64), (56, 256), (28, 384), (14, 512)],
@@ -98,7 +129,14 @@ def test_every_architecture_is_here_or_a_resnet():
     assert set(PUBLISHED) == set(SHAPES) == {n for n in MODELS if not n.startswith("resnet")}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+# Deep ones take long to trace; others of their kind stay.
+DEEP = {n for n in PUBLISHED if n.endswith(("_l14", "_l16", "_t16"))}
+DEEP |= {"vit_b16", "deit_b16", "dinov2_b14", "clip_vit_b16"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in DEEP else ()) for n in PUBLISHED]
+)
 def test_parameters_and_shapes_are_those_published(name):
     maps, variables = shapes(MODELS[name]())
     published, classifier = PUBLISHED[name]
@@ -184,6 +222,9 @@ def test_a_class_token_is_embedded_whatever_the_pooling():
     [
         ("vit_s16", {}, 40, "data.image_size: images of 40 x 40 pixels are no whole number of "),
         ("vit_s16", {"width": 100}, 32, "model.width: is 100; give a multiple of 64"),
+        ("siglip_b16", {"tokens": "class"}, 32, "model.tokens: is 'class', and the network has no"),
+        ("dinov2_s14", {"registers": -1}, 28, "model.registers: is -1; give 0 or more"),
+        ("clip_vit_b32", {"projection": -4}, 32, "model.projection: is -4; give 0 or more"),
         ("nin_bn", {}, 10, "data.image_size: images of 10 x 10 pixels are smaller than the first"),
     ],
 )

@@ -8,7 +8,10 @@ from darkrank_jax.models.resnet import DEPTHS
 
 # Options of a backbone beside its width.
 OWN = {name: {"stem"} for name in DEPTHS}
-OWN |= {"vit_s16": {"depth", "patch", "tokens"}, "nin_bn": {"dropout"}}
+VIT = {"depth", "patch", "tokens", "registers", "activation", "projection"}
+OWN |= {name: VIT for name in MODELS if name.startswith(("vit", "deit", "dino", "clip", "siglip"))}
+OWN |= {name: {"depth"} for name in MODELS if name.startswith("efficientnet")}
+OWN |= {"nin_bn": {"dropout"}}
 
 
 def test_options_reach_the_backbone_and_the_head():
