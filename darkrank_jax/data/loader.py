@@ -42,6 +42,7 @@ def batches(
     views: int = 0,
     process_index: int = 0,
     num_processes: int = 1,
+    stopping: Callable[[], int] = lambda: 0,
 ) -> Generator[dict[str, np.ndarray]]:
     """Yields the batches of some steps.
 
@@ -65,6 +66,7 @@ def batches(
       views: draws of augmentation that an image has, see `view_of`; 0: a new one each time.
       process_index: which part of the batch is wanted.
       num_processes: parts of a batch.
+      stopping: whether to end early where a worker does not answer, such as one that was stopped.
 
     Yields:
       {"images": uint8 [batch_size / num_processes, h, w, c], "labels": int32 and "rows" int64 of as
@@ -95,7 +97,8 @@ def batches(
         else None,
     )
     steps = range(first_step, first_step + num_steps)
-    for rows, images in _ahead(fill, split.images, len(places), steps, num_threads, num_workers):
+    ahead = _ahead(fill, split.images, len(places), steps, num_threads, num_workers, stopping)
+    for rows, images in ahead:
         yield {"images": images, "labels": split.labels[rows], "rows": rows}
 
 
@@ -159,6 +162,7 @@ def _ahead(
     steps: Sequence[int],
     num_threads: int,
     num_workers: int,
+    stopping: Callable[[], int] = lambda: 0,
 ) -> Generator[tuple[T, np.ndarray]]:
     """What `fill` returns for each step and so many images that it fills, made ahead, in order."""
     shape = (number, *images.shape[1:])
@@ -170,7 +174,7 @@ def _ahead(
     with SharedMemory() as memory:
         changes = {name: _tables()[name] for name in fill.keywords["augmentation"]}
         sent = partial(_fill_as_parent, partial(fill, images=sent_images(images, memory)), changes)
-        yield from made_by_workers(sent, shape, steps, num_workers, memory)
+        yield from made_by_workers(sent, shape, steps, num_workers, memory, stopping)
 
 
 def _made_by_threads(

@@ -5,6 +5,7 @@ copied or imported again, and it ends when the parent is gone, and what that has
 """
 
 import itertools
+import logging
 import math
 import os
 import pickle
@@ -19,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -34,7 +35,17 @@ _PAGE = 4096
 # Has glibc keep what a picture took for the next one; the system would clear it anew each time.
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 
+# Seconds without an answer after which a worker is named; and between looks at `stopping`.
+_PATIENCE, _LOOKS = 60, 1
+
 T = TypeVar("T")
+
+
+class _Worker(NamedTuple):
+    """A process that makes batches."""
+
+    connection: Connection
+    pid: int
 
 
 def made_by_workers(
@@ -43,6 +54,7 @@ def made_by_workers(
     steps: Sequence[int],
     num_workers: int,
     memory: SharedMemory,
+    stopping: Callable[[], int] = lambda: 0,
 ) -> Generator[tuple[T, np.ndarray]]:
     """What `make` gives for each step, in order, made ahead by several processes.
 
@@ -53,6 +65,7 @@ def made_by_workers(
       steps: in the order in which they are wanted.
       num_workers: processes; they end when the iterator is closed, exhausted or meets an error.
       memory: what arrays of `make` lie in.
+      stopping: whether to end early, rather than to wait for a process that is stopped or stuck.
 
     Yields:
       What `make` returned, and the images; they stay as they are for as long as they are kept.
@@ -68,20 +81,25 @@ def made_by_workers(
     with ExitStack() as stack:
         workers = [stack.enter_context(_started(memory)) for _ in range(num_workers)]
         for worker in workers:
-            _talk(worker.recv, wrong="could not be started; what it said stands above")
-            _talk(worker.send_bytes, setup)
+            if not _answers(worker, stopping):
+                return
+            own = worker.connection
+            _talk(own.recv, wrong="could not be started; what it said stands above")
+            _talk(own.send_bytes, setup)
 
-        def ask(worker: Connection) -> None:
+        def ask(worker: _Worker) -> None:
             for step in itertools.islice(rest, 1):
                 asked.append((worker, free.popleft()))
-                _talk(worker.send, (step, asked[-1][1]))
+                _talk(worker.connection.send, (step, asked[-1][1]))
 
         for _ in range(_AHEAD):
             for worker in workers:
                 ask(worker)
         while asked:
             worker, slot = asked.popleft()
-            error, made = _talk(worker.recv)
+            if not _answers(worker, stopping):
+                return
+            error, made = _talk(worker.connection.recv)
             if error:
                 raise error
             # Of the map itself: views of a part of an array refer to that array, not to the part.
@@ -134,9 +152,28 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Exception |
         return RuntimeError(f"in a process that makes batches:\n{traceback.format_exc()}"), None
 
 
+def _answers(worker: _Worker, stopping: Callable[[], int]) -> bool:
+    """Waits until a worker has answered or ended; False if the wait is to end before.
+
+    Signals are handled meanwhile.
+    """
+    waited = 0
+    while not worker.connection.poll(_LOOKS):
+        if stopping():
+            return False
+        waited += _LOOKS
+        if waited == _PATIENCE:
+            line = (
+                "data.num_workers: process %d, which makes batches, has not answered for %d s; if "
+                "it was stopped, kill -CONT %d lets it go on; else look for a slow or lost disk"
+            )
+            logging.getLogger(__name__).warning(line, worker.pid, waited, worker.pid)
+    return True
+
+
 @contextmanager
-def _started(memory: SharedMemory) -> Iterator[Connection]:
-    """The connection to a new worker, which has nothing to lose at the end."""
+def _started(memory: SharedMemory) -> Iterator[_Worker]:
+    """A new worker, which has nothing to lose at the end."""
     try:
         own, given = Pipe()
         with given, _signals_left_to_parent():
@@ -153,7 +190,7 @@ def _started(memory: SharedMemory) -> Iterator[Connection]:
         ) from error
     with own:
         try:
-            yield own
+            yield _Worker(own, process.pid)
         finally:
             process.kill()
             process.wait()

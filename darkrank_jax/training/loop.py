@@ -113,7 +113,9 @@ def _train(
             report = stack.enter_context(_progress(run, name, step))
             stepped = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
             pending, waits, since = [], [], time.perf_counter()
-            stream = stack.enter_context(_stream(run, train, sampler, step))
+            # Of several processes none can stop alone.
+            alone = requested if jax.process_count() == 1 else lambda: 0
+            stream = stack.enter_context(_stream(run, train, sampler, step, alone))
             taught = with_stored(stream, run, train)
             stepwise = with_teacher(taught, store, run, len(train.labels), step)
             for batch in _noting(stepwise, pending, waits):
@@ -151,6 +153,10 @@ def _train(
                         checkpoints.wait(manager)
                         raise _interrupted(run, name, workdir, step, number)
                 since = time.perf_counter()
+            if requested() and step < run.steps and manager.latest_step() != step:
+                # A worker that was stopped gave no more images.
+                checkpoints.save(manager, state, seconds, None)
+                checkpoints.wait(manager)
         # The last save was waited for, which takes a while, too.
         if number := agreed(requested()):
             raise _interrupted(run, name, workdir, step, number)
@@ -193,7 +199,13 @@ def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> di
     return sampler | {"neighbors": class_neighbors(embeddings, train.labels, pool=pool)}
 
 
-def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closing:
+def _stream(
+    run: Run,
+    train: Split,
+    sampler: dict[str, Any],
+    step: int,
+    stopping: Callable[[], int] = lambda: 0,
+) -> closing:
     """The batches from a step to the last; threads and workers end when it is closed."""
     data = run.data
     return closing(
@@ -211,6 +223,7 @@ def _stream(run: Run, train: Split, sampler: dict[str, Any], step: int) -> closi
             process_index=jax.process_index(),
             num_processes=jax.process_count(),
             views=data.views,
+            stopping=stopping,
         )
     )
 

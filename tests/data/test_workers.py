@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -186,6 +187,41 @@ def test_a_worker_that_is_ended_is_said():
     with pytest.raises(UserError, match=r"^data\.num_workers: a process .* was ended from outside"):
         list(batches_)
     assert not workers()
+
+
+def test_a_worker_that_is_stopped_is_named_and_training_goes_on(monkeypatch, caplog):
+    expected = [batch["images"].copy() for batch in stream(num_workers=0)]
+    batches_ = stream(num_workers=1)
+    found = [next(batches_)["images"].copy()]
+    monkeypatch.setattr(workers_, "_PATIENCE", 1)
+    (pid,) = workers()
+    os.kill(pid, signal.SIGSTOP)
+    resumed = threading.Timer(2.5, os.kill, (pid, signal.SIGCONT))
+    resumed.start()
+    found += [batch["images"].copy() for batch in batches_]
+    np.testing.assert_array_equal(found, expected)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        f"data.num_workers: process {pid}, which makes batches, has not answered for 1 s; "
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_worker_that_is_stopped(number):
+    received = []
+    before = signal.signal(number, lambda *arguments: received.append(arguments[0]))
+    try:
+        batches_ = stream(num_workers=1, num_steps=50, stopping=lambda: len(received))
+        next(batches_)
+        (pid,) = workers()
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+        # What is made already, then the end; without the signal it would wait for ever.
+        assert len(list(batches_)) < 5
+        assert received == [number]
+        assert not workers()
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_source_that_cannot_be_sent_is_refused(tmp_path):
