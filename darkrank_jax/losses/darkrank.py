@@ -261,8 +261,7 @@ def _ranked_lists(
     others = other_mask(rows, num_anchors)
     student = zero_rows(student, rows)
     teacher = jax.lax.stop_gradient(zero_rows(teacher, rows))
-    gallery = teacher if in_teachers_gallery else student
-    lengths = distances(teacher[:num_anchors], teacher, where=where)
+    lengths = distances(teacher, num_anchors=num_anchors)
     most = max(batch - 1, 1)
     size = most if list_size is None else min(list_size, most)
     chosen = _SELECTIONS[list_selection](jnp.where(others, lengths, jnp.inf), size, key)
@@ -273,10 +272,12 @@ def _ranked_lists(
 
     if calibration == "none" and size * student.shape[1] <= 4 * batch:
         # So few pairs of the student's are measured faster one by one than all of them together.
+        gallery = teacher if in_teachers_gallery else student
         gaps = student[:num_anchors, None] - gallery[chosen]
         student_scores = _scores(safe_sqrt(jnp.square(gaps).sum(-1)), 1.0, alpha, beta)
     else:
-        student_scores = scores(distances(student[:num_anchors], gallery, where=where))
+        between = teacher if in_teachers_gallery else None
+        student_scores = scores(distances(student, between, num_anchors=num_anchors))
     return student_scores, scores(lengths), jnp.take_along_axis(others, chosen, axis=-1)
 
 

@@ -61,7 +61,7 @@ def contrastive_loss(
     2006, without squares and with a margin for positives.
     """
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    lengths = _distances(embeddings, num_anchors, normalize_embeddings, where)
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
     pull = apply_reduction(reduce_fn, jax.nn.relu(lengths - pos_margin), positives)
     return pull + apply_reduction(reduce_fn, jax.nn.relu(neg_margin - lengths), negatives)
 
@@ -111,7 +111,7 @@ def margin_loss(
     if jnp.ndim(beta):
         check_arrays(embeddings=(embeddings, "float", "batch dim"), beta=(beta, "real", "batch"))
         beta = jnp.asarray(beta)[:num_anchors, None]
-    lengths = _distances(embeddings, num_anchors, normalize_embeddings, where)
+    lengths = _distances(embeddings, num_anchors, normalize_embeddings)
     values = jnp.stack([jax.nn.relu(lengths - beta + margin), jax.nn.relu(beta - lengths + margin)])
     # A pair stands in as many triplets as its anchor has partners on the other side.
     times = jnp.stack(
@@ -439,11 +439,11 @@ _reversible_precision.defvjp(_summed_precision_forward, _summed_precision_backwa
 
 
 def _distances(
-    embeddings: jax.Array, num_anchors: int | None, unit: bool, where: jax.Array | None
+    embeddings: jax.Array, num_anchors: int | None, unit: bool
 ) -> jax.Array:
     """Distances [anchors, batch], of unit vectors if so wanted."""
     embeddings = normalize(embeddings) if unit else embeddings
-    return distances(embeddings[:num_anchors], embeddings, where=where)
+    return distances(embeddings, num_anchors=num_anchors)
 
 
 def _anchors(where: jax.Array | None, matrix: jax.Array) -> jax.Array:

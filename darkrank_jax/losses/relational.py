@@ -62,7 +62,7 @@ def rkd_distance_loss(
     others = other_mask(valid)
     student, teacher = (
         safe_divide(lengths, mean(lengths, where=others))
-        for lengths in (distances(student, where=where), distances(teacher, where=where))
+        for lengths in (distances(student), distances(teacher))
     )
     return apply_reduction(reduce_fn, _smooth_l1(student - teacher), _pairs(valid))
 
@@ -104,7 +104,7 @@ def rkd_angle_loss(
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     dtype = jnp.promote_types(student.dtype, teacher.dtype)
-    squares = (squared_distances(rows, where=where).astype(dtype) for rows in (student, teacher))
+    squares = (squared_distances(rows).astype(dtype) for rows in (student, teacher))
     values = _angle_losses(*squares, valid)
     return apply_reduction(reduce_fn, values, valid)
 
@@ -140,7 +140,7 @@ def similarity_match_loss(
     Source: DarkRank (Chen et al., AAAI 2018), where it is called direct similarity transfer.
     """
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
-    values = jnp.square(distances(student, where=where) - distances(teacher, where=where))
+    values = jnp.square(distances(student) - distances(teacher))
     return apply_reduction(reduce_fn, values, other_mask(valid))
 
 
@@ -266,8 +266,10 @@ def correlation_congruence_loss(
     check_choice("kernel", kernel, ("neighbors", "gaussian"))
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
     if kernel == "gaussian":
-        # |x - y|^2 = 2 - 2 cos(x, y) for unit vectors.
-        student, teacher = (jnp.exp(2 * gamma * (cosines(rows) - 1)) for rows in (student, teacher))
+        # Kernels minus 1: near 1 float32 would round off the difference of two.
+        student, teacher = (
+            jnp.expm1(-gamma * squared_distances(normalize(rows))) for rows in (student, teacher)
+        )
         return apply_reduction(reduce_fn, jnp.square(student - teacher), _pairs(valid))
     check_arrays(
         student_embeddings=(student, "float", "batch dim"),
@@ -315,12 +317,13 @@ def relaxed_contrastive_loss(
     """
     check_positive(sigma=sigma, margin=margin)
     student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
-    weights = jnp.exp(-squared_distances(normalize(teacher), where=where) / sigma)
-    lengths = jnp.where(_pairs(valid), distances(student, where=where), 0)
+    # 1 - w, which float32 would round off where the teacher is near.
+    unlike = -jnp.expm1(-squared_distances(normalize(teacher)) / sigma)
+    lengths = jnp.where(_pairs(valid), distances(student), 0)
     # The distance to itself, 0, is part of the mean.
     lengths = safe_divide(lengths, lengths.sum(1, keepdims=True) / jnp.maximum(valid.sum(), 1))
-    pull = weights * jnp.square(lengths)
-    push = (1 - weights) * jnp.square(jax.nn.relu(margin - lengths))
+    pull = (1 - unlike) * jnp.square(lengths)
+    push = unlike * jnp.square(jax.nn.relu(margin - lengths))
     values = jnp.where(other_mask(valid), pull + push, 0).sum(1)
     return apply_reduction(reduce_fn, values, valid)
 

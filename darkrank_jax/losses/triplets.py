@@ -73,7 +73,7 @@ def triplet_loss(
     check_choice("mining", mining, ("all", *_MINERS))
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
     embeddings = normalize(embeddings) if normalize_embeddings else embeddings
-    lengths = distances(embeddings[:num_anchors], embeddings, where=where)
+    lengths = distances(embeddings, num_anchors=num_anchors)
     if mining == "all":
         return _all_triplets(lengths, positives, negatives, margin, reduce_fn)
     positive, negative, valid = _MINERS[mining](
@@ -127,7 +127,7 @@ def lmnn_loss(
     """
     check_range("push_weight", push_weight, 0, 1)
     embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
-    squares = squared_distances(embeddings[:num_anchors], embeddings, where=where)
+    squares = squared_distances(embeddings, num_anchors=num_anchors)
     pull = apply_reduction(reduce_fn, squares, positives)
     push = _all_triplets(squares, positives, negatives, margin, reduce_fn)
     return (1 - push_weight) * pull + push_weight * push
