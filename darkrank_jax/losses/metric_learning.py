@@ -438,9 +438,7 @@ _reversible_precision = jax.custom_vjp(_summed_precision)
 _reversible_precision.defvjp(_summed_precision_forward, _summed_precision_backward)
 
 
-def _distances(
-    embeddings: jax.Array, num_anchors: int | None, unit: bool
-) -> jax.Array:
+def _distances(embeddings: jax.Array, num_anchors: int | None, unit: bool) -> jax.Array:
     """Distances [anchors, batch], of unit vectors if so wanted."""
     embeddings = normalize(embeddings) if unit else embeddings
     return distances(embeddings, num_anchors=num_anchors)
