@@ -3,8 +3,8 @@
     python -m experiments.loss_speed.digits [--only digits price] [--dims DIM ...] [--largest BATCH]
 
 "product" is |x|^2 + |y|^2 - 2 <x, y> about the mean of the rows, "differences" is what the package
-computes. Digits: unit vectors, four a class, some gap apart, class weights as near; the error is the
-norm of gradient(float32) - gradient(float64) over that of gradient(float64). Price: value and
+computes. Digits: unit vectors, four a class, some gap apart, class weights as near; the error is
+the norm of gradient(float32) - gradient(float64) over that of gradient(float64). Price: value and
 gradient, compiled; the two forms take turns in one process, and the ratio is that of the medians.
 """
 
