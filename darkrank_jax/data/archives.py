@@ -25,7 +25,7 @@ import numpy as np
 
 from darkrank_jax.data.cache import cache_folder, replacing_cached
 from darkrank_jax.data.entry_names import check_compression, slashed
-from darkrank_jax.data.folders import list_files
+from darkrank_jax.data.folders import is_file, list_files
 from darkrank_jax.data.zip_members import HEADER_SIZE, Member, data_start, unpacked
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_error
@@ -83,6 +83,8 @@ def open_entries(path: Path) -> Entries:
         return _folder(path)
     if not path.exists():
         raise UserError(f"{path}: is missing; give a folder, a .zip or a .tar as data.path")
+    if not is_file(path):
+        raise UserError(f"{path}: must be a folder or a file (got a pipe or a device)")
     try:
         if zipfile.is_zipfile(path):
             return _zip(path)

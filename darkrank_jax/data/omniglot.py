@@ -3,13 +3,14 @@
 import io
 import logging
 import os
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from darkrank_jax.data.archives import open_entries
+from darkrank_jax.data.folders import is_hidden
 from darkrank_jax.data.split import (
     Split,
     check_numbers,
@@ -76,22 +77,14 @@ def _folder(path: str) -> Path:
 
 def _read(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images, labels and class names of an archive; entries are read, never unpacked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = sorted(name for name in archive.namelist() if name.endswith(".png"))
-            files = [archive.read(entry) for entry in entries]
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: is missing; put the authors' archive there, or set data.path"
-        ) from None
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise UserError(
-            f"{path}: is no whole zip archive ({error}); fetch it again from its authors"
-        ) from error
+    if not path.exists():
+        raise UserError(f"{path}: is missing; put the authors' archive there, or set data.path")
+    archive = open_entries(path)
+    entries = sorted(n for n in archive.names if n.endswith(".png") and not is_hidden(n))
     if not entries:
         raise UserError(f"{path}: holds no .png; fetch it again from its authors")
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(lambda file: _decode(file, size), files))
+        decoded = list(pool.map(lambda entry: _decode(archive.read(entry), size), entries))
     images = {e: image for e, image in zip(entries, decoded, strict=True) if image is not None}
     _tell_skipped(path, [entry for entry in entries if entry not in images], len(entries))
     characters = ["/".join(entry.split("/")[-3:-1]) for entry in images]

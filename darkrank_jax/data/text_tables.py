@@ -63,7 +63,7 @@ def separator_hint(columns: list[str], separator: str, required: tuple[str, ...]
 
     Example:
       >>> separator_hint(["path;label"], ",", ("path", "label"))
-      "semicolons; separate them by commas"
+      'semicolons; separate them by commas'
     """
     header = separator.join(columns).lower()
     for other, name in _SEPARATORS.items():

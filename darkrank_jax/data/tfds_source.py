@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from darkrank_jax.data.archives import files_fingerprint
+from darkrank_jax.data.folders import warn_left_out
 from darkrank_jax.data.limits import MAX_MEGAPIXELS
 from darkrank_jax.data.listing import Line, Listing, gather
 from darkrank_jax.data.parts import PARTS
@@ -223,9 +224,15 @@ def _list(builder: Any, *, own: bool) -> Listing:
             'file_format="array_record"'
         ) from error
 
+    where = Path(builder.data_path)
+
     def lines() -> Iterator[Line]:
+        unlabelled = []
         for split, records in sources.items():
             for index, record in enumerate(records):
+                if record[label] < 0:
+                    unlabelled.append(f"{split}/{index}")
+                    continue
                 camera = int(record["camera"]) if own else -1
                 yield Line(
                     f"{split}/{index}",
@@ -233,8 +240,8 @@ def _list(builder: Any, *, own: bool) -> Listing:
                     split if own else "",
                     "" if camera < 0 else str(camera),
                 )
+        warn_left_out(where, unlabelled, "images have no label and are left out")
 
-    where = Path(builder.data_path)
     names = sorted(path.name for path in where.iterdir())
     stamp = files_fingerprint(where, names, builder.info.full_name)
     read = partial(_read_record, sources, image)

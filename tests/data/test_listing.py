@@ -195,6 +195,14 @@ def test_what_is_no_file_is_left_out_and_reported(tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".csv", ""])
+def test_a_pipe_as_the_source_is_refused(suffix, tmp_path, capsys):
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    line = "is missing; give the table" if suffix == ".csv" else "must be a folder or a file (got a"
+    assert refusal(capsys, path).startswith(f"{path}: {line}")
+
+
 def test_a_folder_of_two_names_is_listed_under_its_own(tmp_path, caplog):
     path = write_folder(tmp_path, layout(CLASSES[:8], 2, "train/"))
     # A link that sorts before the folder it leads to, and a loop.

@@ -199,7 +199,7 @@ def test_every_kind_of_image_trains(tmp_path):
 @pytest.mark.parametrize(
     ("option", "value", "valid"),
     [
-        ("seed", -1, "at least 0"),
+        ("seed", -1, "0 to 4294967295"),
         ("cache_mib", -1, "at least 0"),
         ("num_train_classes", -3, "at least 0"),
         ("tolerated", -0.1, "0 to 1"),

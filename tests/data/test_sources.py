@@ -90,7 +90,7 @@ def test_glyphs_are_listed_as_they_are_used():
         ("distortion", -0.5, "at least 0"),
         ("distortion", float("inf"), "at least 0"),
         ("distortion", float("nan"), "at least 0"),
-        ("seed", -1, "at least 0"),
+        ("seed", -1, "0 to 4294967295"),
         ("test_fraction", float("nan"), "0 to 1"),
         ("validation_fraction", 1.5, "0 to 1"),
     ],
@@ -104,7 +104,7 @@ def test_glyphs_refuse_numbers_out_of_range(option, value, valid):
 @pytest.mark.parametrize(
     ("option", "value", "line"),
     [
-        ("seed", -3, "seed: is -3; give at least 0"),
+        ("seed", -3, "seed: is -3; give 0 to 4294967295"),
         ("validation_fraction", float("nan"), "validation_fraction: is nan; give 0 to 1"),
         ("validation_fraction", 0.05, "validation_fraction: is 0.05; of 7 characters 0 would val"),
         ("validation_fraction", 0.9, "validation_fraction: is 0.9; of 7 characters 6 would valid"),
@@ -199,6 +199,16 @@ def test_omniglot_with_a_truncated_archive(folder, keep, refusal):
     path = folder / "images_background.zip"
     path.write_bytes(path.read_bytes()[:keep])
     assert refusal(folder).startswith(f"{path}: is no whole zip archive")
+
+
+@pytest.mark.parametrize("place", [8, 10])
+def test_omniglot_of_a_compression_that_is_not_known(place, folder, refusal):
+    path = folder / "images_background.zip"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + place] = 9 if place == 10 else 1
+    path.write_bytes(data)
+    line = "is compressed by Deflate64" if place == 10 else "is encrypted; unpack it"
+    assert line in refusal(folder)
 
 
 def test_omniglot_with_something_else(folder, refusal):

@@ -302,6 +302,14 @@ class OtherPets(tfds.core.GeneratorBasedBuilder):
             yield number, {"picture": jpeg(number), "kind": number % 6}
 
 
+class PartlyLabelledPets(OtherPets):
+    """A set whose test images have no labels."""
+
+    def _generate_examples(self, count):
+        for number in range(count):
+            yield number, {"picture": jpeg(number), "kind": number % 6 if count == 12 else -1}
+
+
 class OtherSounds(OtherPets):
     """A set without images."""
 
@@ -330,6 +338,15 @@ def test_any_other_set_is_split_by_class(tmp_path):
         SOURCES["tfds"](name="darkrank_sets/cub", **options)
     with pytest.raises(UserError, match=r"no: is no folder; give that of the set's archives"):
         SOURCES["tfds"](name="other_pets", **options | {"path": str(tmp_path / "no")})
+
+
+def test_images_of_tfds_without_a_label_are_left_out_and_reported(tmp_path, caplog):
+    options = {"path": "", "image_size": 8, "data_dir": str(tmp_path)}
+    splits = SOURCES["tfds"](name="partly_labelled_pets", **options, num_train_classes=4)
+    assert sum(len(split.labels) for split in splits.values()) == 12
+    said = [record.getMessage() for record in caplog.records if "no label" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].endswith(": 6 images have no label and are left out; first test/0")
 
 
 @pytest.mark.skipif("DARKRANK_DATA" not in os.environ, reason="DARKRANK_DATA is not set")
