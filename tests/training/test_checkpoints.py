@@ -1,5 +1,6 @@
 """Checkpoints are whole or not used, as a line says; a failed save costs nothing before it."""
 
+import itertools
 import logging
 import os
 import resource
@@ -288,6 +289,26 @@ def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
     found = checkpoints.restore(tmp_path, 4, like, replicated(make_mesh(8))).state
     for a, b in zip(*map(jax.tree.leaves, (found.params, expected.params)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_asked_to_stop_without_more_images_a_run_saves_the_step_it_is_at(tmp_path, monkeypatch):
+    """As when a worker was stopped: the batches end early; the step is between two validations."""
+    one = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    original = loop.batches
+
+    def few(*arguments, stopping, **options):
+        yield from itertools.islice(original(*arguments, **options), 3)
+        assert not stopping()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping() == signal.SIGTERM
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "batches", few)
+        with pytest.raises(Interrupted, match="network: stopped at step 3 of 4 and saved"):
+            train(tiny(), tmp_path, "network", one)
+    assert (tmp_path / "checkpoints" / "3").is_dir()
+    assert train(tiny(), tmp_path, "network", one).step == 4
+    assert [row["step"] for row in read_log(tmp_path) if "loss" in row] == [1, 2, 3, 4]
 
 
 def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path, monkeypatch):
