@@ -88,6 +88,25 @@ def replacing(
             _OWN.discard(beside.name)
 
 
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A folder in `folder`, which is made, for files that may prove wrong; removed at the end.
+
+    Raises:
+      UserError: an `OSError` in the block, with what to do about it.
+    """
+    inner = folder / f".part-{_HOST}-{os.getpid()}-{next(_COUNT)}"
+    _OWN.add(inner.name)
+    try:
+        inner.mkdir(parents=True)
+        yield inner
+    except OSError as error:
+        raise write_error(folder, error) from error
+    finally:
+        _remove(inner)
+        _OWN.discard(inner.name)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes text as UTF-8, whole or not at all; see `replacing`.
 

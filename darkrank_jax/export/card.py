@@ -1,13 +1,18 @@
 """model_card.md: what a stranger must know of a network before using it."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import darkrank_jax
+from darkrank_jax.errors import UserError
 from darkrank_jax.export.comparison import BATCH
 from darkrank_jax.export.source import Source
+from darkrank_jax.files import read_json, write_text
+from darkrank_jax.terminal import printable
+from darkrank_jax.training.workdir import read_facts
 
 _CARD = """---
 library_name: darkrank_jax
@@ -80,8 +85,9 @@ def write_card(
     network, facts = source
     run = network.run
     height, width, channels = facts["image_shape"]
-    described = json.loads((workdir / "run.json").read_text())["run"]
-    path.write_text(
+    described = read_facts(workdir)["run"]
+    write_text(
+        path,
         _CARD.format(
             name=facts["name"],
             architecture=facts["model"]["name"],
@@ -111,7 +117,7 @@ def write_card(
             batch=BATCH,
             rows="\n".join(_row(name, row) for name, row in rows.items()),
             others=_others(workdir),
-        )
+        ),
     )
 
 
@@ -153,11 +159,16 @@ def _others(workdir: Path) -> str:
     path = workdir / "results.json"
     if not path.exists():
         return ""
-    networks = json.loads(path.read_text())["networks"]
-    lines = [
-        f"| {name} | {row['parameters']:,} | {row['metrics']['recall_at_1']:.3f} | "
-        f"{row['metrics']['map_at_r']:.3f} |"
-        for name, row in networks.items()
-    ]
+    try:
+        networks = read_json(path, "")["networks"]
+        lines = [
+            f"| {printable(name)} | {row['parameters']:,} | {row['metrics']['recall_at_1']:.3f} | "
+            f"{row['metrics']['map_at_r']:.3f} |"
+            for name, row in networks.items()
+        ]
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        message = "%s: is damaged, so the model card is without it; evaluate again with --mode eval"
+        logging.getLogger(__name__).warning(message, path)
+        return ""
     head = "| network of the run | parameters | Recall@1 | MAP@R |\n|---|---|---|---|\n"
     return "\n" + head + "\n".join(lines) + "\n"

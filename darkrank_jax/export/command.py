@@ -1,6 +1,8 @@
 """`--mode export`: writes a network in several formats, and keeps what proves to be right."""
 
+import contextlib
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from darkrank_jax.export.card import write_card
 from darkrank_jax.export.comparison import compare, fault
 from darkrank_jax.export.formats import FORMATS, LOADERS
 from darkrank_jax.export.source import Source, load_source
+from darkrank_jax.files import remove_unfinished, replacing, scratch
 from darkrank_jax.training.preflight import load_data
 
 # Held images that an export is compared on.
@@ -34,7 +37,7 @@ def export_run(
 
     Raises:
       UserError: nothing was trained there, the folder cannot be written, or an export is beyond
-        the tolerance, in which case its file is deleted.
+        the tolerance, in which case an earlier file of its name stays.
     """
     names = _names(formats)
     source = load_source(workdir)
@@ -42,15 +45,10 @@ def export_run(
     held, labels = test.images[:_HELD], test.labels[:_HELD]
     print(f"Compared on {len(held):,} of the {len(test.labels):,} images of the test split:")
     folder = Path(output) if output else workdir / "export"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Nothing else says so for sure.
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror}); give another --output"
-        ) from error
+    remove_unfinished(folder)
+    # Whether it can be written is known before the first format is made.
+    with scratch(folder):
+        pass
     call = jax.jit(source.embed)
     expected, model = compare(lambda images: np.asarray(call(images)), held, labels)
     model["megabytes"] = 4e-6 * source.network.num_parameters()
@@ -67,7 +65,7 @@ def export_run(
     if faults:
         listed = "; ".join(f"{FORMATS[name].file} {what}" for name, what in faults.items())
         rest = ",".join(name for name in names if name not in faults) or "another"
-        raise UserError(f"{listed}; deleted. The other files are right: --formats={rest}")
+        raise UserError(f"{listed}; not written. The other files are right: --formats={rest}")
 
 
 def _names(formats: str) -> list[str]:
@@ -109,23 +107,26 @@ def _export(
     held: tuple[np.ndarray, np.ndarray, np.ndarray],
     recall_of_model: float,
 ) -> tuple[dict[str, Any], str]:
-    """Writes one file, loads it again and measures it; what is wrong with it, if anything."""
+    """Writes, loads and measures one file, and keeps it if it is right; what is wrong, if not."""
     kind = FORMATS[name]
-    path = folder / kind.file
     images, labels, expected = held
-    good = False
-    try:
+    with scratch(folder) as unproven:
+        path = unproven / kind.file
         kind.write(source, path)
         _, embed = LOADERS[path.suffix](path)
         _, measured = compare(embed, images, labels, expected)
         measured["megabytes"] = path.stat().st_size / 1e6
         what = fault(measured, recall_of_model, exact=kind.exact)
-        good = not what
+        if not what:
+            _keep(unproven, folder)
         return measured, what
-    finally:
-        if not good:
-            path.unlink(missing_ok=True)
-            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+
+
+def _keep(unproven: Path, folder: Path) -> None:
+    """Moves the files of a format into a folder; all are whole before the first is replaced."""
+    with contextlib.ExitStack() as stack:
+        for file in sorted(unproven.iterdir()):
+            os.replace(file, stack.enter_context(replacing(folder / file.name)))
 
 
 def _files(names: Any) -> set[str]:
@@ -135,7 +136,7 @@ def _files(names: Any) -> set[str]:
 
 def _line(file: str, row: dict[str, Any], what: str) -> str:
     """What came of one file, for a terminal."""
-    said = f"but {what}; deleted" if what else "as the model"
+    said = f"but {what}; not written" if what else "as the model"
     return (
         f"{file:<21} {row['megabytes']:7.2f} MB  Recall@1 {row['recall_at_1']:.3f}  "
         f"cosine {row['mean_cosine']:.5f}  {row['milliseconds']:.2f} ms an image  "

@@ -1,5 +1,6 @@
 """The facts that an exported network or a gallery carries, as JSON text, and their schema."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -61,6 +62,13 @@ def parse_facts(path: Path, texts: Mapping[str, Any] | None, *more: str) -> dict
                 f"{len(facts[name])}); write the file again"
             )
     return facts
+
+
+def checksum(content: bytes, facts: Mapping[str, Any]) -> str:
+    """A hash of an exported file's content and its facts, to tell damage and mixed files by."""
+    found = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16)
+    found.update(content)
+    return found.hexdigest()
 
 
 def _is_number(value: Any) -> bool:

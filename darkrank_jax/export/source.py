@@ -20,6 +20,9 @@ from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.step import make_embed_step
 from darkrank_jax.training.workdir import is_workdir, read_facts, recorded_run
 
+# Facts on which embeddings depend.
+_SEEN = ("model", "mean", "std", "image_shape", "center_crop")
+
 EmbedBatch = Callable[[np.ndarray], np.ndarray]
 
 
@@ -99,7 +102,7 @@ def facts_of(
     step = make_embed_step(build_model(**run.model), run.data.mean, run.data.std)
     images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.uint8)
     dim = jax.eval_shape(step, variables, images)["embeddings"].shape[1]
-    found = {"embedding_dim": dim, "fingerprint": _fingerprint(facts, variables)}
+    found = {"embedding_dim": dim, "fingerprint": fingerprint(facts, variables)}
     return json.loads(json.dumps({"schema": SCHEMA, "name": name} | facts | found))
 
 
@@ -113,11 +116,17 @@ def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:
     return [load_source(teacher).facts["fingerprint"]]
 
 
-def _fingerprint(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-    """A word that follows from all that the embeddings follow from."""
+def fingerprint(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
+    """A word that follows from all that the embeddings follow from.
+
+    Args:
+      facts: of which those in `_SEEN` count.
+      variables: as `TrainState.evaluated` gives them.
+    """
     parts = {"params": variables["params"]["model"], "batch_stats": variables["batch_stats"]}
     flat = traverse_util.flatten_dict(parts, sep="/")
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    seen = {name: facts[name] for name in _SEEN}
+    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
     for name in sorted(flat):
         digest.update(name.encode() + np.asarray(flat[name]).tobytes())
     return digest.hexdigest()[:16]

@@ -8,13 +8,17 @@ import jax
 import numpy as np
 from jax import export
 
+from darkrank_jax.data.archives import read_file
 from darkrank_jax.errors import UserError
-from darkrank_jax.export.facts import parse_facts, write_facts
+from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
+from darkrank_jax.export.graph_checks import stablehlo_fault
 from darkrank_jax.export.source import EmbedBatch, Source
+from darkrank_jax.files import read_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # Of a kernel's numbers, in int8.
 _MOST = 127.0
+_ADVICE = "export it again"
 
 
 def write_stablehlo(source: Source, path: Path) -> None:
@@ -55,30 +59,66 @@ def load_stablehlo(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
       The facts, and the function from uint8 images to embeddings.
 
     Raises:
-      UserError: the facts are missing, or the file is damaged.
+      UserError: a file of the two is missing, damaged, of another export or of a newer jax; the
+        module calls something, or takes or gives something else than its facts say.
     """
     beside = _beside(path)
+    texts = read_json(beside, _ADVICE)
+    facts, module = parse_facts(beside, texts), read_file(path)
+    if texts.get(CHECKSUM) != checksum(module, facts):
+        raise UserError(f"{path}: does not belong to {beside.name}, or is damaged; {_ADVICE}")
     try:
-        facts = parse_facts(beside, json.loads(beside.read_text()))
-        loaded = export.deserialize(bytearray(path.read_bytes()))
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        loaded = export.deserialize(bytearray(module))
+        fault = stablehlo_fault(loaded.mlir_module_serialized)
     # What a damaged file makes flatbuffers and MLIR raise is anything.
     except Exception as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: is no whole StableHLO file; export it again") from error
+        raise UserError(
+            f"{path}: is damaged, or of a newer jax than {jax.__version__} here; update jax, or "
+            "export it again"
+        ) from error
+    fault = fault or _fault_of_ends(loaded, facts)
+    if fault:
+        raise UserError(f"{path}: {fault}, which no export does; {_ADVICE}")
     call = jax.jit(loaded.call)
-    return facts, lambda images: np.asarray(call(images))
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(call(images))
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: does not run here ({reason}); {_ADVICE}") from error
+
+    return facts, embed
+
+
+def _fault_of_ends(loaded: export.Exported, facts: dict[str, Any]) -> str:
+    """What a module takes or gives beside one batch of images and embeddings, or nothing."""
+    ends = {
+        "takes": (loaded.in_avals, np.uint8, facts["image_shape"]),
+        "gives": (loaded.out_avals, np.float32, [facts["embedding_dim"]]),
+    }
+    for verb, (avals, dtype, shape) in ends.items():
+        said = ", ".join(aval.str_short() for aval in avals)
+        if len(avals) != 1 or avals[0].dtype != dtype or len(avals[0].shape) != 1 + len(shape):
+            return f"{verb} {said or 'nothing'}"
+        # Symbols have no equality with numbers that is known.
+        if [side if isinstance(side, int) else -1 for side in avals[0].shape[1:]] != shape:
+            return f"{verb} {said}"
+    if loaded.in_tree != jax.tree.structure(((0,), {})) or loaded.nr_devices != 1:
+        return f"takes {loaded.in_tree} on {loaded.nr_devices} devices"
+    if loaded.ordered_effects or loaded.unordered_effects:
+        return "has effects"
+    return ""
 
 
 def _write(source: Source, embed: Any, path: Path) -> None:
     """Exports a function for any size of batch."""
     shape = export.symbolic_shape("batch, " + ", ".join(map(str, source.facts["image_shape"])))
     images = jax.ShapeDtypeStruct(shape, np.uint8)
-    exported = export.export(jax.jit(embed), platforms=PLATFORMS)(images)
-    path.write_bytes(exported.serialize())
-    _beside(path).write_text(json.dumps(write_facts(source.facts)) + "\n")
+    module = bytes(export.export(jax.jit(embed), platforms=PLATFORMS)(images).serialize())
+    path.write_bytes(module)
+    texts = write_facts(source.facts) | {CHECKSUM: checksum(module, source.facts)}
+    _beside(path).write_text(json.dumps(texts) + "\n", encoding="utf-8")
 
 
 def _beside(path: Path) -> Path:

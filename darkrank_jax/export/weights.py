@@ -7,14 +7,17 @@ import jax
 import numpy as np
 from flax import traverse_util
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.array_files import check_regular
 from darkrank_jax.export.facts import parse_facts, write_facts
-from darkrank_jax.export.source import EmbedBatch, Source
+from darkrank_jax.export.source import EmbedBatch, Source, fingerprint
 from darkrank_jax.models import EmbeddingModel, build_model
 from darkrank_jax.models.pretrained import Variable, channels_first, channels_last, tensor_name
 from darkrank_jax.training.step import make_embed_step
+
+_ADVICE = "export it again"
 
 
 def write_weights(source: Source, path: Path) -> None:
@@ -31,7 +34,8 @@ def write_weights(source: Source, path: Path) -> None:
     parts = {"params": variables["params"]["model"], "batch_stats": variables["batch_stats"]}
     flat: dict[Any, Any] = traverse_util.flatten_dict(parts)
     tensors = {_name(variable, model): channels_first(leaf) for variable, leaf in flat.items()}
-    save_file(tensors, path, metadata=write_facts(source.facts))
+    # Through bytes, so that a full disk is Python's error.
+    path.write_bytes(save(tensors, metadata=write_facts(source.facts)))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
@@ -46,25 +50,47 @@ def load_weights(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     Raises:
       UserError: the file is damaged, no export of this package, or of another version's model.
     """
+    check_regular(path, _ADVICE)
     try:
         with safe_open(path, "numpy") as file:
             facts = parse_facts(path, file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error})") from error
-    model = build_model(**facts["model"])
-    images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.float32)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
-    names = {variable: _name(variable, model) for variable in traverse_util.flatten_dict(shapes)}
+    # Some types have no counterpart in NumPy, for which it raises what it likes.
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as safetensors ({reason}); {_ADVICE}") from error
+    model, shapes = _built(path, facts)
+    names = {variable: _name(variable, model) for variable in shapes}
     if tensors.keys() != set(names.values()):
-        raise UserError(f"{path}: is of another version of {facts['model']['name']}; export again")
+        raise UserError(f"{path}: is of another version of {facts['model']['name']}; {_ADVICE}")
     found = {variable: channels_last(tensors[name]) for variable, name in names.items()}
+    for variable, tensor in found.items():
+        if (tensor.shape, tensor.dtype) != (shapes[variable].shape, np.float32):
+            raise UserError(
+                f"{path}: {names[variable]} must be float32 {list(shapes[variable].shape)} (got "
+                f"{tensor.dtype} {list(tensor.shape)}); {_ADVICE}"
+            )
     parts = traverse_util.unflatten_dict(found)
     variables = {"params": {"model": parts["params"]}, "batch_stats": parts.get("batch_stats", {})}
+    if fingerprint(facts, variables) != facts["fingerprint"]:
+        raise UserError(f"{path}: is damaged or was changed (fingerprints differ); {_ADVICE}")
     mean, std = (json_scale(facts[name]) for name in ("mean", "std"))
     step = make_embed_step(model, mean, std)
     call = jax.jit(lambda images: step(variables, images)["embeddings"])
     return facts, lambda images: np.asarray(call(images))
+
+
+def _built(path: Path, facts: dict[str, Any]) -> tuple[EmbeddingModel, dict[Variable, Any]]:
+    """The model of some facts, and shape and type of its variables."""
+    images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.float32)
+    try:
+        model = build_model(**facts["model"])
+        shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    # Options of other types or values fail anywhere in a model.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: facts.model cannot be built ({reason}); {_ADVICE}") from error
+    return model, traverse_util.flatten_dict(shapes)
 
 
 def json_scale(value: float | list[float]) -> float | tuple[float, ...]:

@@ -275,7 +275,7 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     assert said == f"{empty}: holds no validated checkpoint yet; train it first"
     said = refusal(capsys, export, here, f"--output={tmp_path / 'file' / 'out'}")
     assert said.startswith(
-        f"{tmp_path / 'file' / 'out'}: cannot be written (Not a directory); give"
+        f"{tmp_path / 'file' / 'out'}: cannot be written (Not a directory); choose"
     )
     said = refusal(capsys, export, here, "--formats=onxx")
     assert said == "--formats: unknown name 'onxx'; did you mean 'onnx'?"
