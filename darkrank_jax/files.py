@@ -168,7 +168,7 @@ def sync(path: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Removes what killed processes of this machine left of `replacing` in a folder."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         for name in os.listdir(folder):
             found = _PART.fullmatch(name)
             if found and found[1] == _HOST and not _is_in_use(name, int(found[2])):

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 _HELP = {"--help", "-h", "--helpfull"}
 _OR_HELP = ", or --help for all that there is"
-_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_boolean}
+_DEFINE = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_boolean,
+}
 # Flags of every mode, and the type of each.
 _OF_ALL = {"workdir": str, "mode": str, "coordinator": str, "processes": int, "process": int}
 

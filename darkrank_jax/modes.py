@@ -19,7 +19,7 @@ class Flag(NamedTuple):
     """
 
     name: str
-    default: str | int | bool | None
+    default: str | int | float | bool | None
     text: str
     kind: type = str
 
@@ -120,14 +120,21 @@ MODES = {
                 "white becomes black: for ink on paper, where the network knows chalk on slate.",
                 bool,
             ),
+            Flag(
+                "tolerated",
+                0.01,
+                "largest share of images that are left out since they cannot be read, with a "
+                "warning.",
+                float,
+            ),
         ),
     ),
     "search": Mode(
         "export.search:search",
-        "Shows the images of a gallery that are nearest to a query, or to each of a folder.",
+        "Shows the images of a gallery that are nearest to a query, or to each of several.",
         "workdir",
         (
-            Flag("query", None, "an image, or a folder of them."),
+            Flag("query", None, "an image; or a folder, an archive or a table of them."),
             Flag("gallery", None, "that --mode embed wrote."),
             Flag("output", "", ".html for a page with the pictures; empty: tables are printed."),
             Flag("nearest", 10, "how many to show.", int),
@@ -138,6 +145,7 @@ MODES = {
                 bool,
             ),
             Flag("invert", False, "of the queries; see --mode embed.", bool),
+            Flag("tolerated", 0.01, "of the queries; see --mode embed.", float),
         ),
     ),
 }

@@ -2,6 +2,8 @@
 
 import io
 import os
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -30,13 +32,14 @@ class ImagesIn(NamedTuple):
     read: Callable[[str], bytes]
 
 
-def list_images(path: Path) -> ImagesIn:
+def list_images(path: Path, flag: str = "--images") -> ImagesIn:
     """Finds the images of a folder, an archive, a table or a run.
 
     Args:
       path: folder, .zip, .tar (plain or compressed), .csv, .tsv or .parquet with columns `path`
         (relative to the table's folder) and `label`; or one image; or the workdir of a run, for
         the images that it was tested on.
+      flag: by which the path was given, for the error where there is nothing.
 
     Returns:
       The images, in the order of the table, the split or their names.
@@ -44,6 +47,10 @@ def list_images(path: Path) -> ImagesIn:
     Raises:
       UserError: there are none, or the path cannot be read.
     """
+    if not path.exists():
+        raise UserError(
+            f"{flag}: {path} is missing; give a folder, a .zip or .tar, a table or an image"
+        )
     if is_workdir(path):
         return _tested_on(path)
     if path.suffix.lower() in READERS:
@@ -62,6 +69,13 @@ def list_images(path: Path) -> ImagesIn:
     return ImagesIn(names, ["" if x == "." else x for x in folders], entries.read)
 
 
+def holds_several(path: Path) -> bool:
+    """Whether a path is a folder, an archive or a table, and not a file that may be an image."""
+    if path.is_dir() or path.suffix.lower() in READERS:
+        return True
+    return path.is_file() and (zipfile.is_zipfile(path) or _is_tar(path))
+
+
 def place_of(path: Path, names: Iterable[str]) -> list[str]:
     """Where images lie, so that one is known again under another spelling of its path.
 
@@ -75,6 +89,11 @@ def place_of(path: Path, names: Iterable[str]) -> list[str]:
     own_file = path.is_file() and path.suffix.lower() in (*READERS, *SUFFIXES)
     folder = os.path.realpath(path.parent if own_file else path)
     return [os.path.realpath(os.path.join(folder, name)) for name in names]
+
+
+def _is_tar(path: Path) -> bool:
+    """Whether a file is a tar archive; not by its first bytes alone if it is named as an image."""
+    return path.suffix.lower() not in SUFFIXES and tarfile.is_tarfile(path)
 
 
 def _tested_on(workdir: Path) -> ImagesIn:

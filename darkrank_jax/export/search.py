@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,13 +13,18 @@ from darkrank_jax.data.archives import read_file
 from darkrank_jax.data.pictures import decode, to_picture
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
-from darkrank_jax.evaluation.report.markup import Html, join, tag
-from darkrank_jax.export.gallery import Gallery, read_gallery, write_gallery
-from darkrank_jax.export.images_in import ImagesIn, list_images, place_of
+from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
+from darkrank_jax.export.gallery import Gallery, check_format, read_gallery, write_gallery
+from darkrank_jax.export.images_in import ImagesIn, holds_several, list_images, place_of
 from darkrank_jax.export.loaded import LoadedRun, load_run
+from darkrank_jax.files import remove_unfinished, write_text
+from darkrank_jax.terminal import printable
 
 # Rank, distance, name, label.
 Line = tuple[str, str, str, str]
+# Share of the images that may be unreadable, as in training; of these so many are named.
+TOLERATED = 0.01
+_MOST_FAULTS = 10
 _THUMBNAIL = 96
 _STYLE = """body{font:15px system-ui,sans-serif;margin:2rem;background:#fff;color:#222}
 table{border-collapse:collapse}
@@ -27,7 +33,9 @@ img{image-rendering:pixelated;min-width:64px}
 @media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}td,th{border-color:#444}}"""
 
 
-def embed_images(workdir: Path, *, images: str, output: str, invert: bool = False) -> None:
+def embed_images(
+    workdir: Path, *, images: str, output: str, invert: bool = False, tolerated: float = TOLERATED
+) -> None:
     """Embeds the images of a folder, an archive or a table into a gallery.
 
     Args:
@@ -36,16 +44,20 @@ def embed_images(workdir: Path, *, images: str, output: str, invert: bool = Fals
         one image; or the workdir of a run, for the images that it was tested on.
       output: .npz, .parquet or .faiss.
       invert: white becomes black: for ink on paper, where the network knows chalk on slate.
+      tolerated: largest share of images that are left out since they cannot be read, with a
+        warning.
 
     Raises:
-      UserError: from any of these.
+      UserError: from any of these; too many images cannot be read.
     """
+    check_format(Path(output))
     network = load_run(workdir)
     found = list_images(Path(images))
-    vectors = network.embed(_pictures(network, found), invert=invert)
+    remove_unfinished(Path(output).absolute().parent)
+    rows, vectors = _embed(network, found, invert, tolerated)
     facts = network.facts | {"place": str(Path(images).absolute())}
-    gallery = Gallery(np.array(found.ids, str), np.array(found.labels, str), vectors, facts)
-    write_gallery(gallery, Path(output))
+    ids, labels = (np.array([column[row] for row in rows], str) for column in found[:2])
+    write_gallery(Gallery(ids, labels, vectors, facts), Path(output))
     print(f"Wrote {output}: {len(vectors):,} embeddings of {vectors.shape[1]} numbers.")
 
 
@@ -58,17 +70,19 @@ def search(
     nearest: int = 10,
     exclude_self: bool = False,
     invert: bool = False,
+    tolerated: float = TOLERATED,
 ) -> None:
-    """Shows the images of a gallery that are nearest to a query, or to each of a folder.
+    """Shows the images of a gallery that are nearest to a query, or to each of several.
 
     Args:
       workdir: of the run whose network embeds the query, or an exported file.
-      query: an image, or a folder of them.
+      query: an image; or a folder, an archive or a table of them.
       gallery: that --mode embed wrote.
       output: .html for a page with the pictures; empty: tables are printed.
       nearest: how many to show.
       exclude_self: leaves out the query where it is itself an image of the gallery.
       invert: of the queries; see --mode embed.
+      tolerated: of the queries; see --mode embed.
 
     Raises:
       UserError: from any of these; or the gallery is of another network.
@@ -76,20 +90,21 @@ def search(
     known = read_gallery(Path(gallery))
     network = load_run(workdir)
     _check_same(network, workdir, known, gallery)
-    found = _queries(Path(query))
-    vectors = network.embed(_pictures(network, found), invert=invert)
+    several = holds_several(Path(query))
+    found = list_images(Path(query), "--query") if several else _single(Path(query))
     if not 1 <= nearest <= len(known.ids) - exclude_self:
         other = " but the query" if exclude_self else ""
         raise UserError(f"--nearest: is {nearest}; the gallery has {len(known.ids)} images{other}")
+    queries, vectors = _embed(network, found, invert, tolerated)
     distances, rows = nearest_neighbors(vectors, known.vectors, k=nearest + exclude_self)
-    own = place_of(Path(query) if Path(query).is_dir() else Path(), found.ids)
+    own = place_of(Path(query) if several else Path(), found.ids)
     places = place_of(Path(known.facts["place"]), known.ids) if exclude_self else None
     tables = {}
-    for name, place, near, at in zip(found.ids, own, distances, rows, strict=True):
-        kept = [i for i, row in enumerate(at) if places is None or places[row] != place][:nearest]
-        tables[name] = [
+    for number, near, at in zip(queries, distances, rows, strict=True):
+        kept = [i for i, row in enumerate(at) if places is None or places[row] != own[number]]
+        tables[found.ids[number]] = [
             (str(rank + 1), f"{near[i]:.3f}", str(known.ids[at[i]]), str(known.labels[at[i]]))
-            for rank, i in enumerate(kept)
+            for rank, i in enumerate(kept[:nearest])
         ]
     if output:
         _write_page(Path(output), found, known, tables)
@@ -98,27 +113,68 @@ def search(
     print("\n\n".join(_table(name if len(tables) > 1 else "", x) for name, x in tables.items()))
 
 
-def _queries(query: Path) -> ImagesIn:
-    """The images of a folder, or a single file of whatever name."""
-    if query.is_dir():
-        return list_images(query)
-    return ImagesIn([str(query)], [""], lambda _: read_file(query))
+def _single(path: Path) -> ImagesIn:
+    """A single file of whatever name."""
+    return ImagesIn([str(path)], [""], lambda _: read_file(path))
 
 
-def _pictures(network: LoadedRun, found: ImagesIn) -> Iterator[np.ndarray]:
-    """The images as the network takes them, one after the other."""
-    height, width, channels = network.facts["image_shape"]
-    for name in found.ids:
-        size = (height, width)
-        yield decode(found.read(name), name, size=size, grayscale=channels == 1)
+def _embed(
+    network: LoadedRun, found: ImagesIn, invert: bool, tolerated: float
+) -> tuple[list[int], np.ndarray]:
+    """Numbers of the images that can be read, and their embeddings; warns of the others."""
+    if not 0 <= tolerated <= 1:
+        raise UserError(f"--tolerated: must be a share from 0 to 1 (got {tolerated})")
+    rows: list[int] = []
+    faults: list[str] = []
+    count = len(found.ids)
+
+    def readable() -> Iterator[np.ndarray]:
+        height, width, channels = network.facts["image_shape"]
+        for row, name in enumerate(found.ids):
+            try:
+                # With its name, as an error of the file has to say which it is.
+                file = found.read(name)
+                picture = decode(file, name, size=(height, width), grayscale=channels == 1)
+            except UserError as error:
+                faults.append(str(error))
+                if len(faults) > tolerated * count or len(faults) == count:
+                    raise _too_many(error, faults, count) from error
+            else:
+                rows.append(row)
+                yield picture
+
+    vectors = network.embed(readable(), invert=invert)
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if wrong.size:
+        raise UserError(
+            f"{found.ids[rows[wrong[0]]]}: its embedding is not finite; train the network again, "
+            "or leave the image out"
+        )
+    if faults:
+        log = logging.getLogger(__name__)
+        log.warning("%d of %d images are left out, as they cannot be read:", len(faults), count)
+        for fault in faults[:_MOST_FAULTS]:
+            log.warning("  %s", fault)
+    return rows, vectors
+
+
+def _too_many(error: UserError, faults: list[str], count: int) -> UserError:
+    """The error of more images that cannot be read than are tolerated."""
+    if count == 1:
+        return error
+    return UserError(
+        f"{error} ({len(faults)} of the first images of {count} cannot be read; --tolerated "
+        "leaves out a larger share)"
+    )
 
 
 def _table(name: str, lines: list[Line]) -> str:
     """What is near one query, as lines of equal columns."""
     heads = ("", "distance", "image", "label")
-    widths = [max(len(line[i]) for line in (heads, *lines)) for i in range(len(heads))]
-    rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in (heads, *lines)]
-    return "\n".join([name, *rows] if name else rows)
+    shown = [heads, *(tuple(map(printable, line)) for line in lines)]
+    widths = [max(len(line[i]) for line in shown) for i in range(len(heads))]
+    rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in shown]
+    return "\n".join([printable(name), *rows] if name else rows)
 
 
 def _check_same(network: LoadedRun, workdir: Path, gallery: Gallery, path: str) -> None:
@@ -139,7 +195,7 @@ def _write_page(
 ) -> None:
     """A page with each query, and the nearest with their pictures."""
     place = gallery.facts["place"]
-    found = list_images(Path(place))
+    found = list_images(Path(place), "the gallery's images")
     there = set(found.ids)
     for _, _, name, _ in itertools.chain.from_iterable(tables.values()):
         if name not in there:
@@ -151,21 +207,16 @@ def _write_page(
         section
         for name, lines in tables.items()
         for section in (
-            tag("h1", f"Nearest to {name}"),
+            tag("h1", "Nearest to ", tag("bdi", printable(name))),
             _picture(queries.read(name), name),
             _html_table(found, lines),
         )
     ]
-    title = next(iter(tables)) if len(tables) == 1 else f"{len(tables)} queries"
+    title = printable(next(iter(tables))) if len(tables) == 1 else f"{len(tables)} queries"
     style = tag("style", Html(_STYLE))
-    head = tag("head", Html('<meta charset="utf-8">'), tag("title", title), style)
+    head = tag("head", Html('<meta charset="utf-8">'), policy(), tag("title", title), style)
     body = tag("body", join(sections))
-    try:
-        path.write_text(f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); give another --output"
-        ) from error
+    write_text(path, f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
 
 
 def _html_table(found: ImagesIn, lines: list[Line]) -> Html:
@@ -175,7 +226,7 @@ def _html_table(found: ImagesIn, lines: list[Line]) -> Html:
             "tr",
             *(tag("td", text) for text in (rank, distance)),
             tag("td", _picture(found.read(name), name)),
-            *(tag("td", text) for text in (name, label)),
+            *(tag("td", tag("bdi", printable(text))) for text in (name, label)),
         )
         for rank, distance, name, label in lines
     ]
@@ -190,4 +241,4 @@ def _picture(file: bytes, name: str) -> Html:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     coded = base64.b64encode(buffer.getvalue()).decode()
-    return tag("img", src=f"data:image/png;base64,{coded}", alt=name)
+    return tag("img", src=f"data:image/png;base64,{coded}", alt=printable(name))

@@ -1,8 +1,10 @@
 """HTML by construction: whatever is not markup already is escaped, so data cannot become markup."""
 
+import base64
+import hashlib
 from html import escape
 
-_VOID = {"img", "wbr"}
+_VOID = {"img", "meta", "wbr"}
 
 
 class Html(str):
@@ -41,6 +43,23 @@ def tag(name: str, *children: object, **attributes: object) -> Html:
     )
     opening = f"<{name}{written}>"
     return Html(opening if name in _VOID else f"{opening}{join(children)}</{name}>")
+
+
+def policy(script: str = "") -> Html:
+    """The content security policy of a page: nothing is fetched, and no script but one runs.
+
+    Args:
+      script: the one script of the page; empty for none.
+
+    Example:
+      >>> policy()[:56]
+      '<meta http-equiv="Content-Security-Policy" content="defa'
+    """
+    sources = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+        sources += f"; script-src 'sha256-{digest}'"
+    return tag("meta", http_equiv="Content-Security-Policy", content=sources)
 
 
 def named(name: str) -> Html:

@@ -1,7 +1,5 @@
 """The page as a whole: its sections in order, put into the template and written in one piece."""
 
-import base64
-import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from darkrank_jax.evaluation.report.curves import curves_section
 from darkrank_jax.evaluation.report.distances import distances_section
 from darkrank_jax.evaluation.report.embedding_map import map_section
 from darkrank_jax.evaluation.report.headline import headline
-from darkrank_jax.evaluation.report.markup import Html, join, tag
+from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
 from darkrank_jax.evaluation.report.measured import Measured, view
 from darkrank_jax.evaluation.report.neighbors import neighbors_section
 from darkrank_jax.evaluation.report.recall import recall_section
@@ -162,10 +160,9 @@ def write_page(
         for section, place in zip(shown, places, strict=True)
     ]
     script = _resource("map.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     page = Template(_resource("template.html")).substitute(
         title=join([name, " \N{MIDDLE DOT} darkrank_jax"]),
-        script_hash=digest,
+        policy=policy(script),
         script=script,
         main=join([header, contents, *parts]),
     )
