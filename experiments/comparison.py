@@ -7,12 +7,14 @@ scores of those are looked at. Goes on where it was stopped.
 
 import argparse
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.files import write_text
 from darkrank_jax.training.run_config import needs_teacher
 from experiments import sweep
 from experiments.resolved import check_data, refusing, resolve, teacher_fields
@@ -124,12 +126,12 @@ def setting_name(method: str, number: int, methods: Methods) -> str:
 
 def write_rows(path: Path, scores: Scores, methods: Methods) -> None:
     """Writes a row for each network: its case, its setting in short, its scores."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*Case._fields, "losses", *next(iter(scores.values()))])
-        for case, row in scores.items():
-            name = setting_name(case.method, case.setting, methods)
-            writer.writerow([*case, name, *row.values()])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*Case._fields, "losses", *next(iter(scores.values()))])
+    for case, row in scores.items():
+        writer.writerow([*case, setting_name(case.method, case.setting, methods), *row.values()])
+    write_text(path, text.getvalue())
 
 
 def _cases(methods: Methods, seed: int) -> Iterable[Case]:

@@ -13,7 +13,9 @@ workdir. An experiment with settings of its own makes `Job`s and calls `run_jobs
 """
 
 import argparse
+import contextlib
 import csv
+import io
 import itertools
 import json
 import os
@@ -31,8 +33,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_json, write_text
+from darkrank_jax.training.description import describe
 from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.run_config import describe, is_trained, read_run
+from darkrank_jax.training.results import read_results
+from darkrank_jax.training.run_config import is_trained, read_run
 from darkrank_jax.training.workdir import is_workdir, read_facts
 from experiments.resolved import (
     ROOT,
@@ -91,7 +96,12 @@ class Job(NamedTuple):
         """Whether its run has ended well, by the same command with the same config."""
         record = self.workdir / "command.json"
         finished = (self.workdir / "results.json").exists() and record.exists()
-        return finished and json.loads(record.read_text()) == self.record()
+        if not finished:
+            return False
+        # A damaged record is none; the run is looked at again, and writes it.
+        with contextlib.suppress(UserError):
+            return read_json(record, "") == self.record()
+        return False
 
     def _changes(self) -> dict[str, Any]:
         return {**self.overrides, "seed": self.seed}
@@ -115,7 +125,7 @@ def main() -> None:
         failed = run_jobs(jobs, arguments.workers or default_workers())
         rows = collect(job for job in jobs if job.name != TEACHER)
     write_rows(arguments.workdir / "results.csv", rows)
-    (arguments.workdir / "results.md").write_text(table(rows) + "\n")
+    write_text(arguments.workdir / "results.md", table(rows) + "\n")
     print(table(rows))
     if failed:
         sys.exit(f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries again")
@@ -244,7 +254,7 @@ def collect(jobs: Iterable[Job], metrics: Sequence[str] = METRICS) -> list[Row]:
     for job in jobs:
         if not job.is_done():
             continue
-        networks = json.loads((job.workdir / "results.json").read_text())["networks"]
+        networks = read_results(job.workdir / "results.json")["networks"]
         for network, found in networks.items():
             row = {"name": job.name, "seed": job.seed, "network": network}
             row |= {metric: found["metrics"][metric] for metric in metrics}
@@ -294,10 +304,11 @@ def spread(values: Sequence[float]) -> str:
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes rows of `collect` as CSV."""
     fields = dict.fromkeys(field for row in rows for field in row)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(fields), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _teacher_job(config: str, overrides: Mapping[str, Any], seed: int, workdir: Path) -> Job | None:
@@ -334,7 +345,7 @@ def _run(job: Job, running: set[subprocess.Popen]) -> bool:
     job.workdir.mkdir(parents=True, exist_ok=True)
     log = job.workdir / "log.txt"
     print(f"{name}: starts", flush=True)
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [sys.executable, *job.arguments()], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )
@@ -342,13 +353,11 @@ def _run(job: Job, running: set[subprocess.Popen]) -> bool:
         code = process.wait()
         running.discard(process)
     if code == 0:
-        # Last, and whole or not at all, since it is what says that this config was run.
-        beside = job.workdir / "command.json.part"
-        beside.write_text(json.dumps(record))
-        beside.replace(job.workdir / "command.json")
+        # Last, since it is what says that this config was run.
+        write_text(job.workdir / "command.json", json.dumps(record))
         print(f"{name}: finished", flush=True)
         return True
-    said = log.read_text().strip().splitlines()[-1:]
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
     print(f"{name}: failed, {''.join(said)} ({log})", flush=True)
     return False
 

@@ -62,9 +62,12 @@ def test_compare_looks_at_pictures_where_embeddings_are_stored(finished, copy, t
     ("spoil", "line"),
     [
         (None, ": has no results.json, so no run was finished there; give workdirs of finished"),
-        ("{", "/results.json: is damaged; write it again with --mode eval"),
-        ("[]", "/results.json: is damaged; write it again with --mode eval"),
-        ('{"schema": 1}', "/results.json: has schema 1, this version reads 2; write it again with"),
+        ("{", "/results.json: is damaged (Expecting property name"),
+        ("[]", "/results.json: the file must be an object (got []); delete"),
+        (
+            '{"schema": 1}',
+            "/results.json: schema must be 2 (got 1), since another version",
+        ),
     ],
 )
 def test_compare_refuses_what_is_no_finished_run(finished, copy, capsys, spoil, line, tmp_path):

@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "terminal",
     "files",
+    "schema",
     "import_path",
     "modes",
     "usage",

@@ -10,8 +10,9 @@ import darkrank_jax
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.comparison import BATCH
 from darkrank_jax.export.source import Source
-from darkrank_jax.files import read_json, write_text
+from darkrank_jax.files import write_text
 from darkrank_jax.terminal import printable
+from darkrank_jax.training.results import read_results
 from darkrank_jax.training.workdir import read_facts
 
 _CARD = """---
@@ -160,15 +161,15 @@ def _others(workdir: Path) -> str:
     if not path.exists():
         return ""
     try:
-        networks = read_json(path, "")["networks"]
-        lines = [
-            f"| {printable(name)} | {row['parameters']:,} | {row['metrics']['recall_at_1']:.3f} | "
-            f"{row['metrics']['map_at_r']:.3f} |"
-            for name, row in networks.items()
-        ]
-    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        networks = read_results(path)["networks"]
+    except UserError:
         message = "%s: is damaged, so the model card is without it; evaluate again with --mode eval"
         logging.getLogger(__name__).warning(message, path)
         return ""
+    lines = [
+        f"| {printable(name)} | {row.get('parameters', 0):,} | "
+        f"{row['metrics']['recall_at_1']:.3f} | {row['metrics']['map_at_r']:.3f} |"
+        for name, row in networks.items()
+    ]
     head = "| network of the run | parameters | Recall@1 | MAP@R |\n|---|---|---|---|\n"
     return "\n" + head + "\n".join(lines) + "\n"

@@ -4,9 +4,9 @@ Each is written beside its place, sealed by a manifest of its files, and moved t
 damaged later is not used.
 """
 
-import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +19,8 @@ from jax.sharding import NamedSharding
 from orbax.checkpoint import checkpoint_managers
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_json, write_error
+from darkrank_jax.schema import check_schema
 from darkrank_jax.training import manifests
 from darkrank_jax.training.processes import lead_first, leads
 from darkrank_jax.training.saved_arrays import missing_arrays
@@ -28,6 +30,15 @@ BEST = "recall_at_1"
 _LOG = logging.getLogger(__name__)
 # Orbax writes the time into it when it moves the checkpoint to its place; nothing reads it here.
 _UNSETTLED = ("_CHECKPOINT_METADATA",)
+# Orbax reads these of it, wherever it is there.
+_METADATA = {
+    "item_handlers?": (dict, str, None),
+    "metrics?": (dict, None),
+    "performance_metrics?": (dict, None),
+    "init_timestamp_nsecs?": (int, None),
+    "commit_timestamp_nsecs?": (int, None),
+    "custom_metadata?": (dict, None),
+}
 _ARRAYS = ("params", "batch_stats", "opt_state", "ema_params")
 
 
@@ -143,10 +154,13 @@ def best_step(workdir: Path) -> int | None:
     scores = {}
     for folder in _finished(_directory(workdir)):
         metrics = folder / "metrics" / "metrics"
-        if found := manifests.damage(folder):
+        if found := _damage(folder):
             _LOG.warning("%s: is damaged (%s); goes by the other checkpoints", folder, found)
         elif metrics.exists():
-            scores[int(folder.name)] = _metric(json.loads(metrics.read_text()))
+            advice = f"delete {folder}"
+            scored = read_json(metrics, advice)
+            check_schema(scored, {BEST: float}, metrics, advice)
+            scores[int(folder.name)] = _metric(scored)
     return max(scores, key=lambda step: (scores[step], step), default=None)
 
 
@@ -257,13 +271,29 @@ def _directory(workdir: Path) -> Path:
 
 def _finished(directory: Path) -> list[Path]:
     """The folders of saves that were finished, by step."""
-    folders = [path for path in directory.glob("*") if path.name.isdigit()]
+    # Names such as "007" or "²" are not Orbax's.
+    steps = re.compile("0|[1-9][0-9]*")
+    folders = [path for path in directory.glob("*") if steps.fullmatch(path.name) and path.is_dir()]
     return sorted(folders, key=lambda folder: int(folder.name))
 
 
 def _unfinished(directory: Path) -> list[Path]:
     """The folders of saves that were not."""
     return list(directory.glob("*.orbax-checkpoint-tmp*"))
+
+
+def _damage(folder: Path) -> str:
+    """What of a checkpoint is not as it was, in a few words; nothing where it is whole."""
+    if found := manifests.damage(folder):
+        return found
+    for name in _UNSETTLED:
+        path = folder / name
+        try:
+            if path.exists():
+                check_schema(read_json(path, ""), _METADATA, path, "")
+        except UserError:
+            return f"{name} is altered"
+    return ""
 
 
 def _set_aside(workdir: Path) -> None:
@@ -273,7 +303,7 @@ def _set_aside(workdir: Path) -> None:
         shutil.rmtree(folder)
         _LOG.warning("%s: was not finished when the run ended; removed it", folder)
     folders = _finished(directory)
-    damages = {folder: manifests.damage(folder) for folder in folders}
+    damages = {folder: _damage(folder) for folder in folders}
     whole = [folder for folder in folders if not damages[folder]]
     for folder in filter(damages.get, folders):
         aside = workdir / "damaged" / folder.name
@@ -291,13 +321,21 @@ def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
     """Turns a failed write into the user's line; what was saved before is still there."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         kept = [folder.name for folder in _finished(Path(manager.directory))]
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{manager.directory}: a checkpoint cannot be written ({reason}); "
-            f"kept: {', '.join(kept) or 'none'}; make room and give the same command again"
-        ) from error
+        failed = write_error(Path(manager.directory), _os_error(error))
+        raise UserError(f"{failed}; checkpoints kept: {', '.join(kept) or 'none'}") from error
+
+
+def _os_error(error: Exception) -> OSError:
+    """The error of the system behind an error of tensorstore, which has the number in its text."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    text = " ".join(str(error).split())
+    number = re.search(r"OS error (\d+)", text)
+    if number:
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    return OSError(text.partition(" [tensorstore_spec")[0][:200])
 
 
 def _metric(metrics: dict[str, float]) -> float:

@@ -1,6 +1,5 @@
 """Several finished runs on one page: what each left behind, and whether they can be compared."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from darkrank_jax.evaluation.report.comparison import (
 from darkrank_jax.evaluation.stored import read_stored, same_images
 from darkrank_jax.training.evaluate import measured_of
 from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.results import SCHEMA, differences, values_of
+from darkrank_jax.training.results import differences, read_results, values_of
 from darkrank_jax.training.workdir import is_workdir, read_facts
 
 _KS = (1, 2, 4, 8)
@@ -88,17 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: has no results.json, so no run was finished there; give workdirs of "
             "finished runs"
         )
-    try:
-        results = json.loads(file.read_text())
-        schema = results["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: is damaged; write it again with --mode eval") from error
-    if schema != SCHEMA:
-        raise UserError(
-            f"{file}: has schema {schema}, this version reads {SCHEMA}; write it again with "
-            "--mode eval"
-        )
-    return results
+    return read_results(file)
 
 
 def _datasets(

@@ -5,6 +5,10 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_json, write_text
+from darkrank_jax.schema import check_schema
+
 NAME = "manifest.json"
 
 
@@ -18,7 +22,7 @@ def seal(folder: Path, *, without: Collection[str] = ()) -> None:
     names = {NAME, *without}
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in names)
     files = {path.relative_to(folder).as_posix(): _facts(path) for path in paths}
-    (folder / NAME).write_text(json.dumps({"files": files}, indent=1) + "\n")
+    write_text(folder / NAME, json.dumps({"files": files}, indent=1) + "\n")
 
 
 def damage(folder: Path) -> str:
@@ -42,12 +46,12 @@ def damage(folder: Path) -> str:
       'a has 3 bytes instead of 5'
     """
     try:
-        files = json.loads((folder / NAME).read_text())["files"].items()
-    except FileNotFoundError:
-        return f"{NAME} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{NAME} is altered"
-    for name, (size, digest) in files:
+        sealed = read_json(folder / NAME, "")
+        check_schema(sealed, {"files": {str: [(int, str)]}}, folder / NAME, "")
+        files = {name: (size, digest) for name, (size, digest) in sealed["files"].items()}
+    except (UserError, ValueError):
+        return f"{NAME} is altered" if (folder / NAME).exists() else f"{NAME} is missing"
+    for name, (size, digest) in files.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"

@@ -13,11 +13,15 @@ from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter
 
+from darkrank_jax.errors import UserError
+from darkrank_jax.files import write_text
+from darkrank_jax.schema import check_schema
 from darkrank_jax.training.processes import leads
-from darkrank_jax.training.workdir import replace_text, writing
+from darkrank_jax.training.workdir import writing
 
 # Seconds between two times that events are brought to the disk, which waits for it.
 _FLUSH = 10
+_MEND = "delete the line (nothing but curves is drawn of it)"
 # Protobuf makes its classes when it is imported, which type checkers do not see.
 _PROTO: Any = event_pb2
 
@@ -40,16 +44,16 @@ def open_log(workdir: Path, step: int) -> Iterator[Callable[[int, dict[str, floa
         yield lambda step, values: None
         return
     path = workdir / "metrics.jsonl"
+    kept = [row for row in read_log(workdir) if row["step"] <= step]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
     with writing(workdir):
-        kept = [row for row in read_log(workdir) if row["step"] <= step]
-        replace_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         events = _open_events(workdir / "tensorboard", step + 1)
     flushed = time.monotonic()
 
     def write(step: int, values: dict[str, float]) -> None:
         nonlocal flushed
         with writing(workdir):
-            with path.open("a") as rows:
+            with path.open("a", encoding="utf-8") as rows:
                 rows.write(json.dumps({"step": step} | values) + "\n")
             for name, value in values.items():
                 _add(events, step=step, summary=summary.scalar(name, value))
@@ -68,12 +72,30 @@ def read_log(workdir: Path) -> list[dict[str, float]]:
     """The rows of a workdir's metrics.jsonl; none where nothing has been trained yet.
 
     A last line that a killed process left half-written is dropped.
+
+    Raises:
+      UserError: another line is damaged.
     """
     path = workdir / "metrics.jsonl"
-    if not path.exists():
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_MEND}") from error
+    return [_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, float]:
+    """The values in a line of the log."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: line {number} is damaged; {_MEND}") from error
+    advice = f"see line {number}; {_MEND}"
+    check_schema(row, {str: float}, path, advice)
+    check_schema(row, {"step": int}, path, advice)
+    return row
 
 
 def _open_events(folder: Path, purged: int) -> RecordWriter:

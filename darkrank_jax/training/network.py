@@ -19,12 +19,13 @@ from darkrank_jax.evaluation.embed import embed_images
 from darkrank_jax.losses import LOSSES, class_logits, combine
 from darkrank_jax.models import build_model, model_options
 from darkrank_jax.training import checkpoints
+from darkrank_jax.training.description import describe
 from darkrank_jax.training.ensemble import combine_embeddings
 from darkrank_jax.training.loss_checks import default_options
 from darkrank_jax.training.mesh import by_rows, put, replicated
 from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.optimizers import make_optimizer, make_schedule
-from darkrank_jax.training.run_config import Run, classification_losses, describe
+from darkrank_jax.training.run_config import Run, classification_losses
 from darkrank_jax.training.state import TrainState, create_state
 from darkrank_jax.training.step import Arrays, make_embed_step, make_train_step
 from darkrank_jax.training.workdir import first_difference, read_facts

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.training.run_config import Run, read_description
+from darkrank_jax.training.description import read_description
+from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.workdir import read_facts
 
 

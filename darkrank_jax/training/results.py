@@ -18,8 +18,9 @@ from darkrank_jax.evaluation.intervals import bootstrap_interval, paired_differe
 from darkrank_jax.evaluation.rank_agreement import cross_recall, rank_agreement
 from darkrank_jax.evaluation.reid import reid_metrics
 from darkrank_jax.evaluation.retrieval import retrieval_values
+from darkrank_jax.files import read_json, write_text
+from darkrank_jax.schema import check_schema
 from darkrank_jax.training.network import Embedder, embed_fn
-from darkrank_jax.training.workdir import replace_text
 
 SCHEMA = 2
 # Metrics that are means over queries, so that they have an interval.
@@ -49,6 +50,41 @@ _CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
 _AGREEMENT = (1, 2, 5, 10, 20, 50)
 # The parts that come first, in this order; others follow as they are given.
 _FIRST = ("teacher", "baseline", "student")
+
+# What of results.json is read back; the rest is for its user.
+_DATASET = {
+    "name": str,
+    "source": str,
+    "split": str,
+    "images": int,
+    "classes": int,
+    "queries": int,
+    "digest?": (str, None),
+}
+_NETWORK = {
+    "metrics": dict.fromkeys(METRICS, float),
+    "intervals?": {str: [float]},
+    "recall_curve?": [[float]],
+    "gap_recovered?": {str: (float, None)},
+    "difference?": {str: dict},
+    "agreement?": dict,
+    "model?": {"name": str},
+    "losses?": {str: dict},
+    "parameters?": int,
+    "images_per_second?": float,
+    "training_seconds?": float,
+    "steps?": int,
+    "best_step?": int,
+}
+_SCHEMA = {
+    "schema": int,
+    "name": str,
+    "seed": int,
+    "devices": str,
+    "dataset": _DATASET,
+    "networks": {str: _NETWORK},
+    "further_datasets?": {str: {"dataset": _DATASET, "networks": {str: _NETWORK}}},
+}
 
 Values = dict[str, dict[str, np.ndarray]]
 
@@ -247,7 +283,28 @@ def gap_recovered(
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Writes results.json whole or not at all."""
-    replace_text(path, json.dumps(results, indent=1) + "\n")
+    write_text(path, json.dumps(results, indent=1) + "\n")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The results that an evaluation has written.
+
+    Args:
+      path: of results.json.
+
+    Raises:
+      UserError: the file is missing, damaged, altered, or of another version.
+    """
+    advice = "delete it, and write it again with --mode eval"
+    results = read_json(path, advice)
+    check_schema(results, {"schema": int}, path, advice)
+    if results["schema"] != SCHEMA:
+        raise UserError(
+            f"{path}: schema must be {SCHEMA} (got {results['schema']}), since another version "
+            f"wrote it; {advice}"
+        )
+    check_schema(results, _SCHEMA, path, advice)
+    return results
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -109,7 +109,7 @@ class Run:
 
 
 # Fields that are records of their own.
-_HOLDERS: dict[str, Any] = {"data": Data, "evaluation": Evaluation, "weights": Weights}
+HOLDERS: dict[str, Any] = {"data": Data, "evaluation": Evaluation, "weights": Weights}
 
 
 def read_run(config: Mapping[str, Any], where: str = "") -> Run:
@@ -128,10 +128,10 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
         `images_per_class` does not divide.
     """
     prefix = f"{where}." if where else ""
-    types = field_types(Run) | dict.fromkeys((*_HOLDERS, "teacher"), dict)
+    types = field_types(Run) | dict.fromkeys((*HOLDERS, "teacher"), dict)
     check_fields(config, types, where, required=list(types))
     parts: dict[str, Any] = {}
-    for name, holder in _HOLDERS.items():
+    for name, holder in HOLDERS.items():
         own = field_types(holder)
         check_fields(config[name], own, f"{prefix}{name}", required=list(own))
         parts[name] = holder(**config[name])
@@ -143,7 +143,7 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
     }
     run = Run(**{**config, **parts})
     _check_origin(run, prefix)
-    _check_numbers(run, prefix)
+    check_numbers(run, prefix)
     _check_tables(run, prefix)
     _check_teacher(run, prefix)
     _check_evaluation(run.evaluation, f"{prefix}evaluation")
@@ -190,46 +190,6 @@ def asked_networks(teacher: Run, where: str) -> Iterator[tuple[Run, str]]:
         yield from asked_networks(member, f"{where}.ensemble.{name}")
     if not teacher.ensemble and not teacher.embeddings:
         yield teacher, where
-
-
-def describe(run: Run) -> dict[str, Any]:
-    """What is trained, as nested plain values, as `run.json` holds it."""
-    values = dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
-    # What is measured afterwards changes nothing of what was trained.
-    del values["evaluation"]
-    return values
-
-
-def read_description(described: Mapping[str, Any], where: object) -> Run:
-    """The run that `describe` wrote, for its network's sake: without teacher and baseline.
-
-    Args:
-      described: "run" of run.json.
-      where: it lies, for the error.
-
-    Returns:
-      The run; nothing of it is checked again.
-
-    Raises:
-      UserError: a field is missing or surplus, since another version wrote it.
-    """
-    values = _tuples(described)
-    nothing = Evaluation(networks={}, datasets={}, split="test", save_embeddings=False)
-    own = {"teacher": None, "ensemble": {}, "baseline": {}, "evaluation": nothing}
-    try:
-        parts = {"data": Data(**values["data"]), "weights": Weights(**values["weights"])}
-        return Run(**values | parts | own)
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{where}: was trained by another version ({error}); train it again, or use that one"
-        ) from error
-
-
-def _tuples(value: Any) -> Any:
-    """Lists, which is what JSON makes of tuples, as tuples again."""
-    if isinstance(value, Mapping):
-        return {name: _tuples(each) for name, each in value.items()}
-    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
 
 
 def _check_origin(run: Run, prefix: str) -> None:
@@ -282,8 +242,8 @@ def _check_weights(run: Run, prefix: str) -> None:
         )
 
 
-def _check_numbers(run: Run, prefix: str) -> None:
-    """Refuses numbers outside their ranges."""
+def check_numbers(run: Run, prefix: str) -> None:
+    """Refuses numbers of a run outside their ranges; `prefix` is the field that holds it."""
     minima = {
         "seed": 0,
         # Only a teacher can be there already.

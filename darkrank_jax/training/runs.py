@@ -1,6 +1,5 @@
 """From a run's config to its results: teacher, baseline and student, one after the other."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,8 +28,9 @@ from darkrank_jax.training.network import Embedder, load_network, make_ensemble
 from darkrank_jax.training.preflight import check_devices, check_sizes, load_data, summary
 from darkrank_jax.training.processes import lead_first, leads
 from darkrank_jax.training.recorded import as_recorded, whole_run
-from darkrank_jax.training.results import table, write_results
+from darkrank_jax.training.results import read_results, table, write_results
 from darkrank_jax.training.run_config import Run, baseline_of, is_trained
+from darkrank_jax.training.workdir import writing
 
 
 def train_and_report(run: Run, workdir: Path) -> None:
@@ -50,7 +50,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
     if done.exists():
         workdirs.check_same(workdir, run, identity=identify(run, {}, workdir / "teacher"))
         if leads():
-            print(table(json.loads(done.read_text())["networks"]))
+            print(table(read_results(done)["networks"]))
             print(
                 f"\n{workdir} is done; look at {workdir / 'report.html'}. To start again, delete "
                 f"{workdir} or give another --workdir."
@@ -194,8 +194,7 @@ def _report(
     curves = {name: read_log(path) for name, path in _logs(run, workdir).items()}
     write_report(target / "report.html", results, measured=measured, curves=curves)
     # Last, since it is what says that the run is done.
-    with workdirs.writing(target):
-        write_results(target / "results.json", results)
+    write_results(target / "results.json", results)
     for index, name in enumerate(datasets):
         print(f"\n{name}\n{table(view(results, name if index else None)['networks'])}")
     print(f"\nWrote {target / 'results.json'} and {target / 'report.html'}.")
@@ -211,5 +210,5 @@ def _logs(run: Run, workdir: Path) -> dict[str, Path]:
 
 def _make(folder: Path) -> None:
     """Makes a folder, or says that it cannot be written."""
-    with workdirs.writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,6 @@ in rotation (`data.views`), these are stored instead, whatever the number of ste
 import hashlib
 import json
 import os
-import platform
-import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -30,10 +27,12 @@ import darkrank_jax
 from darkrank_jax.data import Split, every_view, view_of
 from darkrank_jax.data import fingerprint as images_fingerprint
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import remove_unfinished, replacing
 from darkrank_jax.models import compute_dtype
+from darkrank_jax.training.description import describe
 from darkrank_jax.training.mesh import by_rows, put
 from darkrank_jax.training.network import Embedder, teach
-from darkrank_jax.training.run_config import Run, describe
+from darkrank_jax.training.run_config import Run
 
 Batch = dict[str, Any]
 Store = dict[str, np.ndarray]
@@ -82,10 +81,10 @@ def open_store(
     if not path.is_dir():
         try:
             _fill(path, _shape(run, len(train.labels)), teacher, wanted, stream, mesh)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written ({error.strerror}); set store_teacher to False"
-            ) from error
+        except UserError as error:
+            # Another run of the same teacher may have been faster; its store is the same.
+            if not path.is_dir():
+                raise UserError(f"{error}; or set store_teacher to False") from error
     return {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in sorted(wanted)}
 
 
@@ -193,10 +192,8 @@ def _fill(
     mesh: Mesh,
 ) -> None:
     """Computes a store beside its place and moves it there when it is whole."""
-    _remove_left_over(path.parent)
-    beside = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
-    beside.mkdir(parents=True)
-    try:
+    remove_unfinished(path.parent)
+    with replacing(path, folder=True) as beside:
         outputs_of = jax.jit(teach(teacher, wanted))
         arrays: Store = {}
         for where, images in tqdm(stream(), desc="teacher's outputs", unit="batch"):
@@ -208,9 +205,6 @@ def _fill(
                 arrays[name][where] = output
         for array in arrays.values():
             array.flush()  # pyright: ignore[reportAttributeAccessIssue]
-        _move(beside, path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
@@ -224,36 +218,3 @@ def _new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarra
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
-
-
-def _move(beside: Path, path: Path) -> None:
-    """Moves a whole store to its place."""
-    try:
-        os.replace(beside, path)
-    except OSError:
-        # Another run of the same teacher was faster; its store is the same.
-        if not path.is_dir():
-            raise
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Removes what runs of this machine that were killed had begun to write."""
-    mine = re.compile(rf"[0-9a-f]+\.{re.escape(platform.node())}\.(\d+)\.part")
-    for path in folder.glob("*.part"):
-        found = mine.fullmatch(path.name)
-        # A number is given again, so this process may find its own.
-        if found and (int(found[1]) == os.getpid() or not _is_alive(int(found[1]))):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs; where there is no asking, it may."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -3,16 +3,18 @@
 import dataclasses
 import errno
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_json, write_error, write_text
+from darkrank_jax.schema import check_schema
+from darkrank_jax.training.description import check_description, describe, read_description
 from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.processes import leads
-from darkrank_jax.training.run_config import Run, describe, read_description
+from darkrank_jax.training.run_config import Run
 
 try:
     import fcntl
@@ -33,6 +35,14 @@ _FREE = (
     "expected_minutes",
 )
 _FREE_DATA = ("path", "num_threads", "num_workers")
+_SCHEMA = {
+    "run": dict,
+    "channels": int,
+    "num_classes": int,
+    "identity?": {str: str},
+    "center_crop?": float,
+    "class_weights?": [str],
+}
 _MEND = "give another --workdir, or delete this one to start again"
 
 
@@ -75,7 +85,7 @@ def claim(
                         f"{name.removeprefix('num_')} to train on, not {size}; {_MEND}"
                     )
         if leads():
-            replace_text(path, json.dumps(facts, indent=1) + "\n")
+            write_text(path, json.dumps(facts, indent=1) + "\n")
 
 
 @contextmanager
@@ -125,17 +135,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror or error}); make room and give the same "
-            "command again, or give another --workdir"
-        ) from error
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: a run that is killed here leaves what was there before."""
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(text)
-    os.replace(beside, path)
+        raise write_error(folder, error) from error
 
 
 def is_workdir(path: Path) -> bool:
@@ -148,12 +148,11 @@ def read_facts(workdir: Path) -> dict[str, Any]:
     path = workdir / "run.json"
     if not path.exists():
         raise UserError(f"{workdir}: has no run.json, so no run was trained there; train it first")
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path}: is damaged ({error}); delete {workdir} and train it again"
-        ) from error
+    advice = f"delete {workdir} and train it again"
+    facts = read_json(path, advice)
+    check_schema(facts, _SCHEMA, path, advice)
+    check_description(facts["run"], path, advice)
+    return facts
 
 
 def recorded_run(workdir: Path) -> Run:

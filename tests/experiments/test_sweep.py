@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from darkrank_jax.training.run_config import describe, read_run
+from darkrank_jax.training.description import describe
+from darkrank_jax.training.run_config import read_run
 from experiments import sweep
 
 CONFIG = "tests/tiny_config.py"

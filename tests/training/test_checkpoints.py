@@ -103,7 +103,22 @@ def spoil_manifest(folder):
     (folder / "manifest.json").write_text("{")
 
 
+def spoil_manifest_types(folder):
+    (folder / "manifest.json").write_text('{"files": {"a": ["3", 4]}}')
+
+
+def spoil_metadata(folder):
+    (folder / "_CHECKPOINT_METADATA").write_text('{"item_handlers": 3, "metrics": [1]}')
+
+
+def spoil_metadata_whole(folder):
+    (folder / "_CHECKPOINT_METADATA").write_text("[]")
+
+
 DAMAGES = {
+    spoil_manifest_types: "(manifest.json is altered)",
+    spoil_metadata: "(_CHECKPOINT_METADATA is altered)",
+    spoil_metadata_whole: "(_CHECKPOINT_METADATA is altered)",
     truncate: " bytes instead of ",
     alter: " is altered",
     delete_file: " is missing",
@@ -138,6 +153,17 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(workdir, caplog, spoil, 
     assert checkpoints.best_step(workdir) == 2
     assert (kernel(restored(workdir, 2).state) == kernel(state(2))).all()
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("name", ["007", "²", "2 copy", "old", "notes.txt", ".DS_Store", "7"])
+def test_what_is_no_checkpoint_is_passed_over(workdir, name, caplog):
+    place = workdir / "checkpoints" / name
+    place.write_text("a") if name in ("notes.txt", ".DS_Store", "7") else place.mkdir()
+    assert checkpoints.best_step(workdir) == 2
+    save(workdir, 3)
+    assert checkpoints.best_step(workdir) == 3
+    assert not caplog.messages
+    assert place.exists()
 
 
 def test_an_unfinished_save_is_removed(workdir, caplog):
@@ -217,7 +243,7 @@ def test_an_array_without_shape_or_data_is_missing(workdir, part):
     assert missing_arrays(item) == ["model.kernel"]
 
 
-FULL = r"/checkpoints: a checkpoint cannot be written \(.*File too large.*; kept: 1, 2; make room"
+FULL = r"/checkpoints: cannot be written \(File too large\); .*; checkpoints kept: 1, 2$"
 
 
 # Bytes that a file may have at most: none; less than the arrays; less than the sealed list.

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from darkrank_jax import files
 from darkrank_jax.errors import UserError
-from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.metrics_log import open_log, read_log
 
 
@@ -86,8 +86,8 @@ def test_a_full_disk_ends_the_log_in_a_line(tmp_path):
     written = []
     with full_disk(), pytest.raises(UserError) as refusal:
         log_without_end(tmp_path, written)
-    line = f"{tmp_path}: cannot be written (File too large); make room and give the same command "
-    assert str(refusal.value) == line + "again, or give another --workdir"
+    line = f"{tmp_path}: cannot be written (File too large); choose another place"
+    assert str(refusal.value) == line
     assert len(written) > 9
     assert read_log(tmp_path)[: len(written)] == written
 
@@ -100,7 +100,7 @@ def test_what_was_logged_outlives_a_start_on_a_full_disk(tmp_path, monkeypatch):
     def replace(beside, path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(workdirs.os, "replace", replace)
+    monkeypatch.setattr(files.os, "replace", replace)
     with pytest.raises(UserError, match="No space left"), open_log(tmp_path, 10):
         pass
     assert [row["step"] for row in read_log(tmp_path)] == [10, 20]

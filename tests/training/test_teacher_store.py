@@ -2,12 +2,8 @@
 
 import dataclasses
 import errno
-import itertools
 import os
-import platform
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -16,6 +12,7 @@ import pytest
 
 from darkrank_jax.data import class_neighbors
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import replacing
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.preflight import load_data
@@ -147,7 +144,7 @@ def test_refuses_what_cannot_be_stored(teacher, tmp_path):
     with pytest.raises(UserError, match="too large to store; set store_teacher to False"):
         open_in(tmp_path, teacher, {"teacher_maps"}, list)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written \(.*\); set store_teacher to False"):
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); .*; or set store_teacher to"):
         open_in(tmp_path / "file", teacher, WANTED, list)
 
 
@@ -160,7 +157,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_stays(teacher, tmp_path, mo
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     images = np.zeros((8, 16, 16, 1), np.uint8)
-    with pytest.raises(UserError, match=r"\(No space left on device\); set store_teacher to Fal"):
+    with pytest.raises(UserError, match=r"\(No space left on device\); free some space"):
         open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
     assert not list(tmp_path.iterdir())
     # The header, then 4 steps of 8 images of 8 numbers.
@@ -168,19 +165,25 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_stays(teacher, tmp_path, mo
 
 
 def test_what_a_killed_run_left_is_removed(teacher, tmp_path):
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        pass
-    places = itertools.product(
-        (platform.node(), "elsewhere"), (dead.pid, os.getppid(), os.getpid())
-    )
-    for host, pid in places:
-        part = tmp_path / f"{'ab' * 16}.{host}.{pid}.part"
-        part.mkdir()
-        (part / "teacher_embeddings.npy").write_bytes(b"0")
+    with replacing(tmp_path / "store", folder=True) as beside:
+        (beside / "teacher_embeddings.npy").write_bytes(b"0")
+        left = beside.rename(tmp_path / beside.name.replace(f"-{os.getpid()}-", "-4194305-"))
+        beside.mkdir()
     images = np.zeros((8, 16, 16, 1), np.uint8)
     open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
-    left = sorted(path.name.split(".", 1)[1] for path in tmp_path.glob("*.part"))
-    assert left == sorted(
-        [f"{platform.node()}.{os.getppid()}.part"]
-        + [f"elsewhere.{pid}.part" for pid in (dead.pid, os.getppid(), os.getpid())]
-    )
+    assert not left.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_store_that_another_run_has_finished_first_is_read(teacher, tmp_path):
+    images = np.random.default_rng(3).integers(0, 256, (8, 16, 16, 1), np.uint8)
+
+    def stream():
+        for step in range(4):
+            yield step, images
+        if step == 3 and not list(tmp_path.glob("[0-9a-f]*")):
+            open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
+
+    store = open_in(tmp_path, teacher, {"teacher_embeddings"}, stream)
+    assert np.abs(store["teacher_embeddings"][0]).max() > 0
+    assert len(list(tmp_path.iterdir())) == 1

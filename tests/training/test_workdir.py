@@ -147,14 +147,14 @@ def test_a_run_that_is_killed_while_it_writes_leaves_what_was_there(tmp_path, mo
     before = (tmp_path / "run.json").read_text()
     # As versions before this one left it.
     (tmp_path / "run.json").write_text("")
-    assert refusal(tmp_path, run_of()).startswith(f"{tmp_path / 'run.json'}: is damaged (Expecting")
+    assert refusal(tmp_path, run_of()).startswith(f"{tmp_path / 'run.json'}: is empty; delete ")
     (tmp_path / "run.json").write_text(before)
 
-    def killed(path, text):
+    def killed(path, data):
         path.open("w").close()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", killed)
+    monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         claim(tmp_path, run_of({"keep_checkpoints": 7}), **SIZES)
     assert (tmp_path / "run.json").read_text() == before

@@ -8,7 +8,6 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.report.agreement import agreement_section
 from darkrank_jax.evaluation.report.cast import Cast, cast_of
 from darkrank_jax.evaluation.report.classes import classes_section
@@ -22,6 +21,7 @@ from darkrank_jax.evaluation.report.neighbors import neighbors_section
 from darkrank_jax.evaluation.report.recall import recall_section
 from darkrank_jax.evaluation.report.table import results_section
 from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
+from darkrank_jax.files import write_text
 
 _PACKAGE = "darkrank_jax.evaluation.report"
 # Of the pictures on a page; several datasets share them, which bounds its size.
@@ -166,7 +166,7 @@ def write_page(
         script=script,
         main=join([header, contents, *parts]),
     )
-    _write_whole(Path(path), page)
+    write_text(Path(path), page)
 
 
 def facts_of(dataset: dict[str, Any]) -> list[str]:
@@ -218,17 +218,3 @@ def _settings(network: dict[str, Any]) -> list[Html]:
 def _with_arguments(name: str, arguments: dict[str, Any]) -> str:
     """A name and its arguments, as a call would be written."""
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes beside the file and renames, so that no reader sees a half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # A folder that names a class may hold bytes that are no text.
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: the report cannot be written ({error.strerror}); choose another --workdir"
-        ) from error

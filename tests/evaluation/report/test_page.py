@@ -218,13 +218,9 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(tmp_path):
 
 def test_a_page_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path):
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(
-        UserError, match=r"report\.html: the report cannot be written \(.*--workdir"
-    ):
+    with pytest.raises(UserError, match=r"report\.html: must be a regular file; choose another"):
         written(tmp_path, run_results())
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    with pytest.raises(UserError, match="No such file"):
-        written(tmp_path / "absent", run_results())
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
