@@ -70,8 +70,11 @@ def read_description(described: Mapping[str, Any], where: object) -> Run:
 
 def _check_described(values: Any, where: str) -> None:
     """The checks of `check_description` for one run."""
-    types = field_types(Run) | dict.fromkeys((*HOLDERS, "teacher"), dict)
+    # That of an ensemble's member is None where there is none, all others are empty.
+    types = field_types(Run) | dict.fromkeys(HOLDERS, dict) | {"teacher": dict | None}
     _check_known(values, types, where)
+    parts = {name: types[name] for name in ("teacher", "ensemble", "baseline")}
+    check_fields({n: values[n] for n in parts if n in values}, parts, where, required=[*parts])
     for name, holder in HOLDERS.items():
         _check_known(values.get(name, {}), field_types(holder), f"{where}.{name}")
     for name, member in values.get("ensemble", {}).items():
