@@ -77,6 +77,7 @@ def softmax_loss(
     class_weights: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Cross-entropy of a linear classifier.
@@ -88,6 +89,7 @@ def softmax_loss(
       labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
       class_weights: [dim, classes], floating.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -102,9 +104,9 @@ def softmax_loss(
       >>> round(float(softmax_loss(jnp.array([[1.0, 0.5]]), jnp.array([0]), weights)), 4)
       0.9741
     """
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
     logits = softmax_logits(embeddings, class_weights)
-    return _cross_entropy(logits, target, valid, reduce_fn)
+    return _cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def normalized_softmax_loss(
@@ -114,6 +116,7 @@ def normalized_softmax_loss(
     *,
     temperature: float = 0.05,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Cross-entropy of a cosine classifier.
@@ -126,6 +129,7 @@ def normalized_softmax_loss(
       class_weights: [dim, classes], floating.
       temperature: positive.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -143,9 +147,9 @@ def normalized_softmax_loss(
 
     Source: Zhai and Wu, Classification is a strong baseline for deep metric learning, BMVC 2019.
     """
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
     logits = normalized_softmax_logits(embeddings, class_weights, temperature=temperature)
-    return _cross_entropy(logits, target, valid, reduce_fn)
+    return _cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def large_margin_softmax_loss(
@@ -156,6 +160,7 @@ def large_margin_softmax_loss(
     margin: int = 4,
     scale: float = 1.0,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Large-margin softmax: the angle to the own class must stay small even `margin` times.
@@ -170,6 +175,7 @@ def large_margin_softmax_loss(
       margin: whole number, at least 1; 1 is the softmax loss.
       scale: factor of all logits, positive.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -190,14 +196,14 @@ def large_margin_softmax_loss(
     """
     check_positive(scale=scale)
     check_whole("margin", margin, 1)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
     cosine = _cosines(embeddings, class_weights)
     angle = _angle(_own(cosine, target))
     part = jax.lax.stop_gradient(jnp.floor(angle * margin / math.pi))
     psi = (1 - 2 * (part % 2)) * jnp.cos(margin * angle) - 2 * part
     lengths = _norms(embeddings, 1) * _norms(upcast(class_weights), 0)
     logits = scale * lengths * jnp.where(target, psi, cosine)
-    return _cross_entropy(logits, target, valid, reduce_fn)
+    return _cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def arcface_loss(
@@ -208,6 +214,7 @@ def arcface_loss(
     margin: float = 0.5,
     scale: float = 64.0,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """ArcFace: the angle to the own class must be smaller by a margin.
@@ -221,6 +228,7 @@ def arcface_loss(
       margin: in radians, from 0 to pi; the paper's m.
       scale: factor of all cosines, positive.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -241,14 +249,14 @@ def arcface_loss(
     """
     check_positive(scale=scale)
     check_range("margin", margin, 0, math.pi)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
     cosine = _cosines(embeddings, class_weights)
     cos = jnp.cos if isinstance(margin, jax.Array) else math.cos
     own = _own(cosine, target)
     angle = _angle(own)
     own = jnp.where(angle <= math.pi - margin, jnp.cos(angle + margin), own - 1 + cos(margin))
     logits = scale * jnp.where(target, own, cosine)
-    return _cross_entropy(logits, target, valid, reduce_fn)
+    return _cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def cosface_loss(
@@ -259,6 +267,7 @@ def cosface_loss(
     margin: float = 0.35,
     scale: float = 64.0,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """CosFace: the cosine to the own class must be greater by a margin.
@@ -272,6 +281,7 @@ def cosface_loss(
       margin: of the cosine, from 0 to 2.
       scale: factor of all cosines, positive.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -291,10 +301,10 @@ def cosface_loss(
     """
     check_positive(scale=scale)
     check_range("margin", margin, 0, 2)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
     cosine = _cosines(embeddings, class_weights)
     logits = scale * jnp.where(target, cosine - margin, cosine)
-    return _cross_entropy(logits, target, valid, reduce_fn)
+    return _cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def proxy_anchor_loss(
@@ -305,6 +315,7 @@ def proxy_anchor_loss(
     margin: float = 0.1,
     scale: float = 32.0,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Proxy-anchor: every proxy pulls the batch's images of its class and pushes the others.
@@ -319,7 +330,9 @@ def proxy_anchor_loss(
       margin: of the cosine.
       scale: factor of all cosines, positive; the paper's alpha.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces the pull and the push of the proxies, see `reductions`.
+      weights: floating [batch], not negative, how often each row counts in the sums; None: 1.
+      reduce_fn: reduces the pull and the push of the proxies, one value for each class, see
+        `reductions`.
 
     Returns:
       Scalar, not negative.
@@ -337,12 +350,13 @@ def proxy_anchor_loss(
     Source: Kim et al., Proxy anchor loss, CVPR 2020.
     """
     check_positive(scale=scale)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
     cosine = _cosines(embeddings, class_weights)
-    positives, negatives = target & valid[:, None], ~target & valid[:, None]
-    pull = _log1p_sums(-scale * (cosine - margin), positives)
-    push = _log1p_sums(scale * (cosine + margin), negatives)
-    some = jnp.broadcast_to(valid.any(), push.shape)
+    rows = valid[:, None] if weights is None else (valid & (weights > 0))[:, None]
+    positives, negatives = target & rows, ~target & rows
+    pull = _log1p_sums(-scale * (cosine - margin), positives, weights)
+    push = _log1p_sums(scale * (cosine + margin), negatives, weights)
+    some = jnp.broadcast_to(rows.any(), push.shape)
     loss = apply_reduction(reduce_fn, pull, positives.any(0))
     loss += apply_reduction(reduce_fn, push, some)
     return nan_if(_unknown(target, valid), loss)
@@ -355,6 +369,7 @@ def proxy_nca_loss(
     *,
     scale: float = 1.0,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Proxy-NCA: the own proxy must be the nearest.
@@ -367,6 +382,7 @@ def proxy_nca_loss(
       class_weights: [dim, classes], floating, the proxies as columns.
       scale: factor of all squared distances, positive.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -386,10 +402,10 @@ def proxy_nca_loss(
     2017; the own proxy is in the sum, as in common code.
     """
     check_positive(scale=scale)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where)
+    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
     # |x - p|^2 = 2 - 2 cos for unit vectors; the 2 cancels in the softmax.
     logits = 2 * scale * _cosines(embeddings, class_weights)
-    return _cross_entropy(logits, target, valid, reduce_fn)
+    return _cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def _check(embeddings: jax.Array, class_weights: jax.Array) -> None:
@@ -400,13 +416,16 @@ def _check(embeddings: jax.Array, class_weights: jax.Array) -> None:
     )
 
 
-def _inputs(embeddings, labels, class_weights, where) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _inputs(
+    embeddings, labels, class_weights, where, weights
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Checked embeddings, the mask [batch, classes] of each row's class, the rows that count."""
     check_arrays(
         embeddings=(embeddings, "float", "batch dim"),
         labels=(labels, "integer", "batch"),
         class_weights=(class_weights, "float", "dim classes"),
         where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
     )
     valid = valid_rows(embeddings.shape[0], where)
     target = labels[:, None] == jnp.arange(class_weights.shape[1])[None, :]
@@ -425,11 +444,15 @@ def _own(logits: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def _cross_entropy(
-    logits: jax.Array, target: jax.Array, valid: jax.Array, reduce_fn: ReduceFn
+    logits: jax.Array,
+    target: jax.Array,
+    valid: jax.Array,
+    weights: jax.Array | None,
+    reduce_fn: ReduceFn,
 ) -> jax.Array:
     """-log softmax of the own class, reduced over the rows."""
     values = -_own(jax.nn.log_softmax(logits), target)[:, 0]
-    return nan_if(_unknown(target, valid), apply_reduction(reduce_fn, values, valid))
+    return nan_if(_unknown(target, valid), apply_reduction(reduce_fn, values, valid, weights))
 
 
 def _unknown(target: jax.Array, valid: jax.Array) -> jax.Array:
@@ -448,6 +471,10 @@ def _norms(vectors: jax.Array, axis: int) -> jax.Array:
     return safe_sqrt(jnp.square(vectors).sum(axis, keepdims=True))
 
 
-def _log1p_sums(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """log(1 + sum of exp(logits) in the mask) over the batch."""
+def _log1p_sums(logits: jax.Array, mask: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """log(1 + sum of weight exp(logit) in the mask) over the batch."""
+    if weights is not None:
+        # The weight of what is not in the mask may be 0, whose logarithm is not finite.
+        known = jnp.where(mask, upcast(weights).astype(logits.dtype)[:, None], 1)
+        logits = logits + jnp.log(known)
     return jax.nn.softplus(jax.nn.logsumexp(jnp.where(mask, logits, _ABSENT), axis=0))

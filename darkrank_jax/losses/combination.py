@@ -100,14 +100,16 @@ def combine(
         and the loss's keyword arguments}.
 
     Returns:
-      `sum_of(arrays, *, step=0, key=None, where=None)` -> (sum, value of each loss by name, not
-      weighted). `arrays` holds what the losses take by name (`LOSSES[name].inputs`);
+      `sum_of(arrays, *, step=0, key=None, where=None, weights=None)` -> (sum, value of each loss by
+      name, not times its weight). `where` and `weights`, of the rows, go to every loss. `arrays`
+      holds what the losses take by name (`LOSSES[name].inputs`);
       "class_weights" is an array, or a mapping by loss where several losses have their own. The
       key is split, so that every loss draws its own. Raises ValueError if an array is missing, or
       if there is one array of class weights for several losses.
 
     Raises:
       ValueError: a name is not in LOSSES, or a loss has no weight.
+      `sum_of` raises ValueError if a loss's `reduce_fn` gives no scalar, as None does.
 
     Example:
       >>> import jax.numpy as jnp
@@ -140,19 +142,27 @@ def combine(
         step: jax.Array | int = 0,
         key: jax.Array | None = None,
         where: jax.Array | None = None,
+        weights: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        # A loss of one's own need not take weights before they are given.
+        rows = {"where": where} | ({} if weights is None else {"weights": weights})
         inputs = {name: _inputs(name, arrays, losses) for name in losses}
         keys = [None] * len(losses) if key is None else list(jax.random.split(key, len(losses)))
         values: dict[str, jax.Array] = {}
         sum_ = jnp.zeros(())
         for (name, arguments), own_key in zip(losses.items(), keys, strict=True):
             loss = LOSSES[name]
-            options = {k: v for k, v in arguments.items() if k != "weight"} | {"where": where}
+            options = {k: v for k, v in arguments.items() if k != "weight"} | rows
             if "key" in inspect.signature(loss.function).parameters:
                 options["key"] = own_key
             # So that a trace of the run, or its program, tells whose time it is.
             with jax.named_scope(name):
                 values[name] = loss.function(*inputs[name], **options)
+            if values[name].shape:
+                raise ValueError(
+                    f"losses: {name} gives shape {list(values[name].shape)}, expected a scalar; "
+                    "give it another reduce_fn"
+                )
             weight = arguments["weight"]
             factor: Any = weight(step) if callable(weight) else weight
             sum_ = sum_ + factor * values[name]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_whole
-from darkrank_jax.losses.masks import other_mask, valid_rows
+from darkrank_jax.losses.masks import anchor_weights, other_mask, valid_rows
 from darkrank_jax.losses.pairwise import (
     distances,
     nan_if,
@@ -35,6 +35,7 @@ def darkrank_hard_loss(
     position_weights: jax.Array | None = None,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Hard transfer: the student makes the teacher's ranking of the batch likely.
@@ -63,6 +64,7 @@ def darkrank_hard_loss(
       position_weights: [list], weight of each position, such as discounts; None: 1.
       key: random key for "stratified".
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as a query; None: 1.
       reduce_fn: reduces one value for each query, see `reductions`.
 
     Returns:
@@ -86,11 +88,12 @@ def darkrank_hard_loss(
     student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
         list_selection=list_selection, calibration=calibration, num_anchors=num_anchors,
-        key=key, where=where,
+        key=key, where=where, weights=weights,
     )  # fmt: skip
     # The lists are in the teacher's order already.
-    weights = weights_of_positions(student, top_k, position_weights)
-    return nan_if(jnp.isnan(teacher), order_nll(student, valid, weights, reduce_fn))
+    discounts = weights_of_positions(student, top_k, position_weights)
+    weights = anchor_weights(weights, num_anchors)
+    return nan_if(jnp.isnan(teacher), order_nll(student, valid, discounts, weights, reduce_fn))
 
 
 def darkrank_soft_loss(
@@ -110,6 +113,7 @@ def darkrank_soft_loss(
     cross_entropy: bool = False,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Soft transfer: the student copies the teacher's probability of every ranking of the list.
@@ -141,6 +145,7 @@ def darkrank_soft_loss(
       cross_entropy: leaves out the teacher's entropy, which has no gradient in the student.
       key: random key for "sampled" and "stratified".
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as a query; None: 1.
       reduce_fn: reduces one value for each query, see `reductions`.
 
     Returns:
@@ -168,12 +173,12 @@ def darkrank_soft_loss(
     student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
         list_selection=list_selection, calibration=calibration, num_anchors=num_anchors,
-        key=list_key, where=where,
+        key=list_key, where=where, weights=weights,
     )  # fmt: skip
     return permutation_kl_loss(
         student, teacher, method=method, num_samples=num_samples, key=sample_key,
         cross_entropy=cross_entropy, top_k=top_k, position_weights=position_weights, where=valid,
-        reduce_fn=reduce_fn,
+        weights=anchor_weights(weights, num_anchors), reduce_fn=reduce_fn,
     )  # fmt: skip
 
 
@@ -188,6 +193,7 @@ def compatible_ranking_loss(
     num_samples: int = 8,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """The student's queries rank the teacher's gallery as the teacher's own do.
@@ -210,6 +216,7 @@ def compatible_ranking_loss(
       num_samples: orders drawn for each list by "sampled".
       key: random key for "sampled".
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as a query; None: 1.
       reduce_fn: reduces one value for each query, see `reductions`.
 
     Returns:
@@ -229,17 +236,17 @@ def compatible_ranking_loss(
     """
     student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,
-        where=where, in_teachers_gallery=True,
+        where=where, weights=weights, in_teachers_gallery=True,
     )  # fmt: skip
     return permutation_kl_loss(
         student, teacher, method=method, num_samples=num_samples, key=key, where=valid,
-        reduce_fn=reduce_fn,
+        weights=weights, reduce_fn=reduce_fn,
     )  # fmt: skip
 
 
 def _ranked_lists(
     student, teacher, *, alpha, beta, list_size, list_selection="nearest", calibration="none",
-    num_anchors=None, key=None, where=None, in_teachers_gallery=False,
+    num_anchors=None, key=None, where=None, weights=None, in_teachers_gallery=False,
 ):  # fmt: skip
     """Student's and teacher's scores of the lists [queries, list], and which items are there."""
     check_arrays(
@@ -250,6 +257,7 @@ def _ranked_lists(
             "batch dim" if in_teachers_gallery else "batch teacher_dim",
         ),
         where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
     )
     check_positive(alpha=alpha, beta=beta)
     check_choice("list_selection", list_selection, _SELECTIONS)

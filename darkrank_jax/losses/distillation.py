@@ -17,6 +17,7 @@ def kd_loss(
     *,
     temperature: float = 4.0,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Knowledge distillation: the student copies the teacher's probabilities of the classes.
@@ -28,6 +29,7 @@ def kd_loss(
       teacher_logits: [batch, classes], finite; no gradient.
       temperature: T, positive; the higher, the more the unlikely classes count.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -48,6 +50,7 @@ def kd_loss(
         student_logits=(student_logits, "float", "batch classes"),
         teacher_logits=(teacher_logits, "float", "batch classes"),
         where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
     )
     check_positive(temperature=temperature)
     valid = valid_rows(student_logits.shape[0], where)
@@ -56,7 +59,7 @@ def kd_loss(
         for logits in (student_logits, jax.lax.stop_gradient(teacher_logits))
     )
     values = temperature**2 * (jnp.exp(teacher) * (teacher - student)).sum(-1)
-    return apply_reduction(reduce_fn, values, valid)
+    return apply_reduction(reduce_fn, values, valid, weights)
 
 
 def embedding_match_loss(
@@ -64,6 +67,7 @@ def embedding_match_loss(
     teacher_embeddings: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """The student puts every image where the teacher puts it.
@@ -76,6 +80,7 @@ def embedding_match_loss(
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, dim], floating; no gradient.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -95,9 +100,10 @@ def embedding_match_loss(
         student_embeddings=(student_embeddings, "float", "batch dim"),
         teacher_embeddings=(teacher_embeddings, "float", "batch dim"),
         where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
     )
     squares, valid = _squared_errors(student_embeddings, teacher_embeddings, where)
-    return apply_reduction(reduce_fn, squares.sum(-1), valid)
+    return apply_reduction(reduce_fn, squares.sum(-1), valid, weights)
 
 
 def fitnet_loss(
@@ -105,6 +111,7 @@ def fitnet_loss(
     teacher_features: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Hints: the student copies the teacher's features.
@@ -115,6 +122,7 @@ def fitnet_loss(
       student_features: [batch, ...], floating, through a layer of its own where shapes differ.
       teacher_features: [batch, ...], floating, of the same shape; no gradient.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -134,9 +142,11 @@ def fitnet_loss(
         student_features=(student_features, "float", "batch ..."),
         teacher_features=(teacher_features, "float", "batch ..."),
         where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
     )
     squares, valid = _squared_errors(student_features, teacher_features, where)
-    return apply_reduction(reduce_fn, squares.reshape(valid.shape[0], -1).mean(-1), valid)
+    values = squares.reshape(valid.shape[0], -1).mean(-1)
+    return apply_reduction(reduce_fn, values, valid, weights)
 
 
 def attention_transfer_loss(
@@ -145,6 +155,7 @@ def attention_transfer_loss(
     *,
     power: float = 2,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """The student looks where the teacher looks.
@@ -157,6 +168,7 @@ def attention_transfer_loss(
       teacher_maps: the same number of maps; channels may differ; no gradient.
       power: p, at least 1.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -189,13 +201,14 @@ def attention_transfer_loss(
             student_maps=(student, "float", "batch height width channels"),
             teacher_maps=(teacher, "float", "batch height width teacher_channels"),
             where=(where, "bool", "batch"),
+            weights=(weights, "float", "batch"),
         )
         valid = valid_rows(student.shape[0], where)
         student = _attention(zero_rows(student, valid), power)
         teacher = _attention(jax.lax.stop_gradient(zero_rows(teacher, valid)), power)
         values.append(jnp.square(student - teacher).mean(-1))
     rows = valid_rows(values[0].shape[0], where)
-    return apply_reduction(reduce_fn, sum(values[1:], values[0]), rows)
+    return apply_reduction(reduce_fn, sum(values[1:], values[0]), rows, weights)
 
 
 def _squared_errors(student, teacher, where) -> tuple[jax.Array, jax.Array]:

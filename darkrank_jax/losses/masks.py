@@ -90,15 +90,24 @@ def labelled_pairs(
     embeddings: jax.Array,
     labels: jax.Array,
     where: jax.Array | None,
-    num_anchors: int | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Checked embeddings, rows that do not count at zero, and the masks of `label_masks`."""
+    weights: jax.Array | None,
+    num_anchors: int | None,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+    """Checked embeddings, rows that do not count at zero, the masks of `label_masks`, and the
+    weights of the anchors."""
     check_arrays(
         embeddings=(embeddings, "float", "batch dim"),
         labels=(labels, "integer", "batch"),
         where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
     )
     batch = embeddings.shape[0]
     check_whole("num_anchors", batch if num_anchors is None else num_anchors, 1, batch)
     valid = valid_rows(batch, where)
-    return zero_rows(embeddings, valid), *label_masks(labels, valid, num_anchors)
+    masks = label_masks(labels, valid, num_anchors)
+    return zero_rows(embeddings, valid), *masks, anchor_weights(weights, num_anchors)
+
+
+def anchor_weights(weights: jax.Array | None, num_anchors: int | None) -> jax.Array | None:
+    """The weights of the rows that are anchors; None without weights."""
+    return None if weights is None else jnp.asarray(weights)[:num_anchors]

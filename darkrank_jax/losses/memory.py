@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_whole
+from darkrank_jax.losses.checks import check_whole, check_width
 from darkrank_jax.losses.masks import valid_rows
 
 
@@ -51,6 +51,8 @@ def create(rows: Mapping[str, jax.Array], size: int) -> Memory:
       [False False False]
     """
     check_whole("size", size, 1)
+    for name, row in rows.items():
+        check_width(name, row)
     empty = {name: jnp.zeros([size, *row.shape[1:]], row.dtype) for name, row in rows.items()}
     return Memory(empty, jnp.zeros([size], bool), jnp.zeros([], jnp.int32))
 
@@ -125,4 +127,6 @@ def _check_names(memory: Memory, rows: Mapping[str, jax.Array]) -> int:
     """Checks that the rows have the memory's names; returns how many rows there are."""
     if set(rows) != set(memory.rows):
         raise ValueError(f"rows: got {sorted(rows)}, expected {sorted(memory.rows)}")
+    for name, row in rows.items():
+        check_width(name, row)
     return next(iter(rows.values())).shape[0]

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
+from darkrank_jax.losses.checks import check_arrays, check_flags, check_positive, check_range
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.miners import multi_similarity_pairs
 from darkrank_jax.losses.pairwise import (
@@ -29,6 +29,7 @@ def contrastive_loss(
     normalize_embeddings: bool = True,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean_nonzero,
 ) -> jax.Array:
     """Contrastive loss, also called verification loss.
@@ -43,7 +44,9 @@ def contrastive_loss(
       normalize_embeddings: L2-normalise first.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces the values of the positive and of the negative pairs, see `reductions`.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
+      reduce_fn: reduces the values of the positive and of the negative pairs, each by itself, see
+        `reductions`; None: [anchors, batch], one for each pair.
 
     Returns:
       Scalar, not negative.
@@ -60,10 +63,15 @@ def contrastive_loss(
     Source: Hadsell, Chopra, LeCun, Dimensionality reduction by learning an invariant mapping, CVPR
     2006, without squares and with a margin for positives.
     """
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
+    check_flags(normalize_embeddings=normalize_embeddings)
     lengths = _distances(embeddings, num_anchors, normalize_embeddings)
-    pull = apply_reduction(reduce_fn, jax.nn.relu(lengths - pos_margin), positives)
-    return pull + apply_reduction(reduce_fn, jax.nn.relu(neg_margin - lengths), negatives)
+    pull, push = jax.nn.relu(lengths - pos_margin), jax.nn.relu(neg_margin - lengths)
+    return apply_reduction(reduce_fn, pull, positives, weights) + apply_reduction(
+        reduce_fn, push, negatives, weights
+    )
 
 
 def margin_loss(
@@ -75,6 +83,7 @@ def margin_loss(
     normalize_embeddings: bool = True,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean_nonzero,
 ) -> jax.Array:
     """Margin loss: a boundary between positive and negative distances, with a margin around it.
@@ -91,7 +100,9 @@ def margin_loss(
       normalize_embeddings: L2-normalise first.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, weighted by its triplets, see `reductions`.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
+      reduce_fn: reduces one value for each pair, times its triplets, see `reductions`; None:
+        [anchors, batch].
 
     Returns:
       Scalar, not negative.
@@ -107,20 +118,22 @@ def margin_loss(
 
     Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017.
     """
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     if jnp.ndim(beta):
         check_arrays(embeddings=(embeddings, "float", "batch dim"), beta=(beta, "real", "batch"))
         beta = jnp.asarray(beta)[:num_anchors, None]
+    check_flags(normalize_embeddings=normalize_embeddings)
     lengths = _distances(embeddings, num_anchors, normalize_embeddings)
-    values = jnp.stack([jax.nn.relu(lengths - beta + margin), jax.nn.relu(beta - lengths + margin)])
     # A pair stands in as many triplets as its anchor has partners on the other side.
-    times = jnp.stack(
-        [
-            positives * negatives.sum(1, keepdims=True),
-            negatives * positives.sum(1, keepdims=True),
-        ]
+    partners = (mask.sum(1, keepdims=True) for mask in (negatives, positives))
+    times = jnp.where(positives, *partners)
+    values = jax.nn.relu(jnp.where(positives, lengths - beta, beta - lengths) + margin)
+    times_weights = times if weights is None else times * weights[:, None]
+    return apply_reduction(
+        reduce_fn, values, (positives | negatives) & (times > 0), times_weights.astype(values.dtype)
     )
-    return apply_reduction(reduce_fn, values, times.astype(values.dtype))
 
 
 def multi_similarity_loss(
@@ -133,6 +146,7 @@ def multi_similarity_loss(
     epsilon: float | None = None,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Multi-similarity loss.
@@ -150,6 +164,7 @@ def multi_similarity_loss(
         0.1; not negative; None: all pairs.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
       reduce_fn: reduces one value for each anchor, see `reductions`.
 
     Returns:
@@ -168,7 +183,9 @@ def multi_similarity_loss(
     """
     check_positive(alpha=alpha, beta=beta)
     check_range("epsilon", 0 if epsilon is None else epsilon, 0)
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     similarities = cosines(embeddings[:num_anchors], embeddings)
     anchors = _anchors(where, similarities)
     if epsilon is not None:
@@ -176,7 +193,9 @@ def multi_similarity_loss(
         positives, negatives = multi_similarity_pairs(mined, positives, negatives, epsilon=epsilon)
     pull = _log1p_sum(-alpha * (similarities - base), positives) / alpha
     push = _log1p_sum(beta * (similarities - base), negatives) / beta
-    return nan_if(jnp.isnan(similarities), apply_reduction(reduce_fn, pull + push, anchors))
+    return nan_if(
+        jnp.isnan(similarities), apply_reduction(reduce_fn, pull + push, anchors, weights)
+    )
 
 
 def ntxent_loss(
@@ -186,6 +205,7 @@ def ntxent_loss(
     temperature: float = 0.1,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Normalised temperature-scaled cross-entropy (InfoNCE, SimCLR): each positive pair by itself.
@@ -198,7 +218,9 @@ def ntxent_loss(
       temperature: positive; the lower, the more the nearest negatives count.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each positive pair, see `reductions`.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
+      reduce_fn: reduces one value for each positive pair, see `reductions`; None:
+        [anchors, batch].
 
     Returns:
       Scalar, not negative.
@@ -216,9 +238,11 @@ def ntxent_loss(
     all other labels.
     """
     check_positive(temperature=temperature)
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
-    return apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives)
+    return apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives, weights)
 
 
 def supcon_loss(
@@ -228,6 +252,7 @@ def supcon_loss(
     temperature: float = 0.1,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Supervised contrastive loss: all positives of an anchor against all other rows.
@@ -241,6 +266,7 @@ def supcon_loss(
       temperature: positive; the lower, the more the nearest rows count.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
       reduce_fn: reduces one value for each anchor, see `reductions`.
 
     Returns:
@@ -258,11 +284,13 @@ def supcon_loss(
     Source: Khosla et al., Supervised contrastive learning, NeurIPS 2020.
     """
     check_positive(temperature=temperature)
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
     log_shares = jax.nn.log_softmax(jnp.where(positives | negatives, logits, _ABSENT))
     values = -jnp.where(positives, log_shares, 0).sum(1) / jnp.maximum(positives.sum(1), 1)
-    return apply_reduction(reduce_fn, values, positives.any(1))
+    return apply_reduction(reduce_fn, values, positives.any(1), weights)
 
 
 def circle_loss(
@@ -273,6 +301,7 @@ def circle_loss(
     scale: float = 80.0,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Circle loss: pairs far from their optimum weigh more.
@@ -288,6 +317,7 @@ def circle_loss(
       scale: factor of all logits, positive; the paper's gamma.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
       reduce_fn: reduces one value for each anchor, see `reductions`.
 
     Returns:
@@ -306,13 +336,15 @@ def circle_loss(
     """
     check_positive(scale=scale)
     check_range("margin", margin, 0, 1)
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     similarities = cosines(embeddings[:num_anchors], embeddings)
     fixed = jax.lax.stop_gradient(similarities)
     pull = -scale * jax.nn.relu(1 + margin - fixed) * (similarities - 1 + margin)
     push = scale * jax.nn.relu(fixed + margin) * (similarities - margin)
     values = jax.nn.softplus(_log_sum(pull, positives) + _log_sum(push, negatives))
-    return apply_reduction(reduce_fn, values, positives.any(1) & negatives.any(1))
+    return apply_reduction(reduce_fn, values, positives.any(1) & negatives.any(1), weights)
 
 
 def n_pairs_loss(
@@ -322,6 +354,7 @@ def n_pairs_loss(
     l2_weight: float = 0.0,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """N-pairs loss: each positive pair against all negatives, by inner products.
@@ -334,8 +367,9 @@ def n_pairs_loss(
       l2_weight: weight of the squared length of the embeddings, which nothing else bounds.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each positive pair, and one for each anchor, see
-        `reductions`.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
+      reduce_fn: reduces one value for each positive pair, and the squared lengths of the anchors,
+        see `reductions`; None: [anchors, batch], the lengths at the anchor's pair with itself.
 
     Returns:
       Scalar, not negative.
@@ -352,11 +386,15 @@ def n_pairs_loss(
     Source: Sohn, Improved deep metric learning with multi-class n-pair loss objective, NIPS
     2016, for any number of images in a class: all rows of other classes are negatives.
     """
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     logits = inner_products(embeddings[:num_anchors], embeddings)
-    pairs = apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives)
-    lengths = jnp.square(embeddings[:num_anchors]).sum(1)
-    return pairs + l2_weight * apply_reduction(reduce_fn, lengths, _anchors(where, logits))
+    pairs = apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives, weights)
+    # The length of an anchor takes its pair with itself, which is no positive.
+    lengths = jnp.square(embeddings[:num_anchors]).sum(1)[:, None] + jnp.zeros_like(logits)
+    itself = jnp.eye(*logits.shape, dtype=bool) & _anchors(where, logits)[:, None]
+    return pairs + l2_weight * apply_reduction(reduce_fn, lengths, itself, weights)
 
 
 def smooth_ap_loss(
@@ -366,6 +404,7 @@ def smooth_ap_loss(
     temperature: float = 0.01,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """One minus average precision, with sigmoids for the steps of the ranks.
@@ -381,6 +420,7 @@ def smooth_ap_loss(
       temperature: width of the steps, positive; the lower, the nearer to average precision.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
       reduce_fn: reduces one value for each anchor with a positive, see `reductions`.
 
     Returns:
@@ -398,11 +438,13 @@ def smooth_ap_loss(
     Source: Brown et al., Smooth-AP, ECCV 2020; the anchor is not in its own list.
     """
     check_positive(temperature=temperature)
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     scores = cosines(embeddings[:num_anchors], embeddings) / temperature
     sums = map_rows(_reversible_precision, (scores, positives, negatives), len(embeddings))
     values = 1 - sums / jnp.maximum(positives.sum(1), 1)
-    return apply_reduction(reduce_fn, values, positives.any(1))
+    return apply_reduction(reduce_fn, values, positives.any(1), weights)
 
 
 def _summed_precision(anchor: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:

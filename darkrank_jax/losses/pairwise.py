@@ -14,7 +14,9 @@ def upcast(array: jax.Array) -> jax.Array:
     """Gives a floating array float32 at least: losses of half precision lose their small terms."""
     # NumPy's float64 is float32 to JAX, unless float64 is enabled.
     dtype = jax.dtypes.canonicalize_dtype(array.dtype)
-    return jnp.asarray(array, jnp.promote_types(dtype, jnp.float32))
+    # Types of 8 bits and less are promoted to nothing by themselves.
+    narrow = dtype.itemsize < 4 or not jnp.issubdtype(dtype, jnp.floating)
+    return jnp.asarray(array, jnp.float32 if narrow else dtype)
 
 
 def zero_rows(array: jax.Array, valid: jax.Array) -> jax.Array:

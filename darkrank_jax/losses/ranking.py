@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_given, check_whole
+from darkrank_jax.losses.checks import (
+    check_arrays,
+    check_choice,
+    check_flags,
+    check_given,
+    check_whole,
+)
 from darkrank_jax.losses.pairwise import nan_if, upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 from darkrank_jax.losses.sorting import argsort
@@ -29,6 +35,7 @@ def listmle_loss(
     top_k: int | None = None,
     position_weights: jax.Array | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Hard transfer: how unlikely the student finds the teacher's order.
@@ -43,6 +50,7 @@ def listmle_loss(
       top_k: only the first so many positions count; None: all.
       position_weights: [list], w_k of each position, such as discounts; None: 1.
       where: bool [..., list], items that count, for lists of unequal length; None: all.
+      weights: floating [...], not negative, one for each list; None: 1.
       reduce_fn: reduces one value for each list, see `reductions`.
 
     Returns:
@@ -60,11 +68,11 @@ def listmle_loss(
     Source: Xia et al., Listwise approach to learning to rank, ICML 2008; DarkRank (Chen et al.,
     AAAI 2018).
     """
-    student, teacher, valid = _lists(student_scores, teacher_scores, where)
-    weights = weights_of_positions(student, top_k, position_weights)
+    student, teacher, valid = _lists(student_scores, teacher_scores, where, weights)
+    discounts = weights_of_positions(student, top_k, position_weights)
     order = argsort(-teacher)
     student, valid = (jnp.take_along_axis(array, order, axis=-1) for array in (student, valid))
-    return nan_if(jnp.isnan(teacher), order_nll(student, valid, weights, reduce_fn))
+    return nan_if(jnp.isnan(teacher), order_nll(student, valid, discounts, weights, reduce_fn))
 
 
 def permutation_kl_loss(
@@ -78,6 +86,7 @@ def permutation_kl_loss(
     position_weights: jax.Array | None = None,
     cross_entropy: bool = False,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Soft transfer: divergence of the student's law over permutations from the teacher's.
@@ -101,6 +110,7 @@ def permutation_kl_loss(
       position_weights: [list], weight of the choice at each position; None: 1.
       cross_entropy: leaves out the teacher's entropy, which has no gradient in the student.
       where: bool [..., list], items that count, for lists of unequal length; None: all.
+      weights: floating [...], not negative, one for each list; None: 1.
       reduce_fn: reduces one value for each list, see `reductions`.
 
     Returns:
@@ -121,34 +131,40 @@ def permutation_kl_loss(
     """
     check_choice("method", method, _DIVERGENCES)
     check_whole("num_samples", num_samples, 1)
-    student, teacher, valid = _lists(student_scores, teacher_scores, where)
-    weights = weights_of_positions(student, top_k, position_weights)
+    check_flags(cross_entropy=cross_entropy)
+    student, teacher, valid = _lists(student_scores, teacher_scores, where, weights)
+    discounts = weights_of_positions(student, top_k, position_weights)
     values = _DIVERGENCES[method](
-        student, teacher, valid, weights, cross_entropy=cross_entropy, num_samples=num_samples,
+        student, teacher, valid, discounts, cross_entropy=cross_entropy, num_samples=num_samples,
         key=key, depth=top_k,
     )  # fmt: skip
-    return apply_reduction(reduce_fn, values, valid.any(-1))
+    return apply_reduction(reduce_fn, values, valid.any(-1), weights)
 
 
 def order_nll(
-    scores: jax.Array, valid: jax.Array, weights: jax.Array, reduce_fn: ReduceFn
+    scores: jax.Array,
+    valid: jax.Array,
+    discounts: jax.Array,
+    weights: jax.Array | None,
+    reduce_fn: ReduceFn,
 ) -> jax.Array:
     """ListMLE of scores [..., list] that are in the wanted order, absent items last."""
     scores = jnp.where(valid, scores, _ABSENT)
     top, log_sum, _ = _suffixes(scores, None)
     terms = (top - scores) + log_sum
-    values = (jnp.where(valid, terms, 0) * weights).sum(-1)
-    return apply_reduction(reduce_fn, values, valid.any(-1))
+    values = (jnp.where(valid, terms, 0) * discounts).sum(-1)
+    return apply_reduction(reduce_fn, values, valid.any(-1), weights)
 
 
 def _lists(
-    student: jax.Array, teacher: jax.Array, where: jax.Array | None
+    student: jax.Array, teacher: jax.Array, where: jax.Array | None, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Checked scores, absent items at the bottom, and the mask of the items that are there."""
     check_arrays(
         student_scores=(student, "float", "... list"),
         teacher_scores=(teacher, "real", "... list"),
         where=(where, "bool", "... list"),
+        weights=(weights, "float", "..."),
     )
     valid = jnp.ones(student.shape, bool) if where is None else where
     teacher = jax.lax.stop_gradient(upcast(teacher))
@@ -173,7 +189,7 @@ def weights_of_positions(
     return weights.reshape([1] * (scores.ndim - 1) + [size])
 
 
-def _exact(student, teacher, valid, weights, *, cross_entropy, depth, **_) -> jax.Array:
+def _exact(student, teacher, valid, discounts, *, cross_entropy, depth, **_) -> jax.Array:
     """Expected divergence of the choices, over all sets that can remain."""
     *leading, size = student.shape
     _check_exact(size, student.size // max(size, 1))
@@ -183,14 +199,14 @@ def _exact(student, teacher, valid, weights, *, cross_entropy, depth, **_) -> ja
     values = jnp.zeros(student.shape[-1:], student.dtype)
     for position, (members, parents) in enumerate(_levels(size)[:depth]):
         choice, divergence = _choice(student, teacher, members, cross_entropy, axis=1)
-        values += weights.reshape(-1)[position] * (reach * divergence).sum(0)
+        values += discounts.reshape(-1)[position] * (reach * divergence).sum(0)
         flow = (reach[:, None] * choice).reshape(-1, student.shape[-1])
         reach = flow[parents].sum(1)
     return values.reshape(leading)
 
 
 def _sampled(
-    student, teacher, valid, weights, *, cross_entropy, num_samples, key, **_
+    student, teacher, valid, discounts, *, cross_entropy, num_samples, key, **_
 ) -> jax.Array:
     """Mean divergence of the choices, over the sets that remain along orders of the teacher."""
     check_given("key", key, 'method is "sampled"')
@@ -207,12 +223,12 @@ def _sampled(
     terms = mean_gap + student_top + student_log_sum
     if not cross_entropy:
         terms = mean_gap + (student_top - teacher_top) + (student_log_sum - teacher_log_sum)
-    return (jnp.where(valid, terms, 0) * weights[None]).sum(-1).mean(0)
+    return (jnp.where(valid, terms, 0) * discounts[None]).sum(-1).mean(0)
 
 
-def _top_one(student, teacher, valid, weights, *, cross_entropy, **_) -> jax.Array:
+def _top_one(student, teacher, valid, discounts, *, cross_entropy, **_) -> jax.Array:
     """Divergence of the first choice."""
-    return weights[..., 0] * _choice(student, teacher, valid, cross_entropy, axis=-1)[1]
+    return discounts[..., 0] * _choice(student, teacher, valid, cross_entropy, axis=-1)[1]
 
 
 _DIVERGENCES = {"exact": _exact, "sampled": _sampled, "top_one": _top_one}

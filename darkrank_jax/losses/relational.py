@@ -18,7 +18,7 @@ from darkrank_jax.losses.pairwise import (
     squared_distances,
     zero_rows,
 )
-from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
+from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, row_means
 from darkrank_jax.losses.tiles import map_rows, tiled, untiled
 
 # Of vertices: squared lengths of their edges and inverse lengths, each as rows of its matrix and as
@@ -32,6 +32,7 @@ def rkd_distance_loss(
     teacher_embeddings: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """The student copies the teacher's distances, each over their mean in the batch.
@@ -42,7 +43,8 @@ def rkd_distance_loss(
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, see `reductions`.
+      weights: floating [batch], not negative, one for each row; None: 1.
+      reduce_fn: reduces one value for each row, its mean over the pairs, see `reductions`.
 
     Returns:
       Scalar, not negative; 0 when the distances are the same but for scale.
@@ -58,13 +60,14 @@ def rkd_distance_loss(
 
     Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
-    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where, weights)
     others = other_mask(valid)
     student, teacher = (
         safe_divide(lengths, mean(lengths, where=others))
         for lengths in (distances(student), distances(teacher))
     )
-    return apply_reduction(reduce_fn, _smooth_l1(student - teacher), _pairs(valid))
+    values = row_means(_smooth_l1(student - teacher), _pairs(valid))
+    return apply_reduction(reduce_fn, values, valid, weights)
 
 
 def rkd_angle_loss(
@@ -72,6 +75,7 @@ def rkd_angle_loss(
     teacher_embeddings: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """The student copies the teacher's angles in every triangle of the batch.
@@ -86,6 +90,7 @@ def rkd_angle_loss(
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each vertex, see `reductions`.
 
     Returns:
@@ -102,11 +107,11 @@ def rkd_angle_loss(
 
     Source: Park et al., Relational knowledge distillation, CVPR 2019.
     """
-    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where, weights)
     dtype = jnp.promote_types(student.dtype, teacher.dtype)
     squares = (squared_distances(rows).astype(dtype) for rows in (student, teacher))
     values = _angle_losses(*squares, valid)
-    return apply_reduction(reduce_fn, values, valid)
+    return apply_reduction(reduce_fn, values, valid, weights)
 
 
 def similarity_match_loss(
@@ -114,6 +119,7 @@ def similarity_match_loss(
     teacher_embeddings: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Direct similarity transfer: the student copies the teacher's distances as they are.
@@ -124,7 +130,8 @@ def similarity_match_loss(
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, see `reductions`.
+      weights: floating [batch], not negative, one for each row; None: 1.
+      reduce_fn: reduces one value for each row, its mean over the pairs, see `reductions`.
 
     Returns:
       Scalar, not negative; 0 when the distances are the same.
@@ -139,9 +146,10 @@ def similarity_match_loss(
 
     Source: DarkRank (Chen et al., AAAI 2018), where it is called direct similarity transfer.
     """
-    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where, weights)
     values = jnp.square(distances(student) - distances(teacher))
-    return apply_reduction(reduce_fn, values, other_mask(valid))
+    others = other_mask(valid)
+    return apply_reduction(reduce_fn, row_means(values, others), others.any(1), weights)
 
 
 def pkt_loss(
@@ -149,6 +157,7 @@ def pkt_loss(
     teacher_embeddings: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Probabilistic transfer: the student copies how probable a neighbour each image is.
@@ -159,7 +168,8 @@ def pkt_loss(
       student_embeddings: [batch, dim], floating.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, see `reductions`.
+      weights: floating [batch], not negative, one for each row; None: 1.
+      reduce_fn: reduces one value for each row, its mean over the pairs, see `reductions`.
 
     Returns:
       Scalar; 0 when the cosines are the same.
@@ -176,13 +186,13 @@ def pkt_loss(
     Source: Passalis and Tefas, Learning deep representations with probabilistic knowledge transfer,
     ECCV 2018; the mean over pairs and the 1e-7 in the logarithm are those of common code.
     """
-    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where, weights)
     student, teacher = (
         _rows_over_sum(jnp.where(_pairs(valid), (1 + cosines(rows)) / 2, 0))
         for rows in (student, teacher)
     )
     values = teacher * jnp.log((teacher + 1e-7) / (student + 1e-7))
-    return apply_reduction(reduce_fn, values, _pairs(valid))
+    return apply_reduction(reduce_fn, row_means(values, _pairs(valid)), valid, weights)
 
 
 def similarity_preserving_loss(
@@ -190,6 +200,7 @@ def similarity_preserving_loss(
     teacher_embeddings: jax.Array,
     *,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """The student copies which images excite the network alike.
@@ -200,7 +211,8 @@ def similarity_preserving_loss(
       student_embeddings: [batch, dim], floating; flattened feature maps serve as well.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, see `reductions`.
+      weights: floating [batch], not negative, one for each row; None: 1.
+      reduce_fn: reduces one value for each row, its mean over the pairs, see `reductions`.
 
     Returns:
       Scalar, not negative; 0 when the inner products are the same but for scale.
@@ -216,9 +228,10 @@ def similarity_preserving_loss(
 
     Source: Tung and Mori, Similarity-preserving knowledge distillation, ICCV 2019.
     """
-    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where, weights)
     student, teacher = (normalize(inner_products(rows, rows)) for rows in (student, teacher))
-    return apply_reduction(reduce_fn, jnp.square(student - teacher), _pairs(valid))
+    values = row_means(jnp.square(student - teacher), _pairs(valid))
+    return apply_reduction(reduce_fn, values, valid, weights)
 
 
 def correlation_congruence_loss(
@@ -228,6 +241,7 @@ def correlation_congruence_loss(
     kernel: str = "neighbors",
     gamma: float = 0.4,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """The student copies the correlation of images, in one of two readings.
@@ -243,7 +257,9 @@ def correlation_congruence_loss(
         "gaussian", which the paper has.
       gamma: sharpness of the Gaussian kernel, positive.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, see `reductions`.
+      weights: floating [batch], not negative, one for each row; None: 1.
+      reduce_fn: reduces one value for each row, its mean over the pairs or its product with
+        the next row, see `reductions`.
 
     Returns:
       Scalar, not negative; 0 when the embeddings ("neighbors") or the cosines are the same.
@@ -264,19 +280,23 @@ def correlation_congruence_loss(
     """
     check_positive(gamma=gamma)
     check_choice("kernel", kernel, ("neighbors", "gaussian"))
-    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where, weights)
     if kernel == "gaussian":
         # Kernels minus 1: near 1 float32 would round off the difference of two.
         student, teacher = (
             jnp.expm1(-gamma * squared_distances(normalize(rows))) for rows in (student, teacher)
         )
-        return apply_reduction(reduce_fn, jnp.square(student - teacher), _pairs(valid))
+        values = row_means(jnp.square(student - teacher), _pairs(valid))
+        return apply_reduction(reduce_fn, values, valid, weights)
     check_arrays(
         student_embeddings=(student, "float", "batch dim"),
         teacher_embeddings=(teacher, "float", "batch dim"),
     )
     gaps = jnp.abs(student - teacher)
-    return apply_reduction(reduce_fn, (gaps[:-1] * gaps[1:]).sum(-1), valid[:-1] & valid[1:])
+    # The last row has none that follows.
+    values = jnp.pad((gaps[:-1] * gaps[1:]).sum(-1), (0, 1))
+    followed = jnp.pad(valid[:-1] & valid[1:], (0, 1))
+    return apply_reduction(reduce_fn, values, followed, weights)
 
 
 def relaxed_contrastive_loss(
@@ -286,6 +306,7 @@ def relaxed_contrastive_loss(
     sigma: float = 1.0,
     margin: float = 1.0,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Contrastive loss whose labels are the teacher's similarities instead of classes.
@@ -299,6 +320,7 @@ def relaxed_contrastive_loss(
       sigma: bandwidth of the teacher's similarity, positive.
       margin: in mean distances, positive; the paper's delta.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row; None: 1.
       reduce_fn: reduces one value for each row, see `reductions`.
 
     Returns:
@@ -316,7 +338,7 @@ def relaxed_contrastive_loss(
     Source: Kim et al., Embedding transfer with label relaxation, CVPR 2021.
     """
     check_positive(sigma=sigma, margin=margin)
-    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where)
+    student, teacher, valid = _embeddings(student_embeddings, teacher_embeddings, where, weights)
     # 1 - w, which float32 would round off where the teacher is near.
     unlike = -jnp.expm1(-squared_distances(normalize(teacher)) / sigma)
     lengths = jnp.where(_pairs(valid), distances(student), 0)
@@ -325,15 +347,16 @@ def relaxed_contrastive_loss(
     pull = (1 - unlike) * jnp.square(lengths)
     push = unlike * jnp.square(jax.nn.relu(margin - lengths))
     values = jnp.where(other_mask(valid), pull + push, 0).sum(1)
-    return apply_reduction(reduce_fn, values, valid)
+    return apply_reduction(reduce_fn, values, valid, weights)
 
 
-def _embeddings(student, teacher, where) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _embeddings(student, teacher, where, weights) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Checked embeddings, rows that do not count at zero, and the mask of those that do."""
     check_arrays(
         student_embeddings=(student, "float", "batch dim"),
         teacher_embeddings=(teacher, "float", "batch teacher_dim"),
         where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
     )
     valid = valid_rows(student.shape[0], where)
     return zero_rows(student, valid), jax.lax.stop_gradient(zero_rows(teacher, valid)), valid

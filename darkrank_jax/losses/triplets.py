@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses import miners
-from darkrank_jax.losses.checks import check_choice, check_given, check_range
+from darkrank_jax.losses.checks import check_choice, check_flags, check_given, check_range
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -29,6 +29,7 @@ def triplet_loss(
     num_anchors: int | None = None,
     key: jax.Array | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean_nonzero,
 ) -> jax.Array:
     """Triplet loss.
@@ -49,8 +50,10 @@ def triplet_loss(
       num_anchors: only so many first rows are anchors; None: all.
       key: random key, needed by "distance_weighted" alone.
       where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
       reduce_fn: reduces one value for each triplet, see `reductions`; for "all", two for each
         positive pair, weighted by their triplets: the mean of those above 0, and 0 for the rest.
+        None: [anchors, batch], the sum over each positive pair's triplets; [anchors, 1] for "hard".
 
     Returns:
       Scalar, not negative.
@@ -71,17 +74,21 @@ def triplet_loss(
     Leibe, 2017. Distances are not squared.
     """
     check_choice("mining", mining, ("all", *_MINERS))
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    check_flags(normalize_embeddings=normalize_embeddings)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     embeddings = normalize(embeddings) if normalize_embeddings else embeddings
     lengths = distances(embeddings, num_anchors=num_anchors)
     if mining == "all":
-        return _all_triplets(lengths, positives, negatives, margin, reduce_fn)
+        return _all_triplets(lengths, positives, negatives, margin, weights, reduce_fn)
     positive, negative, valid = _MINERS[mining](
         jax.lax.stop_gradient(lengths), positives, negatives, embeddings.shape[1], key
     )
     gaps = jnp.take_along_axis(lengths, positive, axis=1)
     gaps -= jnp.take_along_axis(lengths, negative, axis=1)
-    return nan_if(jnp.isnan(lengths), apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid))
+    values = apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid, weights)
+    return nan_if(jnp.isnan(lengths), values)
 
 
 def lmnn_loss(
@@ -92,6 +99,7 @@ def lmnn_loss(
     push_weight: float = 0.5,
     num_anchors: int | None = None,
     where: jax.Array | None = None,
+    weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
     """Large margin nearest neighbour: pull the positives, push what is nearer than a margin beyond.
@@ -108,7 +116,9 @@ def lmnn_loss(
       push_weight: w, from 0 to 1.
       num_anchors: only so many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
-      reduce_fn: reduces one value for each pair, and the triplets as in `triplet_loss`.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
+      reduce_fn: reduces one value for each positive pair, and the triplets as in `triplet_loss`;
+        None: [anchors, batch].
 
     Returns:
       Scalar, not negative.
@@ -126,20 +136,26 @@ def lmnn_loss(
     classification, JMLR 2009; every positive is a target neighbour, sums are means.
     """
     check_range("push_weight", push_weight, 0, 1)
-    embeddings, positives, negatives = labelled_pairs(embeddings, labels, where, num_anchors)
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
     squares = squared_distances(embeddings, num_anchors=num_anchors)
-    pull = apply_reduction(reduce_fn, squares, positives)
-    push = _all_triplets(squares, positives, negatives, margin, reduce_fn)
+    pull = apply_reduction(reduce_fn, squares, positives, weights)
+    push = _all_triplets(squares, positives, negatives, margin, weights, reduce_fn)
     return (1 - push_weight) * pull + push_weight * push
 
 
-def _all_triplets(lengths, positives, negatives, margin, reduce_fn) -> jax.Array:
+def _all_triplets(lengths, positives, negatives, margin, weights, reduce_fn) -> jax.Array:
     """Reduces max(0, l_ap - l_an + margin) over all triplets, without a term for each."""
     sums, counts = _hinges(lengths + margin, lengths, negatives)
     met = negatives.sum(1, keepdims=True) - counts
-    values = jnp.stack([safe_divide(sums, counts), jnp.zeros_like(sums)])
-    weights = jnp.where(positives[None], jnp.stack([counts, met]), 0)
-    return apply_reduction(reduce_fn, values, weights)
+    values = jnp.stack([safe_divide(sums, counts), jnp.zeros_like(sums)], -1)
+    times = jnp.stack([counts, met], -1)
+    valid = positives[:, :, None] & (times > 0)
+    if weights is not None:
+        times = times * weights[:, None, None]
+    reduced = apply_reduction(reduce_fn, values, valid, times.astype(values.dtype))
+    return reduced.sum(-1) if reduce_fn is None else reduced
 
 
 @jax.custom_vjp

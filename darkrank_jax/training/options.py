@@ -11,7 +11,7 @@ from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.training.arguments import argument_types
 from darkrank_jax.training.optimizers import OPTIMIZERS, SCHEDULES
 
-_PASSED = ("key", "where", "reduce_fn")
+_PASSED = ("key", "where", "weights", "reduce_fn")
 # Field -> tables of what takes its options, and the parameters that the program itself passes,
 # which no config may state.
 _TABLES: dict[str, list[tuple[Mapping[str, Any], tuple[str, ...]]]] = {
