@@ -94,8 +94,8 @@ def check_width(name: str, array: Any) -> None:
         if not jnp.iinfo(own).min <= int(value) <= jnp.iinfo(own).max:
             raise ValueError(
                 f"{name}: got {value}, expected values that fit into {own}, since JAX wraps "
-                f"{array.dtype}; number them, such as by np.unique({name}, return_inverse=True)[1], "
-                "or enable jax_enable_x64"
+                f"{array.dtype}; number them by np.unique({name}, return_inverse=True)[1], or "
+                "enable jax_enable_x64"
             )
 
 

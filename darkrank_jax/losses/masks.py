@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_arrays, check_whole
-from darkrank_jax.losses.pairwise import zero_rows
+from darkrank_jax.losses.pairwise import upcast, zero_rows
 
 
 def valid_rows(batch: int, where: jax.Array | None) -> jax.Array:
@@ -110,4 +110,4 @@ def labelled_pairs(
 
 def anchor_weights(weights: jax.Array | None, num_anchors: int | None) -> jax.Array | None:
     """The weights of the rows that are anchors; None without weights."""
-    return None if weights is None else jnp.asarray(weights)[:num_anchors]
+    return None if weights is None else upcast(weights)[:num_anchors]

@@ -53,7 +53,10 @@ def create(rows: Mapping[str, jax.Array], size: int) -> Memory:
     check_whole("size", size, 1)
     for name, row in rows.items():
         check_width(name, row)
-    empty = {name: jnp.zeros([size, *row.shape[1:]], row.dtype) for name, row in rows.items()}
+    empty = {
+        name: jnp.zeros([size, *row.shape[1:]], jax.dtypes.canonicalize_dtype(row.dtype))
+        for name, row in rows.items()
+    }
     return Memory(empty, jnp.zeros([size], bool), jnp.zeros([], jnp.int32))
 
 

@@ -10,22 +10,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from darkrank_jax import losses
 from darkrank_jax.losses import tiles
+from tests.losses.batches import BATCH, RANDOM, VARIANTS, arrays_of, over
 
-BATCH, CLASSES = 8, 3
-# Options that lead to other code, beside every loss of the table with its defaults.
-VARIANTS = {name: (name, {}) for name in losses.LOSSES} | {
-    "darkrank_hard stratified": ("darkrank_hard", {"list_selection": "stratified", "list_size": 3}),
-    "darkrank_hard mean": ("darkrank_hard", {"calibration": "mean", "alpha": 2.0, "beta": 1.5}),
-    "darkrank_soft sampled": ("darkrank_soft", {"method": "sampled", "list_size": None}),
-    "darkrank_soft top_one": ("darkrank_soft", {"method": "top_one", "num_anchors": 5}),
-    "triplet hard": ("triplet", {"mining": "hard"}),
-    "triplet semi_hard": ("triplet", {"mining": "semi_hard", "normalize_embeddings": False}),
-    "triplet distance_weighted": ("triplet", {"mining": "distance_weighted"}),
-    "multi_similarity mined": ("multi_similarity", {"epsilon": 0.1}),
-    "n_pairs l2": ("n_pairs", {"l2_weight": 0.3}),
-    "correlation_congruence gaussian": ("correlation_congruence", {"kernel": "gaussian"}),
-}
-RANDOM = {"darkrank_soft sampled", "triplet distance_weighted"}
 # The one loss that looks at rows which follow each other.
 ORDERED = {"correlation_congruence"}
 # Those that see distances of embeddings as given.
@@ -42,34 +28,9 @@ ZERO_AT_TEACHER = [
 ]
 
 
-def over(variants):
-    """Tests of one variant go to one worker, which compiles it once."""
-    marked = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in variants]
-    return pytest.mark.parametrize("variant", marked)
-
-
 every_variant = over(VARIANTS)
 every_loss = over(losses.LOSSES)
 in_any_order = over([name for name in VARIANTS if name not in RANDOM | ORDERED])
-
-
-def arrays_of(batch=BATCH, seed=0):
-    rng = np.random.default_rng(seed)
-    shapes = {
-        "embeddings": (batch, 5),
-        "features": (batch, 4),
-        "logits": (batch, CLASSES),
-        "maps": (batch, 3, 2, 4),
-    }
-    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    teachers = {
-        f"teacher_{name}": rng.normal(size=shape).astype(np.float32)
-        for name, shape in shapes.items()
-    }
-    labels = np.arange(batch, dtype=np.int32)[::-1] % CLASSES
-    # A class for each row, should all labels differ.
-    weights = rng.normal(size=(5, BATCH)).astype(np.float32)
-    return arrays | teachers | {"labels": labels, "class_weights": weights}
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def parameters(name):
     return inspect.signature(losses.LOSSES[name].function).parameters
 
 
-def refused(name, argument, *, inputs=None, **options):
+def refused(name, argument, *, inputs=None, hint="", **options):
     """Calls the loss without running it, and returns the line that it is refused with."""
     function, names = losses.LOSSES[name]
     given = {key: ARRAYS[key] for key in names} | (inputs or {})
@@ -56,6 +56,7 @@ def refused(name, argument, *, inputs=None, **options):
     line = str(error.value)
     assert line.startswith(f"{argument}: got "), line
     assert "expected" in line
+    assert hint in line
     assert "\n" not in line
 
 
@@ -80,14 +81,23 @@ def test_arrays(name, kind):
 def test_where(name):
     refused(name, "where", where=jnp.ones(BATCH + 1, bool))
     refused(name, "where", where=jnp.ones((BATCH, 1), bool))
-    refused(name, "where", where=jnp.ones(BATCH))
+    refused(name, "where", hint="numbers are for weights", where=jnp.ones(BATCH))
+    refused(name, "where", hint="numbers are for weights", where=jnp.ones(BATCH, int))
     refused(name, "where", where=[True] * BATCH)
+
+
+@every_loss
+def test_weights(name):
+    refused(name, "weights", weights=jnp.ones(BATCH + 1))
+    refused(name, "weights", weights=jnp.ones((BATCH, 1)))
+    refused(name, "weights", weights=jnp.ones(BATCH, int))
+    refused(name, "weights", weights=jnp.ones(BATCH, bool))
+    refused(name, "weights", weights=[1.0] * BATCH)
 
 
 @every_loss
 def test_reduction(name):
     refused(name, "reduce_fn", reduce_fn="average")
-    refused(name, "reduce_fn", reduce_fn=None)
 
 
 CHOICES = [
@@ -101,6 +111,108 @@ CHOICES = [
 @pytest.mark.parametrize(("name", "option"), CHOICES)
 def test_unknown_methods(name, option):
     refused(name, option, **{option: "fast"})
+
+
+# Names, flags and whole numbers decide what is compiled.
+STATIC = [
+    (name, parameter.name)
+    for name in losses.LOSSES
+    for parameter in parameters(name).values()
+    if isinstance(parameter.default, str | bool)
+    or parameter.name in ("list_size", "num_anchors", "num_samples", "top_k")
+    or (name, parameter.name) == ("large_margin_softmax", "margin")
+]
+
+
+@pytest.mark.parametrize(("name", "option"), STATIC)
+def test_a_static_argument_that_is_an_array_is_refused(name, option):
+    function, inputs = losses.LOSSES[name]
+    arrays = [ARRAYS[key] for key in inputs]
+    line = rf'^{option}: got {{}}, expected a static one.*static_argnames="{option}".*partial'
+    with pytest.raises(TypeError, match=line.format("a traced value")):
+        jax.eval_shape(lambda value: function(*arrays, **{option: value}), 1)
+    with pytest.raises(TypeError, match=line.format("an array")):
+        function(*arrays, **{option: jnp.array(1)})
+
+
+@pytest.mark.parametrize("option", ["method", "num_samples", "top_k", "cross_entropy"])
+def test_a_static_argument_of_a_loss_of_scores_that_is_traced_is_refused(option):
+    scores = jnp.ones([2, 3])
+    for loss in (losses.listmle_loss, losses.permutation_kl_loss):
+        if option in inspect.signature(loss).parameters:
+            with pytest.raises(TypeError, match=f"^{option}: got a traced value, expected a stat"):
+                jax.eval_shape(lambda v, loss=loss: loss(scores, scores, **{option: v}), 1)
+
+
+FLAGS = [(n, o) for n, o in STATIC if isinstance(parameters(n)[o].default, bool)]
+
+
+@pytest.mark.parametrize(("name", "option"), FLAGS)
+def test_a_flag_is_true_or_false(name, option):
+    for value in (1, "no", None):
+        refused(name, option, **{option: value})
+
+
+LABELLED = [name for name, loss in losses.LOSSES.items() if "labels" in loss.inputs]
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 2**40])
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_that_jax_would_wrap_are_refused(name, value):
+    labels = np.array([0, 1, value, 2])
+    refused(name, "labels", hint="number them by np.unique", inputs={"labels": labels})
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_labels_of_64_bits_that_fit_give_the_value_of_32(dtype):
+    labels = np.array([2**31 - 1, 5, 2**31 - 1, 5])
+    rows = np.random.default_rng(0).normal(size=(BATCH, DIM)).astype(np.float32)
+    found = losses.supcon_loss(rows, labels.astype(dtype))
+    assert found == losses.supcon_loss(rows, labels.astype(np.int32)) > 0
+
+
+@pytest.mark.parametrize("value", [2**32, -1])
+def test_unsigned_labels_that_jax_would_wrap_are_refused(value):
+    labels = np.array([0, 1, 2, 3], np.uint64)
+    labels[1] = value % 2**64
+    refused("triplet", "labels", inputs={"labels": labels})
+
+
+def test_labels_beyond_32_bits_are_right_where_jax_has_64(x64):
+    rows = np.random.default_rng(0).normal(size=(BATCH, DIM))
+    wide = losses.supcon_loss(rows, np.array([2**32, 0, 2**32, 0]))
+    assert wide == losses.supcon_loss(rows, np.array([1, 0, 1, 0]))
+
+
+def test_the_memory_refuses_labels_that_jax_would_wrap():
+    good, bad = ({"labels": np.array([1, value])} for value in (2, 2**32 + 1))
+    with pytest.raises(ValueError, match=r"^labels: got 4294967297"):
+        losses.memory.create(bad, 4)
+    state = losses.memory.create(good, 4)
+    for use in (losses.memory.push, losses.memory.join):
+        with pytest.raises(ValueError, match=r"^labels: got 4294967297"):
+            use(state, bad)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz"])
+@every_loss
+def test_eight_bits_give_the_value_of_float32(name, dtype):
+    function, inputs = losses.LOSSES[name]
+    rng = np.random.default_rng(4)
+    narrow = {
+        key: jnp.asarray(rng.normal(size=shape), jnp.float32).astype(dtype)
+        for key, shape in SHAPES.items()
+    }
+    wide = {key: array.astype(jnp.float32) for key, array in narrow.items()}
+    labels = {"labels": jnp.array([0, 1, 0, 2])}
+
+    def value(arrays, weights):
+        return function(*[(arrays | labels)[key] for key in inputs], weights=weights)
+
+    weights = jnp.array([0.5, 1.0, 2.0, 1.0])
+    found, expected = jax.jit(value)(narrow, weights.astype(dtype)), jax.jit(value)(wide, weights)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 NUMBERS = {

@@ -1,0 +1,69 @@
+"""Small batches for every loss of the table, and the options that lead to other code."""
+
+import jax
+import numpy as np
+import pytest
+
+from darkrank_jax import losses
+
+BATCH, CLASSES = 8, 3
+# Options that lead to other code, beside every loss of the table with its defaults.
+VARIANTS = {name: (name, {}) for name in losses.LOSSES} | {
+    "darkrank_hard stratified": ("darkrank_hard", {"list_selection": "stratified", "list_size": 3}),
+    "darkrank_hard mean": ("darkrank_hard", {"calibration": "mean", "alpha": 2.0, "beta": 1.5}),
+    "darkrank_hard whole": ("darkrank_hard", {"list_size": None}),
+    "darkrank_soft sampled": ("darkrank_soft", {"method": "sampled", "list_size": None}),
+    "darkrank_soft top_one": ("darkrank_soft", {"method": "top_one", "num_anchors": 5}),
+    "triplet hard": ("triplet", {"mining": "hard"}),
+    "triplet semi_hard": ("triplet", {"mining": "semi_hard", "normalize_embeddings": False}),
+    "triplet distance_weighted": ("triplet", {"mining": "distance_weighted"}),
+    "multi_similarity mined": ("multi_similarity", {"epsilon": 0.1}),
+    "n_pairs l2": ("n_pairs", {"l2_weight": 0.3}),
+    "correlation_congruence gaussian": ("correlation_congruence", {"kernel": "gaussian"}),
+}
+# Losses of scores, which are not in the table.
+SCORES = {"listmle": losses.listmle_loss, "permutation_kl": losses.permutation_kl_loss}
+RANDOM = {"darkrank_soft sampled", "triplet distance_weighted"}
+
+
+def over(variants):
+    """Tests of one variant go to one worker, which compiles it once."""
+    marked = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in variants]
+    return pytest.mark.parametrize("variant", marked)
+
+
+def arrays_of(batch=BATCH, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "embeddings": (batch, 5),
+        "features": (batch, 4),
+        "logits": (batch, CLASSES),
+        "maps": (batch, 3, 2, 4),
+        "scores": (batch, 4),
+    }
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    teachers = {
+        f"teacher_{name}": rng.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    labels = np.arange(batch, dtype=np.int32)[::-1] % CLASSES
+    # A class for each row, should all labels differ.
+    weights = rng.normal(size=(5, BATCH)).astype(np.float32)
+    arrays["student_scores"] = arrays.pop("scores")
+    return arrays | teachers | {"labels": labels, "class_weights": weights}
+
+
+def call_of(variant):
+    """A loss of a variant, or of scores, as a function of its arrays and keyword arguments."""
+    if variant in SCORES:
+        function, inputs, options = SCORES[variant], ("student_scores", "teacher_scores"), {}
+    else:
+        name, options = VARIANTS[variant]
+        function, inputs = losses.LOSSES[name]
+    if variant in RANDOM:
+        options = options | {"key": jax.random.key(3)}
+
+    def call(arrays, **given):
+        return function(*[arrays[array] for array in inputs], **options, **given)
+
+    return call
