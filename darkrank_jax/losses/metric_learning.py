@@ -412,7 +412,7 @@ def smooth_ap_loss(
     1 - mean over p of rank_among_positives(p) / rank_among_all(p),
     rank(p) = 1 + sum_{j != p} sigmoid((s_aj - s_ap) / temperature), s cosine, mean over anchors
 
-    Costs batch^3 time and batch^2 memory. Reverse differentiation only, once.
+    Costs batch^3 time and batch^2 memory. Differentiates in reverse mode alone, as often as wanted.
 
     Args:
       embeddings: [batch, dim], floating.

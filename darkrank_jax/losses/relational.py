@@ -84,7 +84,7 @@ def rkd_angle_loss(
 
     The cosines come from the distances by the law of cosines, a few vertices at a time, and again
     for the gradient, which has a rule of its own: batch^3 work without dim, batch^2 memory.
-    Reverse differentiation only, once.
+    Differentiates in reverse mode alone, as often as wanted.
 
     Args:
       student_embeddings: [batch, dim], floating, used as given.

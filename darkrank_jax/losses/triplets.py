@@ -36,7 +36,7 @@ def triplet_loss(
 
     max(0, d(anchor, positive) - d(anchor, negative) + margin), mean over the terms above 0
 
-    With "all", reverse differentiation only, once.
+    With "all", differentiates in reverse mode alone, as often as wanted.
 
     Args:
       embeddings: [batch, dim], floating.
@@ -107,7 +107,7 @@ def lmnn_loss(
     (1 - w) mean over positive pairs of d_ap^2
     + w mean over triplets of max(0, d_ap^2 - d_an^2 + margin)
 
-    Reverse differentiation only, once.
+    Differentiates in reverse mode alone, as often as wanted.
 
     Args:
       embeddings: [batch, dim], floating, used as given.
