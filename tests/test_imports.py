@@ -112,3 +112,19 @@ for name in ("permutation_kl", "listmle"):
     pairs = [(-1.0, 0.5), (1.5, 0.3), (0.2, 2.0)]
     expected = sum(math.log1p(math.exp(b - a)) for a, b in pairs) / 3
     assert float(values["listmle"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_text_file_names_its_encoding():
+    """What a system's own encoding is differs from machine to machine."""
+    texts, modes = {"read_text", "write_text"}, {"r", "w", "a", "x", "r+", "w+", "rt", "wt"}
+    for path in (PACKAGE, PACKAGE.parent / "experiments"):
+        for file in path.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                opened = {a.value for a in node.args if isinstance(a, ast.Constant)} & modes
+                # The function files.write_text(path, text) writes UTF-8 always.
+                is_method = isinstance(node.func, ast.Attribute)
+                if (name in texts and is_method) or (name == "open" and opened):
+                    assert "encoding" in {word.arg for word in node.keywords}, (file, node.lineno)

@@ -106,7 +106,7 @@ def held(workdir: Path) -> Iterator[None]:
         return
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("a")
+        file = (workdir / ".lock").open("a", encoding="utf-8")
     with file:
         with writing(workdir):
             _lock(file, workdir)

@@ -268,13 +268,15 @@ def _one(found: Figures | None) -> tuple[str, str]:
 
 def _forget_peak() -> float:
     """The size of the process, from which its largest size counts anew."""
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _largest_size()
 
 
 def _largest_size() -> float:
     """MiB, as Linux counts them."""
-    (line,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    (line,) = re.findall(
+        r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8")
+    )
     return int(line) / 1024
 
 

@@ -160,7 +160,9 @@ def _processor_seconds() -> float:
     """Of this process and its children; the system tells a child's as it goes in /proc."""
     ticks = 0
     for child in multiprocessing.active_children():
-        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        )
         ticks += int(fields[11]) + int(fields[12])
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 

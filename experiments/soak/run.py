@@ -55,7 +55,7 @@ def main() -> None:
     workdir: Path = arguments.workdir.absolute()
     shutil.rmtree(workdir, ignore_errors=True)
     workdir.mkdir(parents=True)
-    with (workdir / "log.txt").open("w") as log:
+    with (workdir / "log.txt").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "darkrank_jax.main", *ARGUMENTS),
@@ -87,7 +87,10 @@ def watch(process: subprocess.Popen, seconds: float) -> Iterator[Sample]:
         time.sleep(PAUSE)
         if process.poll() is not None:
             return
-        fields = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines())
+        fields = dict(
+            line.split(":", 1)
+            for line in (place / "status").read_text(encoding="utf-8").splitlines()
+        )
         kibibytes, threads = int(fields["VmRSS"].split()[0]), int(fields["Threads"])
         files = len(os.listdir(place / "fd"))
         yield Sample(look * PAUSE, kibibytes / 1024, threads, files)
@@ -119,7 +122,7 @@ def table(samples: list[Sample]) -> str:
 
 
 def _write(path: Path, samples: list[Sample]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Sample._fields)
         writer.writerows([round(value, 1) for value in sample] for sample in samples)
