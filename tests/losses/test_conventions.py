@@ -71,7 +71,7 @@ def test_supcon_on_a_batch_of_one_class_spreads_the_rows():
 
 
 def test_arcface_falls_all_the_way_to_the_opposite_of_the_class_without_a_jump():
-    angles, margin, scale = np.linspace(0, np.pi - 0.01, 400), 0.5, 4.0
+    angles, margin, scale = np.linspace(0.01, np.pi - 0.01, 400), 0.5, 4.0
     x = jnp.stack([jnp.cos(angles), jnp.sin(angles), jnp.zeros(400)], 1)
     # The other class is at a right angle to all rows, so its logit is 0.
     weights = jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
