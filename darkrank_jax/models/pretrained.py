@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +13,13 @@ from flax import linen as nn
 from flax import traverse_util
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.naming import Shape, Variable
-from darkrank_jax.models.positions import find_layout, fit_positions
+from darkrank_jax.models.naming import Shape, Source, Variable
 from darkrank_jax.models.resnet import ResNet
+from darkrank_jax.models.vit_weights import POSITIONS, check_activation, resizing
 from darkrank_jax.models.weight_files import first_of, read_header, read_tensors
-from darkrank_jax.models.weight_match import Header, Match, find_network, without
+from darkrank_jax.models.weight_match import Header, find_network, without
 from darkrank_jax.models.weight_names import namings_of
 from darkrank_jax.terminal import printable
-
-_POSITIONS: Variable = ("params", "pos_embed")
 
 
 def load_resnet(
@@ -104,9 +103,10 @@ def load_weights(
 ) -> dict[str, Any]:
     """Reads the weights of any backbone of MODELS.
 
-    A ResNet's as `load_resnet`; the others' under the names that their modules have: torchvision's
-    for MobileNet, EfficientNet and ConvNeXt, timm's for ViT, pretrainedmodels' for Inception-BN,
-    torchreid's for OSNet. Position embeddings of a ViT are resized to the image, as timm does.
+    A ResNet's as `load_resnet`; a ViT's under the names of timm, Hugging Face, OpenAI, open_clip,
+    Meta or torchvision; the others' under the names that their modules have: torchvision's for
+    MobileNet, EfficientNet and ConvNeXt, pretrainedmodels' for Inception-BN, torchreid's for OSNet.
+    Position embeddings of a ViT are resized to the image, as the project does whose names it has.
 
     Args:
       path: a .safetensors file; docs/pretrained.md makes one of a .pth file.
@@ -156,6 +156,25 @@ def load_linear(path: str | Path, name: str) -> dict[str, np.ndarray]:
     return {"kernel": read[weight].T, "bias": read.get(bias, np.zeros(width, np.float32))}
 
 
+def fits(path: str | Path, backbone: nn.Module, *, channels: int = 3) -> bool:
+    """Whether a file has the names and shapes of a backbone whose variables fit any image.
+
+    Args:
+      path: as for `load_resnet`.
+      backbone: the module.
+      channels: of an image.
+    """
+    shapes = _torch_shapes(backbone, (224, 224, channels))
+    header = read_header(path)
+    try:
+        match = find_network(path, header, backbone, shapes, None)
+        sources = {variable: match.source(variable) for variable in shapes}
+        _check_fit(path, backbone, match.header, _expected(sources, shapes), match.prefix)
+    except UserError:
+        return False
+    return True
+
+
 def tensor_name(variable: Variable, backbone: nn.Module) -> str:
     """The name under which a file has a variable of a backbone, or of what stands on it.
 
@@ -202,17 +221,14 @@ def _load(
     match = find_network(path, header, backbone, shapes, prefix)
     among = without(match.header, ignore, match.prefix)
     sources = {variable: match.source(variable) for variable in shapes}
-    expected = {
-        name: shape
-        for variable, source in sources.items()
-        for name, shape in zip(source.names, source.layout.shapes(shapes[variable]), strict=True)
-    }
-    for name in sources[_POSITIONS].names if _POSITIONS in sources else ():
+    expected = _expected(sources, shapes)
+    for name in sources[POSITIONS].names if POSITIONS in sources else ():
         if name in among and among[name].shape[-1:] == expected[name][-1:]:
             # Of any number: they are resized.
             expected[name] = among[name].shape
     _check_fit(path, backbone, among, expected, match.prefix)
-    resize = _resizing(path, among, backbone, image_shape, match) if _POSITIONS in sources else None
+    check_activation(path, backbone)
+    resize = resizing(path, among, backbone, image_shape, match) if POSITIONS in sources else None
     read: dict[str, np.ndarray] = {}
     unread = read_tensors(path, {name: among[name] for name in expected})
     loaded: dict[Any, Any] = {}
@@ -225,29 +241,19 @@ def _load(
                 f"{path}: variances must be at least 0 (got {tensor.min()} in "
                 f"{first_of(source.names)}); the file is damaged, so copy it again"
             )
-        loaded[variable] = resize(tensor) if resize and variable == _POSITIONS else tensor
+        loaded[variable] = resize(tensor) if resize and variable == POSITIONS else tensor
     return traverse_util.unflatten_dict(loaded)
 
 
-def _resizing(
-    path: str | Path,
-    among: Header,
-    backbone: Any,
-    image_shape: tuple[int, int, int],
-    match: Match,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """What resizes a file's position embeddings to a transformer's image."""
-    (name,) = match.source(_POSITIONS).names
-    count, leading = among[name].shape[-2], backbone.leading
-    grid = (image_shape[0] // backbone.patch, image_shape[1] // backbone.patch)
-    layout = find_layout(count, leading, grid, None)
-    if layout is None:
-        raise UserError(
-            f"{path}: {printable(name)} must be of a square of patches or of the image's {grid[0]} "
-            f"x {grid[1]} (got {count} positions, of which {leading} of other tokens); give "
-            "data.image_size the shape of the images that it was trained on"
-        )
-    return lambda tensor: fit_positions(tensor, layout, leading, grid, match.naming.resize)
+def _expected(
+    sources: Mapping[Variable, Source], shapes: Mapping[Variable, Shape]
+) -> dict[str, Shape]:
+    """The shape that each of a file's tensors must have, by name."""
+    return {
+        name: shape
+        for variable, source in sources.items()
+        for name, shape in zip(source.names, source.layout.shapes(shapes[variable]), strict=True)
+    }
 
 
 def _check_fit(
@@ -344,3 +350,25 @@ def _detect(
         width=first[0],
         stem=stem if stem and first[-1] == 3 else "imagenet",
     )
+
+
+def _main(paths: Sequence[str]) -> int:
+    """Prints what each file is; 2 if one of them cannot be told."""
+    from darkrank_jax.models.weight_description import describe_weights
+
+    if not paths:
+        print("usage: python -m darkrank_jax.models.pretrained FILE...", file=sys.stderr)
+        return 2
+    try:
+        for path in paths:
+            print(printable(f"{path}:"))
+            for field, value in describe_weights(path).items():
+                print(printable(f"  {field}: {value}"))
+    except UserError as error:
+        print(printable(str(error)), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from darkrank_jax.data import Split
+from darkrank_jax.models.weight_files import weight_paths
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.manifests import NAME
 from darkrank_jax.training.run_config import Run, is_trained
@@ -38,14 +39,24 @@ def _of_network(run: Run, place: Path) -> str:
     """A digest of the file, or the checkpoint, that a network is read from; empty without it."""
     if run.ensemble:
         members = [_of_network(member, place / name) for name, member in run.ensemble.items()]
-        return hashlib.sha256("".join(members).encode()).hexdigest()[:32] if all(members) else ""
+        return _digest_of(members) if all(members) else ""
     if run.embeddings or not (run.checkpoint or is_trained(run)):
         path = Path(run.embeddings or run.weights.path)
     else:
         folder = Path(run.checkpoint or place)
         # Lists the digests of all files of the checkpoint, wherever it lies.
         path = checkpoints.folder_of(folder, checkpoints.best_step(folder)) / NAME
-    if not path.is_file():
+    parts = weight_paths(path) if path.is_dir() else [path]
+    if not all(part.is_file() for part in parts):
         return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    digests = []
+    for part in parts:
+        with part.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest()[:32])
+    # That of the file itself where there is one.
+    return digests[0] if len(digests) == 1 else _digest_of(digests)
+
+
+def _digest_of(digests: list[str]) -> str:
+    """One digest of several."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]

@@ -1,20 +1,26 @@
 """Weights that were trained elsewhere: the start of a run, or a teacher that is not trained."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from darkrank_jax.data import height_and_width
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import build_model
 from darkrank_jax.models.pretrained import load_linear, load_weights
+from darkrank_jax.models.weight_settings import read_settings
+from darkrank_jax.terminal import printable
 from darkrank_jax.training.mesh import put, replicated
 from darkrank_jax.training.network import Network, build
 from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.state import TrainState
+
+_LOG = logging.getLogger(__name__)
 
 
 def read_weights(run: Run, channels: int) -> dict[str, Any]:
@@ -34,6 +40,7 @@ def read_weights(run: Run, channels: int) -> dict[str, Any]:
     weights, size = run.weights, height_and_width(run.data.image_size)
     if not weights.path:
         return {}
+    _report_settings(run, size)
     model: Any = build_model(**run.model)
     loaded = load_weights(
         weights.path,
@@ -58,6 +65,26 @@ def read_weights(run: Run, channels: int) -> dict[str, Any]:
             )
         variables["params"]["embedding"] = layer
     return variables
+
+
+def _report_settings(run: Run, size: tuple[int, int]) -> None:
+    """Warns of images that are not prepared as those that the weights were trained on."""
+    stated = read_settings(run.weights.path)
+    own: dict[str, Any] = {"mean": run.data.mean, "std": run.data.std, "image_size": size}
+    differing = [
+        f"data.{name} is {own[name]} and there {value}"
+        for name, value in (("mean", stated.mean), ("std", stated.std), ("image_size", stated.size))
+        if value is not None and not np.allclose(own[name], value, atol=1e-3)
+    ]
+    if differing:
+        resized = f", resized by {stated.interpolation}" if stated.interpolation else ""
+        _LOG.warning(
+            "%s was trained on other images, as %s beside it says%s: %s",
+            printable(str(run.weights.path)),
+            " and ".join(stated.files),
+            printable(resized),
+            "; ".join(differing),
+        )
 
 
 def with_weights(run: Run, state: TrainState, channels: int) -> TrainState:

@@ -17,8 +17,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "models")]
-from test_transformers import NETWORKS, small  # noqa: E402
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+from transformer_files import NETWORKS, small  # noqa: E402
 from transformers_models import SIZES, images, parameter  # noqa: E402
 
 

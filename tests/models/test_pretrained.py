@@ -463,7 +463,7 @@ def test_tensors_of_any_number_of_axes_are_refused_by_shape(tmp_path):
 
 def test_a_folder_is_refused(tmp_path):
     assert refusal(load_resnet, tmp_path) == (
-        f"{tmp_path}: is a folder; give the .safetensors file in it"
+        f"{tmp_path}: is a folder without model.safetensors; give the .safetensors file in it"
     )
 
 
