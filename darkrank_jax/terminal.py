@@ -34,6 +34,18 @@ def printable(text: str) -> str:
     return "".join(_escaped(c) if _is_unsafe(c) else c for c in text)
 
 
+def csv_cell(value: Any) -> Any:
+    """A value for a CSV file that a spreadsheet shows and does not run as a formula.
+
+    Example:
+      >>> csv_cell("=1+1"), csv_cell("-a"), csv_cell("a=1"), csv_cell("-0.5")
+      ("'=1+1", "'-a", 'a=1', '-0.5')
+    """
+    if not isinstance(value, str) or re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", value):
+        return value
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def _is_unsafe(character: str) -> bool:
     """Whether a terminal may act on a character."""
     return unicodedata.category(character) in _UNSAFE or character in _TURNING

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darkrank_jax.files import write_text
+from darkrank_jax.terminal import csv_cell
 from darkrank_jax.training.run_config import needs_teacher
 from experiments import sweep
 from experiments.resolved import check_data, refusing, resolve, teacher_fields
@@ -130,7 +131,8 @@ def write_rows(path: Path, scores: Scores, methods: Methods) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*Case._fields, "losses", *next(iter(scores.values()))])
     for case, row in scores.items():
-        writer.writerow([*case, setting_name(case.method, case.setting, methods), *row.values()])
+        name = setting_name(case.method, case.setting, methods)
+        writer.writerow(map(csv_cell, [*case, name, *row.values()]))
     write_text(path, text.getvalue())
 
 

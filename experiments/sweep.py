@@ -34,6 +34,7 @@ import numpy as np
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_json, write_text
+from darkrank_jax.terminal import csv_cell
 from darkrank_jax.training.description import describe
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.results import read_results
@@ -307,7 +308,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     write_text(path, text.getvalue())
 
 
