@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from darkrank_jax.models import MODELS
+from darkrank_jax.models.convnext import ConvNeXt
 from darkrank_jax.models.pretrained import load_weights
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -58,7 +59,12 @@ def files(rule, golden):
     return tensors
 
 
+CONVNEXTS = {"convnext": False, "convnextv2": True}
+
+
 def small(name):
+    if name in CONVNEXTS:
+        return ConvNeXt((1, 2, 1), width=16, response_norm=CONVNEXTS[name])
     model, options = NETWORKS[name]
     return MODELS[model](**SMALL, **options)
 
@@ -249,7 +255,48 @@ def trunk(tensors):
     return {f"visual.trunk.{key}": tensor for key, tensor in tensors.items()} | beside
 
 
+def timm_of_convnext(tensors):
+    """timm's names, with its classifier and the norm before it."""
+    found = renamed(
+        {k: v.reshape(-1) if ".grn." in k else v for k, v in tensors.items()},
+        (r"^embeddings\.patch_embeddings", "stem.0"),
+        (r"^embeddings\.layernorm", "stem.1"),
+        (r"^layernorm", "head.norm"),
+        (r"^encoder\.", ""),
+        (r"downsampling_layer", "downsample"),
+        (r"\.layers\.", ".blocks."),
+        (r"\.dwconv", ".conv_dw"),
+        (r"\.layernorm", ".norm"),
+        (r"\.pwconv", ".mlp.fc"),
+        (r"\.grn", ".mlp.grn"),
+        (r"layer_scale_parameter", "gamma"),
+    )
+    return found | {"head.fc.weight": np.ones((5, 64)), "head.fc.bias": np.ones(5)}
+
+
+def torchvision_of_convnext(tensors):
+    found = {
+        k: v[:, None, None] if "layer_scale" in k else v
+        for k, v in tensors.items()
+        if not k.startswith("layernorm.")
+    }
+    moved = {}
+    for key, tensor in found.items():
+        key = key.replace("embeddings.patch_embeddings", "features.0.0")
+        key = key.replace("embeddings.layernorm", "features.0.1")
+        if match := re.match(r"encoder\.stages\.(\d)\.(downsampling_layer|layers)\.(.*)", key):
+            place = 2 * int(match[1]) + (match[2] == "layers")
+            key = f"features.{place}.{match[3]}"
+        for here, there in (("dwconv", 0), ("layernorm", 2), ("pwconv1", 3), ("pwconv2", 5)):
+            key = key.replace(f".{here}.", f".block.{there}.")
+        moved[key.replace("layer_scale_parameter", "layer_scale")] = tensor
+    return moved
+
+
 RENAMINGS = [
+    ("convnext", timm_of_convnext),
+    ("convnext", torchvision_of_convnext),
+    ("convnextv2", timm_of_convnext),
     ("vit", timm_of_model),
     ("vit", torchvision_of_vit),
     ("vit", modules_of_transformers_5),

@@ -25,6 +25,7 @@ from darkrank_jax.models.vit import ViT
 
 __all__ = ["MODELS", "EmbeddingModel", "build_model", "compute_dtype", "model_options"]
 
+_convnext_v2 = functools.partial(ConvNeXt, response_norm=True)
 _clip = functools.partial(ViT, activation="quick_gelu", pre_norm=True, epsilon=1e-5)
 _siglip = functools.partial(ViT, tokens="attention", activation="gelu_tanh", class_token=False)
 
@@ -34,7 +35,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "clip_vit_b16": functools.partial(_clip, width=768, projection=512),
     "clip_vit_b32": functools.partial(_clip, width=768, patch=32, projection=512),
     "clip_vit_l14": functools.partial(_clip, width=1024, depth=24, patch=14, projection=768),
+    "convnext_base": functools.partial(ConvNeXt, (3, 3, 27, 3), width=128),
+    "convnext_large": functools.partial(ConvNeXt, (3, 3, 27, 3), width=192),
+    "convnext_small": functools.partial(ConvNeXt, (3, 3, 27, 3)),
     "convnext_tiny": functools.partial(ConvNeXt, (3, 3, 9, 3)),
+    "convnextv2_base": functools.partial(_convnext_v2, (3, 3, 27, 3), width=128),
+    "convnextv2_large": functools.partial(_convnext_v2, (3, 3, 27, 3), width=192),
+    "convnextv2_tiny": functools.partial(_convnext_v2, (3, 3, 9, 3)),
     "deit_b16": functools.partial(ViT, width=768, distillation_token=True),
     "deit_s16": functools.partial(ViT, distillation_token=True),
     "deit_t16": functools.partial(ViT, width=192, distillation_token=True),
@@ -69,6 +76,7 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Flax's own fields, and what the table fixes or the head takes from the backbone.
 _FIXED = {"parent", "name", "backbone", "blocks", "bottleneck", "lite", "dtype"}
 _FIXED |= {"class_token", "distillation_token", "pre_norm", "layer_scale", "epsilon"}
+_FIXED |= {"response_norm"}
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ConvNeXt (Liu et al., CVPR 2022): a convolutional network in the proportions of a transformer."""
+"""ConvNeXt (Liu et al., CVPR 2022) and ConvNeXt V2 (Woo et al., CVPR 2023)."""
 
 from typing import Any
 
@@ -21,11 +21,13 @@ class ConvNeXt(nn.Module):
     Attributes:
       blocks: in each stage.
       width: channels of the first stage; each further stage doubles them.
+      response_norm: V2's norm of responses within a block, in place of a learnt scale after it.
       dtype: of the computation; parameters are float32.
     """
 
     blocks: tuple[int, ...]
     width: int = 96
+    response_norm: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -40,7 +42,7 @@ class ConvNeXt(nn.Module):
                 x = _norm(self.dtype, f"features.{place}.0")(x)
                 x = self._reduce(self.width * 2**stage, 2, f"features.{place}.1")(x)
             for index in range(count):
-                x = Block(self.dtype, name=f"features.{place + 1}.{index}")(x)
+                x = Block(self.response_norm, self.dtype, name=f"features.{place + 1}.{index}")(x)
             maps.append(x)
         return tuple(maps)
 
@@ -55,6 +57,7 @@ class ConvNeXt(nn.Module):
 class Block(nn.Module):
     """7x7 convolution of each channel, norm, and two linear layers with GELU between, scaled."""
 
+    response_norm: bool
     dtype: Any
 
     @nn.compact
@@ -72,10 +75,24 @@ class Block(nn.Module):
         )(x)
         y = _norm(self.dtype, "block.2")(y)
         y = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_init, name="block.3")(y)
-        y = nn.Dense(channels, dtype=self.dtype, kernel_init=_init, name="block.5")(gelu(y))
+        y = self._normed(gelu(y)) if self.response_norm else gelu(y)
+        y = nn.Dense(channels, dtype=self.dtype, kernel_init=_init, name="block.5")(y)
+        if self.response_norm:
+            return x + y
         # Of torchvision's shape, which is that of its maps.
         scale = self.param("layer_scale", nn.initializers.constant(1e-6), (channels, 1, 1))
         return x + y * scale.reshape(1, 1, 1, channels).astype(self.dtype)
+
+    def _normed(self, y: jax.Array) -> jax.Array:
+        """Channels weighted by the length of each over the map, relative to their mean."""
+        shape = (1, 1, 1, y.shape[-1])
+        gamma, beta = (
+            self.param(f"grn.{name}", nn.initializers.zeros, shape[-1:]).reshape(shape)
+            for name in ("weight", "bias")
+        )
+        lengths = jnp.sqrt(jnp.sum(jnp.square(y.astype(jnp.float32)), axis=(1, 2), keepdims=True))
+        relative = lengths / (lengths.mean(axis=-1, keepdims=True) + 1e-6)
+        return (y + y * relative * gamma + beta).astype(y.dtype)
 
 
 def _norm(dtype: Any, name: str) -> nn.LayerNorm:

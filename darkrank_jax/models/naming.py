@@ -107,6 +107,18 @@ def table(name: str) -> Source:
     return Source((name,), Layout(lambda shape: [shape[1:]], lambda tensors: tensors[0][None]))
 
 
+def last_axis(name: str, before: int = 0, after: int = 0) -> Source:
+    """A vector that has axes of length 1 before it in the file, or after it in the variable."""
+
+    def shapes(shape: Shape) -> list[Shape]:
+        return [(1,) * before + shape[:1]]
+
+    def join(tensors: Sequence[np.ndarray]) -> np.ndarray:
+        return tensors[0].reshape(-1, *(1,) * after)
+
+    return Source((name,), Layout(shapes, join))
+
+
 def flat_patches(name: str) -> Source:
     """A convolution of square patches of 3 channels as a matrix over rows, columns, channels."""
 

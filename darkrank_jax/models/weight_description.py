@@ -19,6 +19,8 @@ _FIXED = ("tokens", "class_token", "distillation_token", "pre_norm", "layer_scal
 # The first convolution of an architecture -> beginnings of its names in MODELS.
 _FIRST = {
     "features.0.0.weight": ("mobilenet", "efficientnet", "convnext"),
+    "stem.0.weight": ("convnext",),
+    "embeddings.patch_embeddings.weight": ("convnext",),
     "conv1_7x7_s2.weight": ("inception_bn",),
     "conv1.conv.weight": ("osnet",),
     "cccp1.weight": ("nin_bn",),

@@ -4,6 +4,8 @@ import re
 
 from flax import linen as nn
 
+from darkrank_jax.models.convnext import ConvNeXt
+from darkrank_jax.models.convnext_names import NAMINGS as CONVNEXT_NAMINGS
 from darkrank_jax.models.naming import LEAVES, Naming, Variable, by_name, dotted
 from darkrank_jax.models.resnet import ResNet
 from darkrank_jax.models.vit import ViT
@@ -54,5 +56,6 @@ _NAMINGS: dict[type, tuple[Naming, ...]] = {
         Naming("torchvision's or timm's", by_name(_torchvision_name)),
         Naming("Hugging Face's", by_name(_hugging_face_name)),
     ),
+    ConvNeXt: CONVNEXT_NAMINGS,
     ViT: VIT_NAMINGS,
 }

@@ -1,4 +1,4 @@
-"""Makes transformers_models.npz: outputs of Hugging Face's vision transformers.
+"""Makes transformers_models.npz: outputs of Hugging Face's vision transformers and ConvNeXts.
 
     pip install torch==2.13.0 transformers==5.24.0 numpy
     python tests/golden/transformers_models.py
@@ -89,6 +89,13 @@ def networks() -> dict:
         found = network(patches.reshape(2, rows * columns, -1), mask, shape)
         return found.pooler_output, found.last_hidden_state.mean(dim=1)
 
+    def convnext(network, pixels):
+        # Its pooled output is normalised, as its classifier expects it.
+        states = network(pixels).last_hidden_state
+        return states.mean(dim=(2, 3)), states.amax(dim=(2, 3))
+
+    stages = {"hidden_sizes": [16, 32, 64], "depths": [1, 2, 1], "num_stages": 3}
+
     def clip_config(activation):
         return hf.CLIPVisionConfig(**wide, projection_dim=96, hidden_act=activation)
 
@@ -105,6 +112,8 @@ def networks() -> dict:
         ),
         "clip": (tower, clip_config("quick_gelu"), clip),
         "clip_gelu": (tower, clip_config("gelu"), clip),
+        "convnext": (hf.ConvNextModel, hf.ConvNextConfig(**stages), convnext),
+        "convnextv2": (hf.ConvNextV2Model, hf.ConvNextV2Config(**stages), convnext),
         "siglip": (hf.SiglipVisionModel, hf.SiglipVisionConfig(**wide), siglip),
         "siglip2_naflex": (hf.Siglip2VisionModel, hf.Siglip2VisionConfig(**flexible), naflex),
     }

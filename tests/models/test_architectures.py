@@ -31,6 +31,12 @@ PUBLISHED = {
     "efficientnet_lite2": (6_092_072, 1000 * (1280 + 1)),
     # A norm before the linear layer.
     "convnext_tiny": (28_589_128, 2 * 768 + 1000 * (768 + 1)),
+    "convnext_small": (50_223_688, 2 * 768 + 1000 * (768 + 1)),
+    "convnext_base": (88_591_464, 2 * 1024 + 1000 * (1024 + 1)),
+    "convnext_large": (197_767_336, 2 * 1536 + 1000 * (1536 + 1)),
+    "convnextv2_tiny": (28_635_496, 2 * 768 + 1000 * (768 + 1)),
+    "convnextv2_base": (88_717_800, 2 * 1024 + 1000 * (1024 + 1)),
+    "convnextv2_large": (197_956_840, 2 * 1536 + 1000 * (1536 + 1)),
     "vit_t16": (5_717_416, 1000 * (192 + 1)),
     "vit_s16": (22_050_664, 1000 * (384 + 1)),
     "vit_b16": (86_567_656, 1000 * (768 + 1)),
@@ -75,6 +81,12 @@ SHAPES = {
     "efficientnet_lite0": [(112, 16), (56, 24), (28, 40), (14, 112), (7, 1280)],
     "efficientnet_lite2": [(112, 16), (56, 24), (28, 48), (14, 120), (7, 1280)],
     "convnext_tiny": [(56, 96), (56, 96), (28, 192), (14, 384), (7, 768)],
+    "convnext_small": [(56, 96), (56, 96), (28, 192), (14, 384), (7, 768)],
+    "convnext_base": [(56, 128), (56, 128), (28, 256), (14, 512), (7, 1024)],
+    "convnext_large": [(56, 192), (56, 192), (28, 384), (14, 768), (7, 1536)],
+    "convnextv2_tiny": [(56, 96), (56, 96), (28, 192), (14, 384), (7, 768)],
+    "convnextv2_base": [(56, 128), (56, 128), (28, 256), (14, 512), (7, 1024)],
+    "convnextv2_large": [(56, 192), (56, 192), (28, 384), (14, 768), (7, 1536)],
     "vit_t16": [(14, 192), (14, 192), (1, 192)],
     "vit_s16": [(14, 384), (14, 384), (1, 384)],
     "vit_b16": [(14, 768), (14, 768), (1, 768)],
@@ -131,7 +143,8 @@ def test_every_architecture_is_here_or_a_resnet():
 
 # Deep ones take long to trace; others of their kind stay.
 DEEP = {n for n in PUBLISHED if n.endswith(("_l14", "_l16", "_t16"))}
-DEEP |= {"vit_b16", "deit_b16", "dinov2_b14", "clip_vit_b16"}
+DEEP |= {"vit_b16", "deit_b16", "dinov2_b14", "clip_vit_b16", "convnext_small"}
+DEEP |= {"convnext_base", "convnext_large", "convnextv2_base", "convnextv2_large"}
 
 
 @pytest.mark.parametrize(

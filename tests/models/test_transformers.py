@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from transformer_files import (
+    CONVNEXTS,
     NETWORKS,
     RENAMINGS,
     SIZES,
@@ -41,6 +42,18 @@ def test_outputs_agree_with_transformers_at_its_own_and_another_size(
         for part in (slice(maps[2].shape[-1]), slice(maps[2].shape[-1], None)):
             scale = np.abs(expected[:, part]).max()
             np.testing.assert_allclose(found[:, part], expected[:, part], atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", CONVNEXTS)
+def test_convnexts_agree_with_transformers_at_two_sizes(name, rule, golden, files, tmp_path):
+    backbone = small(name)
+    variables = loaded(files(name), tmp_path, backbone)
+    forward = jax.jit(lambda v, x: backbone.apply(v, x, train=False)[-1])
+    for size in SIZES:
+        last = forward(variables, jnp.asarray(rule.images(*size)))
+        found = np.concatenate([last.mean(axis=(1, 2)), last.max(axis=(1, 2))], axis=1)
+        expected = golden[f"{name}/{size[0]}x{size[1]}"]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("name", "rename"), RENAMINGS)
