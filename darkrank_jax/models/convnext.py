@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from darkrank_jax.models.convolution import general_convolution
 from darkrank_jax.models.layers import Maps, gelu
 
 _init = nn.initializers.truncated_normal(0.02)
@@ -71,6 +72,7 @@ class Block(nn.Module):
             feature_group_count=channels,
             dtype=self.dtype,
             kernel_init=_init,
+            conv_general_dilated=general_convolution,
             name="block.0",
         )(x)
         y = _norm(self.dtype, "block.2")(y)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from darkrank_jax.models.depthwise import depthwise
 from darkrank_jax.models.windows import window_counts, windows
 
 _PLAIN = ContextVar("plain_convolutions", default=False)
@@ -52,7 +53,7 @@ def conv(
         use_bias=bias,
         dtype=dtype,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"),
-        conv_general_dilated=_convolve,
+        conv_general_dilated=general_convolution,
         name=name,
     )
 
@@ -113,22 +114,24 @@ def plain_convolutions() -> Iterator[None]:
         _PLAIN.reset(token)
 
 
-def _convolve(
+def general_convolution(
     x: jax.Array,
     kernel: jax.Array,
     strides: Sequence[int],
     padding: Sequence[tuple[int, int]],
     **options: Any,
 ) -> jax.Array:
-    """A convolution, computed as it is fast where it runs.
+    """A convolution, computed as it is fast where it runs, for Flax's `conv_general_dilated`.
 
-    On CPUs some are matrix products: for maps that come out smaller than the kernel, the last of a
-    network that sees small images, and for their gradients, XLA has only a loop there, which takes
-    5 to 100 times as long; and where the kernel is one place, its gradient is slower there than
-    that of a product. On NVIDIA GPUs the first of a network goes by `_by_blocks`.
+    A depthwise one is that of `depthwise`. On CPUs some are matrix products: for maps that come out
+    smaller than the kernel, the last of a network that sees small images, and for their gradients,
+    XLA has only a loop there, which takes 5 to 100 times as long; and where the kernel is one
+    place, its gradient is slower there than that of a product. On NVIDIA GPUs the first of a
+    network goes by `_by_blocks`.
     """
-    sides = kernel.shape[:2]
-    grouped = options["feature_group_count"] > 1
+    sides, groups = kernel.shape[:2], options["feature_group_count"]
+    if groups > 1 and groups == x.shape[-1] == kernel.shape[-1] and not _PLAIN.get():
+        return depthwise(x, kernel, strides, padding)
     sizes = window_counts(x, sides, strides, padding)
     small = any(size < side for size, side in zip(sizes, sides, strict=True))
     pointwise = all(number == 1 for number in (*sides, *strides))
@@ -150,7 +153,7 @@ def _convolve(
 
     branches = {"cpu": product} if small or pointwise else {}
     branches |= {"cuda": blocks} if stem else {}
-    if _PLAIN.get() or grouped or not branches:
+    if _PLAIN.get() or groups > 1 or not branches:
         return convolution(x, kernel)
     return lax.platform_dependent(x, kernel, **branches, default=convolution)
 
