@@ -180,6 +180,10 @@ MODELS = [
     ("osnet_x0_25", {}),
     ("resnet50", {"width": 4, "stem": "small"}),
     ("vit_s16", {"width": 64, "depth": 2, "tokens": "patch", "normalize": False}),
+    ("clip_vit_b16", {"width": 64, "depth": 1, "projection": 24}),
+    ("convnextv2_tiny", {"width": 4}),
+    ("dinov2_s14", {"width": 64, "depth": 1, "patch": 16, "registers": 2}),
+    ("siglip_b16", {"width": 64, "depth": 1}),
 ]
 
 
