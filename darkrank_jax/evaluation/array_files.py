@@ -116,12 +116,16 @@ def unreadable(path: Path, error: Exception, advice: str) -> UserError:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Name of an array -> its entry."""
+    """Name of an array -> its entry, of a kind that NumPy writes."""
     members: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")
         if name in members:
             raise ValueError(f"{name} is there twice")
+        if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
+            raise ValueError(f"{name} is encrypted or compressed otherwise than NumPy does")
+        # Raises where the name before the data is another, so that none is missed for one bit.
+        archive.open(entry).close()
         members[name] = entry
     return members
 
@@ -129,8 +133,6 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     """One array, read in blocks up to the size that both its header and the archive state."""
     name = member.filename
-    if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:
-        raise ValueError(f"{name} is encrypted or compressed otherwise than NumPy does")
     with archive.open(member) as file:
         shape, fortran, dtype = _header(file, name)
         size = _check_size(name, shape, dtype, member.file_size - file.tell())

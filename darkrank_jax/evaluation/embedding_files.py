@@ -48,8 +48,9 @@ def read_embeddings(path: Path, wanted: Collection[str], advice: str) -> dict[st
       advice: what to do about a damaged file, to end the error with.
 
     Returns:
-      "vectors" [n, dim], finite numbers, n and dim at least 1; and those of `wanted` that are
-      there, of which "ids" [n] are texts or integers. An .npy is mapped, not read.
+      "vectors" [n, dim], numbers that are finite in float32, n and dim at least 1; and those of
+      `wanted` that are there, of which "ids" [n] are texts or integers. An .npy is mapped, not
+      read.
 
     Raises:
       UserError: the file is missing, damaged, or of another kind; its library is missing; its
@@ -299,14 +300,17 @@ def _ids(path: Path, ids: np.ndarray, count: int, advice: str) -> np.ndarray:
 
 
 def _check_finite(path: Path, vectors: np.ndarray, ids: np.ndarray | None) -> None:
-    """Refuses vectors with NaN or infinity; in chunks, since they may be larger than memory."""
+    """Refuses vectors that are not finite in float32; in chunks, as they may exceed the memory."""
     for start in range(0, len(vectors), _CHUNK):
-        wrong = np.flatnonzero(~np.isfinite(vectors[start : start + _CHUNK]).all(axis=1))
+        with np.errstate(over="ignore", invalid="ignore"):
+            chunk = vectors[start : start + _CHUNK].astype(np.float32)
+        wrong = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
         if wrong.size:
             row = start + wrong[0]
             owner = f"row {row}" if ids is None else f"id {ids[row]}"
             raise UserError(
-                f"{path}: the vector of {owner} is not finite; fix or leave out what made it"
+                f"{path}: the vector of {owner} is not finite in float32; fix or leave out what "
+                "made it"
             )
 
 

@@ -61,6 +61,8 @@ def stablehlo_fault(artifact: bytes) -> str:
         return ir.WalkResult.ADVANCE
 
     with ir.Context() as context:
+        # Or MLIR prints what the file holds to the terminal.
+        context.attach_diagnostic_handler(lambda diagnostic: True)
         stablehlo.register_dialect(context)
         module = stablehlo.deserialize_portable_artifact(context, artifact)
         module.operation.walk(look)

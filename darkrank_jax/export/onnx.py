@@ -102,15 +102,15 @@ def load_onnx(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
         if fault:
             raise UserError(f"{path}: {fault}, which no export does; export the network again")
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        texts = session.get_modelmeta().custom_metadata_map
     except UserError:
         raise
-    # ONNX Runtime's own errors have no common class of their own.
+    # ONNX Runtime's own errors have no common class of their own; texts may not be UTF-8.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path}: is not an ONNX file that runs here ({reason}); export it again"
         ) from error
-    texts = session.get_modelmeta().custom_metadata_map
     facts = parse_facts(path, texts)
     if texts.get(CHECKSUM, found := checksum(onnx_graph(model), facts)) != found:
         raise UserError(f"{path}: is damaged (checksums differ); export it again")

@@ -69,6 +69,8 @@ def load_stablehlo(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
         raise UserError(f"{path}: does not belong to {beside.name}, or is damaged; {_ADVICE}")
     try:
         loaded = export.deserialize(bytearray(module))
+        if loaded.calling_convention_version > export.maximum_supported_calling_convention_version:
+            raise ValueError("a later calling convention, which jax does not look at")
         fault = stablehlo_fault(loaded.mlir_module_serialized)
     # What a damaged file makes flatbuffers and MLIR raise is anything.
     except Exception as error:

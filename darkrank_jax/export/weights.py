@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.array_files import check_regular
-from darkrank_jax.export.facts import parse_facts, write_facts
+from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
 from darkrank_jax.export.source import EmbedBatch, Source, fingerprint
 from darkrank_jax.models import EmbeddingModel, build_model
 from darkrank_jax.models.pretrained import Variable, channels_first, channels_last, tensor_name
@@ -35,7 +35,8 @@ def write_weights(source: Source, path: Path) -> None:
     flat: dict[Any, Any] = traverse_util.flatten_dict(parts)
     tensors = {_name(variable, model): channels_first(leaf) for variable, leaf in flat.items()}
     # Through bytes, so that a full disk is Python's error.
-    path.write_bytes(save(tensors, metadata=write_facts(source.facts)))
+    texts = write_facts(source.facts) | {CHECKSUM: checksum(b"", source.facts)}
+    path.write_bytes(save(tensors, metadata=texts))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
@@ -53,12 +54,16 @@ def load_weights(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     check_regular(path, _ADVICE)
     try:
         with safe_open(path, "numpy") as file:
-            facts = parse_facts(path, file.metadata())
+            texts = file.metadata()
+            facts = parse_facts(path, texts)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     # Some types have no counterpart in NumPy, for which it raises what it likes.
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read as safetensors ({reason}); {_ADVICE}") from error
+    # Earlier exports have none; that of the tensors is among the facts.
+    if texts.get(CHECKSUM, own := checksum(b"", facts)) != own:
+        raise UserError(f"{path}: is damaged (checksums differ); {_ADVICE}")
     model, shapes = _built(path, facts)
     names = {variable: _name(variable, model) for variable in shapes}
     if tensors.keys() != set(names.values()):
@@ -85,11 +90,18 @@ def _built(path: Path, facts: dict[str, Any]) -> tuple[EmbeddingModel, dict[Vari
     images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.float32)
     try:
         model = build_model(**facts["model"])
-        shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+        given, shapes = jax.eval_shape(
+            lambda x: model.init_with_output(jax.random.key(0), x, train=False), images
+        )
     # Options of other types or values fail anywhere in a model.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: facts.model cannot be built ({reason}); {_ADVICE}") from error
+    if (dim := given["embeddings"].shape[1]) != facts["embedding_dim"]:
+        raise UserError(
+            f"{path}: facts.embedding_dim must be {dim}, that of facts.model (got "
+            f"{facts['embedding_dim']}); {_ADVICE}"
+        )
     return model, traverse_util.flatten_dict(shapes)
 
 

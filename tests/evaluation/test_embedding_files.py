@@ -133,7 +133,10 @@ def test_parquet_of_others_is_read_whatever_its_types(tmp_path):
         ({"vector": [[1.0, 2.0], [3.0, 4.0], [4.0, None]]}, "row 3 of 'vector' lacks a number; "),
         ({"vector": [["1", "2"]] * 3}, "column 'vector' must be lists of numbers (got list<"),
         ({"vector": [1.0, 2.0, 3.0]}, "column 'vector' must be lists of numbers (got double); "),
-        ({"vector": [[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]]}, "the vector of id b is not finite; "),
+        (
+            {"vector": [[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]]},
+            "the vector of id b is not finite in",
+        ),
         ({"vector": [[], [], []]}, "column 'vector' must be lists of numbers (got list<"),
         ({"vector": None}, "has ids, labels; store either embeddings or vectors [n, dim]"),
         ({"id": ["a", None, "c"]}, "row 2 has no 'id'; embed again"),
@@ -223,7 +226,7 @@ def test_texts_that_are_no_characters_are_refused(tmp_path):
         (
             "vectors",
             np.where(np.eye(6, 5), np.inf, VECTORS),
-            "the vector of id a/0.png is not finite; ",
+            "the vector of id a/0.png is not finite in",
         ),
         ("facts", np.array("[]"), "does not say how it is used, so --mode export or embed did not"),
         ("checksum", np.array("0"), "is damaged (checksums differ); embed the images again"),

@@ -128,7 +128,7 @@ def test_stored_embeddings_are_no_network_of_the_report(tmp_path, capsys):
         ),
         (
             {"ids": np.arange(48), "vectors": np.where(np.eye(48, 2), np.nan, 1.0)},
-            "the vector of id 0 is not finite; fix or leave out what made it",
+            "the vector of id 0 is not finite in float32; fix or leave out what made it",
         ),
         (
             {"ids": np.array([*"ab"], object), "vectors": np.ones((2, 2))},
