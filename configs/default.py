@@ -132,8 +132,8 @@ def get_config() -> ConfigDict:
     # Anything else is written to WORKDIR/evaluation.
     config.evaluation = ConfigDict(
         {
-            # Instead of this run's: name -> workdir of a finished run, or an .npz of embeddings
-            # (darkrank_jax/evaluation/stored.py), or {dataset: .npz}. "teacher" and "baseline" are
+            # Instead of this run's: name -> workdir of a finished run, or a file of embeddings
+            # (darkrank_jax/evaluation/stored.py), or {dataset: file}. "teacher" and "baseline" are
             # what their names say, all others are students.
             "networks": ConfigDict(),
             # Instead of this run's: name -> {"source", "path", "options", "split"}; all but the

@@ -85,7 +85,14 @@ def test_eval_takes_stored_embeddings_with_cameras(tmp_path):
         embeddings = np.eye(5)[labels] + noise * generator.normal(size=(20, 5))
         cameras = {"cameras": np.arange(20) % 2}
         np.savez(tmp_path / f"{name}.npz", embeddings=embeddings, labels=labels + 3, **cameras)
-    networks = {name: str(tmp_path / f"{name}.npz") for name in ("teacher", "student")}
+    # The student's in another format.
+    parts = [("embeddings", "f8", (5,)), ("labels", "i8"), ("cameras", "i8")]
+    records = np.zeros(20, parts)
+    with np.load(tmp_path / "student.npz") as arrays:
+        for part, _, *_ in parts:
+            records[part] = arrays[part]
+    np.save(tmp_path / "student.npy", records)
+    networks = {"teacher": str(tmp_path / "teacher.npz"), "student": str(tmp_path / "student.npy")}
     config = chosen(tmp_path, networks, {})
     arguments = ["--mode=eval", f"--workdir={tmp_path / 'w'}"]
     assert command_line.main(["main", config, *arguments]) == 0
@@ -101,18 +108,18 @@ def test_eval_takes_stored_embeddings_with_cameras(tmp_path):
     ("networks", "datasets", "line"),
     [
         ({"a": "nowhere"}, {}, "nowhere: has no run.json, so no run was trained there"),
-        ({"a": "no.npz"}, {}, "no.npz: no such file; give an .npz of embeddings"),
+        ({"a": "no.npz"}, {}, "no.npz: is missing; write it with numpy.savez"),
         (
             {"a": "x.npz"},
             {"d": {"source": "glyphs"}, "e": {"source": "glyphs"}},
-            "evaluation.networks.a: one .npz for 2 datasets; give {dataset: .npz} for d, e",
+            "evaluation.networks.a: one file for 2 datasets; give {dataset: file} for d, e",
         ),
         (
             {"a": {"tset": "x.npz"}},
             {"test": {"source": "glyphs"}},
             "evaluation.networks.a: no dataset 'tset'; did you mean 'test'?",
         ),
-        ({"a": 3}, {}, "evaluation.networks.a: is 3; give the workdir of a finished run, an .npz "),
+        ({"a": 3}, {}, "evaluation.networks.a: is 3; give the workdir of a finished run, a file "),
         ({"a/b": "x.npz"}, {}, "evaluation.networks: 'a/b' is no name for a file; use letters, "),
         (
             {},

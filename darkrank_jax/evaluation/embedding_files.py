@@ -320,3 +320,5 @@ _READERS: dict[str, Callable[[Path, Choose, str], dict[str, np.ndarray]]] = {
     ".parquet": _read_parquet,
     ".faiss": _read_faiss,
 }
+# Of files of embeddings.
+SUFFIXES = tuple(_READERS)

@@ -1,4 +1,4 @@
-"""Embeddings in .npz files: written by an evaluation, or by whatever else embeds images."""
+"""Embeddings in files: written by an evaluation as .npz, or by whatever else embeds images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,7 +86,7 @@ def read_stored(path: Path) -> Stored:
     `--mode embed` is such a file. Nothing in it is unpickled.
 
     Args:
-      path: of the .npz.
+      path: of the .npz, or of another kind that `read_embeddings` takes.
 
     Returns:
       What it holds; without class names, a class is called by its label.

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.evaluation.digest import images_digest, same_digest
+from darkrank_jax.evaluation.embedding_files import SUFFIXES
 from darkrank_jax.evaluation.report import Measured
 from darkrank_jax.evaluation.stored import (
     Stored,
@@ -26,7 +27,7 @@ from darkrank_jax.training.results import SCHEMA, costs, measure
 from darkrank_jax.training.run_config import Data, Run
 from darkrank_jax.training.workdir import recorded_run
 
-# A network is a checkpoint on the devices, or the .npz of its embeddings for each dataset.
+# A network is a checkpoint on the devices, or the file of its embeddings for each dataset.
 Networks = Mapping[str, Embedder | Mapping[str, Path]]
 
 
@@ -186,7 +187,7 @@ def measured_of(stored: Stored) -> Measured:
 
 def is_stored(place: Any) -> bool:
     """Whether a network is given by its embeddings."""
-    return isinstance(place, Mapping) or place.endswith(".npz")
+    return isinstance(place, Mapping) or place.endswith(SUFFIXES)
 
 
 def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, Path]:
@@ -195,7 +196,7 @@ def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, P
     if not isinstance(place, Mapping):
         if len(datasets) > 1:
             raise UserError(
-                f"{where}: one .npz for {len(datasets)} datasets; give {{dataset: .npz}} for "
+                f"{where}: one file for {len(datasets)} datasets; give {{dataset: file}} for "
                 f"{', '.join(datasets)}"
             )
         return dict.fromkeys(datasets, Path(place))
@@ -204,7 +205,7 @@ def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, P
             raise UserError(f"{where}: no dataset {dataset!r}; {nearest(dataset, datasets)}")
     for dataset in datasets:
         if dataset not in place:
-            raise UserError(f"{where}: has no .npz for the dataset {dataset!r}; give one")
+            raise UserError(f"{where}: has no file for the dataset {dataset!r}; give one")
     return {dataset: Path(file) for dataset, file in place.items()}
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from darkrank_jax.data import POOL, Split, batches, class_neighbors
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
+from darkrank_jax.terminal import printable
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training import workdir as workdirs
 from darkrank_jax.training.identity import identify
@@ -296,7 +297,7 @@ def _progress(run: Run, name: str, step: int) -> Iterator[Callable[[int, float, 
     with tqdm(
         total=run.steps,
         initial=step,
-        desc=name,
+        desc=printable(name),
         unit="step",
         dynamic_ncols=True,
         disable=not leads(),

@@ -388,8 +388,8 @@ def _check_evaluation(evaluation: Evaluation, where: str) -> None:
         places = list(place.values()) if isinstance(place, Mapping) else [place]
         if not all(isinstance(each, str) and each for each in places):
             raise UserError(
-                f"{where}.networks.{name}: is {place!r}; give the workdir of a finished run, an "
-                ".npz of embeddings, or {dataset: .npz}"
+                f"{where}.networks.{name}: is {place!r}; give the workdir of a finished run, a "
+                "file of embeddings, or {dataset: file}"
             )
     for name, fields in evaluation.datasets.items():
         at = f"{where}.datasets.{name}"

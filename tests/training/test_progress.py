@@ -35,6 +35,15 @@ def test_a_machine_as_fast_as_expected_is_not_told(capsys):
     assert not lines(capsys, 0.0, [(2, 600.0), (2, 600.0)])
 
 
+def test_the_name_on_the_bar_is_escaped(capsys):
+    run = read_run(tiny_config.get_config().to_dict())
+    with loop._progress(run, "student's \x1b]0;title\x07", 0) as report:
+        report(2, 1.0, VALUES)
+    said = capsys.readouterr().err
+    assert r"student's \x1b]0;title\x07" in said
+    assert not {"\x1b", "\x07"} & set(said)
+
+
 def test_images_that_come_late_are_told_once(capsys):
     (line,) = lines(capsys, 0.0, [(2, 60.0), (2, 6.0), (2, 6.0)], share=0.476)
     assert line == (
