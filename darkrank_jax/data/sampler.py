@@ -158,12 +158,21 @@ def class_neighbors(embeddings: np.ndarray, labels: np.ndarray, *, pool: int = P
     Returns:
       int [classes, pool], the nearest first.
 
+    Raises:
+      UserError: an embedding is NaN or infinite.
+
     Example:
       >>> class_neighbors(np.array([[0.0], [9.0], [1.0], [5.0]]), np.array([0, 1, 0, 2]), pool=1)
       array([[2],
              [2],
              [1]])
     """
+    wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if wrong.size:
+        raise UserError(
+            f"teacher: its embeddings of {len(wrong)} of {len(embeddings)} training images are NaN "
+            "or infinite; give another teacher, or the sampler p_x_k, which asks none"
+        )
     classes = class_rows(labels)
     sums = np.add.reduceat(embeddings[classes.rows].astype(np.float64), classes.starts, axis=0)
     means = sums / classes.counts[:, None]

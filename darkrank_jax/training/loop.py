@@ -97,7 +97,8 @@ def _train(
     model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
     sampler = _sampler(run, train, teacher, mesh)
     # The sampler may ask a teacher that no loss compares with.
-    taught_by = teacher if any(map(needs_teacher, run.losses)) else None
+    taught_losses = {*filter(needs_teacher, run.losses)}
+    taught_by = teacher if taught_losses else None
     train_step = compile_step(run, model, optimizer, taught_by)
     teacher_variables = taught_by.variables if taught_by else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
@@ -133,7 +134,7 @@ def _train(
                 if not (due or stopping):
                     continue
                 dispatched = time.perf_counter()
-                values = _gather(pending, step, workdir)
+                values = _gather(pending, step, workdir, taught_losses)
                 elapsed, last = (time.perf_counter() - start for start in (since, dispatched))
                 seconds += elapsed
                 values["images_per_second"] = len(pending) * run.data.batch_size / elapsed
@@ -275,17 +276,27 @@ def _waiting(waits: list[tuple[float, bool]], last_step: float, elapsed: float) 
     return max(0.0, min(waited, idle)) / elapsed if waits[-1][1] else 0.0
 
 
-def _gather(pending: list[dict[str, jax.Array]], step: int, workdir: Path) -> dict[str, float]:
-    """Means of the metrics of the last steps; refuses a step whose loss is no number."""
+def _gather(
+    pending: list[dict[str, jax.Array]], step: int, workdir: Path, taught: set[str]
+) -> dict[str, float]:
+    """Means of the metrics of the last steps; refuses a step whose loss is not finite.
+
+    Args:
+      pending: the metrics of each.
+      step: the number of the last.
+      workdir: of the run.
+      taught: names of losses that compare with a teacher.
+    """
     rows = jax.device_get(pending)
     for offset, row in enumerate(rows):
         wrong = [name for name, value in row.items() if not math.isfinite(value)]
         if wrong:
             named = [name.removeprefix("losses/") for name in wrong if name.startswith("losses/")]
+            first = "check the teacher with --mode eval, " if named and {*named} <= taught else ""
             raise UserError(
                 f"step {step - len(rows) + offset + 1}: {', '.join(named or wrong)} is NaN or "
-                f"infinite; {workdir} keeps the last good checkpoint; lower learning_rate, or set "
-                "clip_norm, and give another --workdir"
+                f"infinite; {workdir} keeps the last good checkpoint; {first}lower learning_rate, "
+                "or set clip_norm, and give another --workdir"
             )
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 

@@ -27,6 +27,7 @@ import darkrank_jax
 from darkrank_jax.data import Split, every_view, view_of
 from darkrank_jax.data import fingerprint as images_fingerprint
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.array_files import map_npy
 from darkrank_jax.files import remove_unfinished, replacing
 from darkrank_jax.models import compute_dtype
 from darkrank_jax.training.description import describe
@@ -70,7 +71,7 @@ def open_store(
 
     Raises:
       UserError: the folder cannot be written, as on a full disk, or a feature map is wanted, which
-        would take too much room.
+        would take too much room; or a file of the store is damaged.
     """
     if "teacher_maps" in wanted:
         raise UserError(
@@ -85,7 +86,8 @@ def open_store(
             # Another run of the same teacher may have been faster; its store is the same.
             if not path.is_dir():
                 raise UserError(f"{error}; or set store_teacher to False") from error
-    return {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in sorted(wanted)}
+    advice = f"delete {path}, and the teacher's outputs are computed again"
+    return {name: map_npy(path / f"{name}.npy", advice) for name in sorted(wanted)}
 
 
 def _computed(described: Any) -> Any:

@@ -187,3 +187,19 @@ def test_a_store_that_another_run_has_finished_first_is_read(teacher, tmp_path):
     store = open_in(tmp_path, teacher, {"teacher_embeddings"}, stream)
     assert np.abs(store["teacher_embeddings"][0]).max() > 0
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-40], lambda data: b"x"])
+def test_a_damaged_store_says_what_to_delete(damage, teacher, tmp_path):
+    run, split = student(), load_data(student().data)["train"]
+    images = split.images[:8]
+    stream = lambda: [(step, images) for step in range(4)]  # noqa: E731
+    arguments = (tmp_path, run, {}, split, teacher, WANTED, stream, make_mesh(8))
+    assert open_store(*arguments)["teacher_embeddings"].shape == (4, 8, 8)
+    (file,) = tmp_path.glob("*/teacher_embeddings.npy")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UserError) as raised:
+        open_store(*arguments)
+    line = str(raised.value)
+    assert line.startswith(f"{file}: cannot be read (")
+    assert line.endswith(f"; delete {file.parent}, and the teacher's outputs are computed again")
