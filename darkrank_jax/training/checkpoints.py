@@ -332,7 +332,8 @@ def _os_error(error: Exception) -> OSError:
     if isinstance(error, OSError) and error.errno:
         return error
     text = " ".join(str(error).split())
-    number = re.search(r"OS error (\d+)", text)
+    # Versions of tensorstore write it in two ways.
+    number = re.search(r"(?:OS error |os_error_code=')(\d+)", text)
     if number:
         return OSError(int(number[1]), os.strerror(int(number[1])))
     return OSError(text.partition(" [tensorstore_spec")[0][:200])

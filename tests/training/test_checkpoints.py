@@ -1,5 +1,6 @@
 """Checkpoints are whole or not used, as a line says; a failed save costs nothing before it."""
 
+import errno
 import itertools
 import logging
 import os
@@ -354,3 +355,19 @@ def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path
     # Nobody trains there any more.
     with workdirs.held(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EMFILE])
+def test_the_error_of_the_system_is_found_in_that_of_tensorstore(number, tmp_path):
+    name = "x" * (300 if number == errno.ENAMETOOLONG else 3)
+    store = tensorstore.KvStore.open({"driver": "file", "path": f"{tmp_path}/{name}/"}).result()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if number == errno.EMFILE:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=tmp_path.name) as raised:
+            store.write("a", b"b").result()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    found = checkpoints._os_error(raised.value)
+    assert (found.errno, found.strerror) == (number, os.strerror(number))
