@@ -65,7 +65,7 @@ def tfds_images(
 
     Raises:
       UserError: a number is out of its range, or the set is unknown, cannot be built without
-        TensorFlow, or is not of images with labels.
+        TensorFlow, is damaged, or is not of images with labels.
     """
     from tensorflow_datasets.core import constants
 
@@ -85,10 +85,13 @@ def tfds_images(
         root = _of_archives(own, path, root)
     elif path and not Path(path).is_dir():
         raise UserError(f"{path}: is no folder; give that of the set's archives as data.path")
-    builder = _builder(name, root)
-    if not builder.is_prepared():
+    with _readable(root, name):
+        builder = _builder(name, root)
+        prepared = builder.is_prepared()
+    if not prepared:
         _build(builder, own, path)
-    listing = _list(builder, own=bool(own))
+    with _readable(root, name):
+        listing = _list(builder, own=bool(own))
     if own:
         _tell_counts(own, listing)
     return share_out(
@@ -244,10 +247,26 @@ def _list(builder: Any, *, own: bool) -> Listing:
 
     names = sorted(path.name for path in where.iterdir())
     stamp = files_fingerprint(where, names, builder.info.full_name)
-    read = partial(_read_record, sources, image)
+    read = partial(_read_record, sources, image, where)
     return gather(lines(), read=read, where=where, fingerprint=stamp)
 
 
-def _read_record(sources: dict[str, Any], image: str, name: str) -> bytes:
+def _read_record(sources: dict[str, Any], image: str, where: Path, name: str) -> bytes:
     split, index = name.rsplit("/", 1)
-    return sources[split][int(index)][image]
+    with _readable(where, name):
+        return sources[split][int(index)][image]
+
+
+@contextlib.contextmanager
+def _readable(folder: Path, name: str) -> Iterator[None]:
+    """Names what is damaged of a set that was built; tfds and its formats raise anything there."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{folder}: its {name} cannot be read ({reason}); delete the set there, and build it "
+            "again"
+        ) from error

@@ -360,3 +360,21 @@ def test_a_real_set_has_its_published_counts(name):
         labels = [each.place.label for each in found if each.place.part == part]
         assert len(labels) == number
         assert len(set(labels)) == classes
+
+
+@pytest.mark.parametrize("file", ["dataset_info.json", "*train.array_record*"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"[]"]
+)
+def test_a_damaged_built_set_gives_one_line(file, damage, tmp_path):
+    write(tmp_path / "raw", cub200()[0])
+    options = {"image_size": 8, "data_dir": str(tmp_path / "built")}
+    SOURCES["cub200"](path=str(tmp_path / "raw"), **options)
+    (place,) = (tmp_path / "built").rglob(file)
+    place.write_bytes(damage(place.read_bytes()))
+    with pytest.raises(UserError) as raised:
+        SOURCES["cub200"](path=str(tmp_path / "raw"), **options)
+    line = str(raised.value)
+    assert line.startswith(f"{tmp_path / 'built'}")
+    assert line.endswith("delete the set there, and build it again")
+    assert "\n" not in line
