@@ -8,6 +8,7 @@ import pytest
 from darkrank_jax import main as command_line
 from darkrank_jax.errors import UserError
 from darkrank_jax.training import compare, runs
+from darkrank_jax.training.network import check_recorded
 from tests.command import CONFIG
 
 pytestmark = pytest.mark.xdist_group("finished")
@@ -23,7 +24,11 @@ def outcome(finished, copy, tmp_path, monkeypatch, capsys):
     def reached(*arguments, **more):
         raise UserError("nothing was found wrong")
 
-    monkeypatch.setattr(runs, "_load", lambda *arguments: None)
+    def load(run, workdir, mesh):
+        check_recorded(run, workdir)
+        return {}
+
+    monkeypatch.setattr(runs, "_load", load)
     monkeypatch.setattr(runs, "evaluate", reached)
     monkeypatch.setattr(compare, "write_comparison", lambda *arguments, **more: None)
     monkeypatch.setattr(compare, "_measured", lambda *arguments: None)

@@ -49,6 +49,8 @@ def damage(folder: Path) -> str:
         sealed = read_json(folder / NAME, "")
         check_schema(sealed, {"files": {str: [(int, str)]}}, folder / NAME, "")
         files = {name: (size, digest) for name, (size, digest) in sealed["files"].items()}
+        if not all(isinstance(s, int) and isinstance(d, str) for s, d in files.values()):
+            raise ValueError("sizes and digests are swapped")
     except (UserError, ValueError):
         return f"{NAME} is altered" if (folder / NAME).exists() else f"{NAME} is missing"
     for name, (size, digest) in files.items():

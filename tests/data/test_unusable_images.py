@@ -13,6 +13,7 @@ from PIL import Image
 from darkrank_jax import main as command_line
 from darkrank_jax.data import fingerprint
 from darkrank_jax.errors import UserError
+from darkrank_jax.training import processes
 from tests.data.image_files import (
     CONFIG,
     WHOLE,
@@ -40,7 +41,9 @@ def test_a_warning_has_the_same_words_in_every_mode(mode, tmp_path, capsys, monk
     monkeypatch.setattr(logging.getLogger("orbax"), "setLevel", lambda level: None)
     monkeypatch.setattr(sys, "path", [*sys.path])
     codes = []
-    monkeypatch.setattr(command_line, "leave", codes.append)
+    monkeypatch.setattr(processes, "leave", codes.append)
+    monkeypatch.setattr(command_line, "printable_stream", lambda stream: stream)
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
     # More classes than there are, so that nothing is trained.
     flags = [f"--config.data.path={path}", f"--mode={mode}", "--config.data.batch_size=400"]
     monkeypatch.setattr(sys, "argv", ["darkrank", CONFIG, f"--workdir={tmp_path / 'run'}", *flags])

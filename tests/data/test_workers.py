@@ -246,12 +246,12 @@ def test_what_a_program_puts_into_a_table_is_refused(name, monkeypatch):
 
 
 def test_a_signal_to_all_does_not_reach_a_worker_that_starts():
-    with SharedMemory() as memory, workers_._started(memory) as connection:
+    with SharedMemory() as memory, workers_._started(memory) as worker:
         while not (found := workers()):
             time.sleep(0.001)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(found[0], number)
-        assert connection.recv() == "ready"
+        assert worker.connection.recv() == "ready"
     assert not workers()
 
 

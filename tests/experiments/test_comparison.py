@@ -8,6 +8,7 @@ import pytest
 
 from experiments import comparison, sweep
 from experiments.resolved import resolve, teacher_fields
+from tests.experiments.whole_results import WHOLE
 
 CONFIG = "tests/tiny_config.py"
 METHODS: comparison.Methods = {
@@ -35,9 +36,10 @@ rows = {"step": 6, "validation/map_at_r": good, "validation/recall_at_1": good /
 (workdir / "metrics.jsonl").write_text(json.dumps(rows) + "\\\\n")
 noise = int(flags["config.seed"]) / 100
 scores = {"map_at_r": 1 - good + noise, "recall_at_1": 0.25}
-network = {"metrics": scores, "best_step": 6}
-(workdir / "results.json").write_text(json.dumps({"networks": {"network": network}}))
-""".replace("\\\\n", "\\n")
+results = WHOLE
+results["networks"]["network"]["metrics"] |= scores
+(workdir / "results.json").write_text(json.dumps(results))
+""".replace("\\\\n", "\\n").replace("WHOLE", repr(WHOLE))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from darkrank_jax.training.description import describe
 from darkrank_jax.training.run_config import read_run
 from experiments import sweep
+from tests.experiments.whole_results import WHOLE
 
 CONFIG = "tests/tiny_config.py"
 
@@ -92,12 +93,13 @@ flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
 if flags.get("config.steps") == "0":
     sys.exit("error: steps: is 0; give at least 1")
 workdir = pathlib.Path(flags["workdir"])
-row = {"step": 6, "validation/nmi": 0.25} | flags
-(workdir / "metrics.jsonl").write_text(json.dumps({"step": 4, "validation/nmi": 1}) + "\\n"
-    + json.dumps(row) + "\\n")
-network = {"metrics": {"nmi": 0.5, "ami": 0.75}, "best_step": 6}
-(workdir / "results.json").write_text(json.dumps({"networks": {"network": network}}))
-"""
+rows = [{"step": 4, "validation/nmi": 1}, {"step": 6, "validation/nmi": 0.25}]
+(workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+(workdir / "flags.json").write_text(json.dumps(flags))
+results = WHOLE
+results["networks"]["network"]["metrics"] |= {"nmi": 0.5, "ami": 0.75}
+(workdir / "results.json").write_text(json.dumps(results))
+""".replace("WHOLE", repr(WHOLE))
 
 
 def test_a_run_is_trained_once_and_a_failed_one_stops_what_waits_for_it(
@@ -117,7 +119,7 @@ def test_a_run_is_trained_once_and_a_failed_one_stops_what_waits_for_it(
     (row,) = sweep.collect([good, bad, waits], ["nmi"])
     expected = {"name": "good", "seed": 4, "network": "network"}
     assert row == expected | {"nmi": 0.5, "validation/nmi": 0.25}
-    flags = json.loads((good.workdir / "metrics.jsonl").read_text().splitlines()[1])
+    flags = json.loads((good.workdir / "flags.json").read_text())
     assert flags["config"] == CONFIG
     assert flags["config.seed"] == "4"
     assert flags["config.losses"] == "{'triplet': {'weight': 1.0}}"

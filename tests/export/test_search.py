@@ -214,7 +214,8 @@ def test_a_students_queries_search_the_gallery_that_it_was_trained_for(
     student = shutil.copytree(other_workdir, tmp_path / "student")
     facts = json.loads((student / "run.json").read_text())
     facts["run"]["losses"]["compatible_ranking"] = {"weight": 1.0}
-    facts["run"]["teacher"] = {"checkpoint": str(workdir)}
+    alone = {"teacher": None, "ensemble": {}, "baseline": {}}
+    facts["run"]["teacher"] = {"checkpoint": str(workdir), **alone}
     (student / "run.json").write_text(json.dumps(facts))
     search(student, query=query, gallery=str(gallery), nearest=2)
     assert len(capsys.readouterr().out.splitlines()) == 3

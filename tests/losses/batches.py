@@ -26,9 +26,14 @@ SCORES = {"listmle": losses.listmle_loss, "permutation_kl": losses.permutation_k
 RANDOM = {"darkrank_soft sampled", "triplet distance_weighted"}
 
 
-def over(variants):
+def over(variants, *, slow=()):
     """Tests of one variant go to one worker, which compiles it once."""
-    marked = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in variants]
+
+    def marks(name):
+        group = [pytest.mark.xdist_group(name)]
+        return [*group, pytest.mark.slow] if name in slow else group
+
+    marked = [pytest.param(name, marks=marks(name)) for name in variants]
     return pytest.mark.parametrize("variant", marked)
 
 

@@ -21,6 +21,8 @@ PAIRS = {
 # More than one mean, or values that stand for several terms each.
 COMPOSED = {"contrastive", "lmnn", "margin", "n_pairs", "n_pairs l2", "proxy_anchor", "triplet"}
 ALL = [*VARIANTS, *SCORES]
+# Options share their last step with the loss of their default.
+SLOW = {variant for variant in VARIANTS if variant not in losses.LOSSES}
 CUSTOM = {
     "mean of all": lambda values: values.mean(),
     "logarithm": lambda values: jnp.log(values.sum()),
@@ -89,7 +91,7 @@ def results(variant):
     return jax.tree.map(np.asarray, found)
 
 
-@over(ALL)
+@over(ALL, slow=SLOW)
 def test_none_sums_and_means_agree_with_each_other_and_with_the_default(variant):
     found = {name: value for (name, given), value in results(variant).items() if given == "none"}
     values = found["None"]
@@ -108,7 +110,7 @@ def test_none_sums_and_means_agree_with_each_other_and_with_the_default(variant)
         np.testing.assert_allclose(found["default"], above.mean(), rtol=1e-5)
 
 
-@over(ALL)
+@over(ALL, slow=SLOW)
 def test_weights_multiply_the_terms_of_their_row_and_divide_the_mean(variant):
     found = results(variant)
     plain, values = found["None", "none"], found["None", "counts"]
@@ -129,7 +131,7 @@ def test_weights_multiply_the_terms_of_their_row_and_divide_the_mean(variant):
         np.testing.assert_allclose(mean, repeated.mean(), rtol=1e-5)
 
 
-@over([variant for variant in ALL if variant not in COMPOSED])
+@over([variant for variant in ALL if variant not in COMPOSED], slow=SLOW)
 def test_a_weight_of_zero_leaves_the_anchor_out_of_the_mean(variant):
     """As a positive, a negative or an item of a list the row still counts in full."""
     found = results(variant)
@@ -140,7 +142,7 @@ def test_a_weight_of_zero_leaves_the_anchor_out_of_the_mean(variant):
     np.testing.assert_allclose(found["mean", "without"], expected, rtol=1e-5)
 
 
-@over(ALL)
+@over(ALL, slow=SLOW)
 def test_an_empty_set_gives_zero_with_zero_gradient_under_every_reduction(variant):
     call, arrays = call_of(variant), jax.tree.map(jnp.asarray, arrays_of())
     labels = arrays.pop("labels")

@@ -8,6 +8,7 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.training.compare import compare
+from darkrank_jax.training.description import describe
 from darkrank_jax.training.evaluate import Source, evaluate, save_embeddings
 from darkrank_jax.training.mesh import make_mesh
 from darkrank_jax.training.results import write_results
@@ -130,7 +131,9 @@ def test_a_teacher_that_was_trained_elsewhere_has_its_learning_curve(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "metrics.jsonl").write_text('{"step": 2, "loss": 8.0}\n{"step": 6, "loss": 0.5}\n')
-    facts = {"run": {"teacher": {"checkpoint": str(elsewhere)}}}
+    described = json.loads(json.dumps(describe(read_run(tiny_config.get_config().to_dict()))))
+    described["teacher"]["checkpoint"] = str(elsewhere)
+    facts = {"run": described, "channels": 1, "num_classes": 5}
     (runs[0] / "run.json").write_text(json.dumps(facts))
     results = json.loads((runs[0] / "results.json").read_text())
     results["networks"]["teacher"] = results["networks"]["student"]

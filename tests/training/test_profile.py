@@ -1,5 +1,6 @@
 """A trace of some steps, and compiled programs that outlive the process."""
 
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -52,7 +53,7 @@ def test_compiled_programs_go_to_the_users_cache(enabled, given, expected, monke
         jax_compilation_cache_dir=given,
         update=updates.__setitem__,
     )
-    monkeypatch.setattr(command_line, "jax", SimpleNamespace(config=config))
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(config=config))
     command_line._keep_compiled()
     folder = {"jax_compilation_cache_dir": str(tmp_path / "compiled")}
     assert updates == (folder if expected else {})
