@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def try_once(reader: Reader, path: Path, change: Any, whole: bytes, folder: Path
     """Reads one damaged file: "read" or "refused", or "" where the edit did not apply."""
     try:
         data = change(whole)
-    except ValueError:  # An edit for JSON or zip of what is not.
+    except (ValueError, zipfile.BadZipFile):  # An edit for JSON or zip of what is neither.
         return ""
     # Kept where a crash leaves it.
     for each in (folder / path.name, path):
