@@ -100,12 +100,12 @@ def test_all_triplets_by_sorting_are_all_triplets(x64, reduce_fn, num_anchors):
 @pytest.mark.parametrize("sum_of_weights", [1e-3, 0.5, 1.0, 7.0])
 def test_a_weighted_mean_is_one_whatever_the_weights_add_up_to(sum_of_weights):
     values, weights = np.array([2.0, 0.0, 4.0, 9.0]), np.array([0.2, 0.5, 0.3, 0.0])
-    where = jnp.asarray(sum_of_weights * weights)
+    weights = jnp.asarray(sum_of_weights * weights)
     for reduce_fn, expected in ((losses.mean, 1.6), (losses.mean_nonzero, 3.2)):
-        found = reduce_fn(jnp.asarray(values), where=where)
+        found = reduce_fn(jnp.asarray(values), weights=weights)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-        assert reduce_fn(jnp.asarray(values), where=0 * where) == 0
-        assert not jax.grad(reduce_fn)(jnp.asarray(values), where=0 * where).any()
+        assert reduce_fn(jnp.asarray(values), weights=0 * weights) == 0
+        assert not jax.grad(reduce_fn)(jnp.asarray(values), weights=0 * weights).any()
 
 
 def test_hinges_far_from_zero_keep_their_differences():

@@ -1,5 +1,7 @@
 """Plackett-Luce losses and DarkRank against enumeration, and where enumeration cannot go."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -267,8 +269,9 @@ def test_a_duplicate_never_lets_the_query_into_its_own_list(x64):
         ),
         (lambda s, t: losses.rkd_angle_loss(s[0], t), r"student_embeddings: got shape \[4\]"),
         (
-            lambda s, t: reductions.apply_reduction("mean", s, s > 0),
-            r"reduce_fn: got 'mean', expected a function of \(values, where=\)",
+            # As users call it: this test run's type checker refuses it first.
+            lambda s, t: inspect.unwrap(reductions.apply_reduction)("mean", s, s > 0),
+            "reduce_fn: got 'mean', expected None or a function of the values",
         ),
         (
             lambda s, t: losses.attention_transfer_loss([s, s], [t]),
