@@ -26,7 +26,7 @@ import numpy as np
 from darkrank_jax.data.cache import cache_folder, replacing_cached
 from darkrank_jax.data.entry_names import check_compression, slashed
 from darkrank_jax.data.folders import is_file, list_files
-from darkrank_jax.data.zip_members import HEADER_SIZE, Member, data_start, unpacked
+from darkrank_jax.data.zip_members import Member, member_blocks, member_of
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_error
 
@@ -216,13 +216,7 @@ def _zip(path: Path) -> Entries:
             raise UserError(f"{path}: {entry.filename} is encrypted; unpack it, give the folder")
         check_compression(path, entry)
         size += entry.file_size
-        members[entry.filename] = Member(
-            entry.header_offset,
-            entry.compress_size,
-            entry.compress_type,
-            entry.file_size,
-            entry.CRC,
-        )
+        members[entry.filename] = member_of(entry)
     _check_growth(path, size)
     read = partial(_read_zip, path, stamp, members)
     names, read = slashed(path, [entry.filename for entry in entries], read)
@@ -242,16 +236,9 @@ def _check_list(path: Path) -> None:
 
 
 def _read_zip(path: Path, stamp: bytes, members: dict[str, Member], name: str) -> bytes:
-    member = members[name]
     try:
-        with _opened(path, stamp.__eq__) as (file, size):
-            file.seek(member.start)
-            start = data_start(member, file.read(HEADER_SIZE).ljust(HEADER_SIZE))
-            if start + member.packed > size:
-                raise EOFError(f"{name} ends beyond it")
-            file.seek(start)
-            data = _read(path, file, member.packed)
-        return unpacked(member, data)
+        with _opened(path, stamp.__eq__) as (file, _):
+            return b"".join(member_blocks(file, members[name]))
     except _BROKEN as error:
         raise _damaged(path, error) from error
 

@@ -1,5 +1,6 @@
 """NumPy's .npz and .npy files from strangers: sizes are checked before anything is read."""
 
+import io
 import math
 import os
 import struct
@@ -7,10 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from darkrank_jax.data.zip_members import member_blocks, member_of
 from darkrank_jax.errors import UserError
 
 # Names of the arrays in a file -> those to read; may raise `UserError`.
@@ -19,7 +21,8 @@ Choose = Callable[[list[str]], Iterable[str]]
 # Arrays that take more memory than this share of their file are a bomb, above a harmless size.
 _MOST_GROWTH = 100
 _HARMLESS = 100 * 2**20
-_BLOCK = 2**20
+# More than NumPy reads.
+_LONGEST_HEADER = 2**14
 _ENCRYPTED = 1
 # bz2 and lzma expand a block to any size at once, and NumPy writes neither.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -62,7 +65,7 @@ def read_npz(path: Path, choose: Choose, advice: str) -> dict[str, np.ndarray]:
             members = _members(archive)
             chosen = {name: members[name] for name in choose(list(members))}
             check_growth(path, sum(member.file_size for member in chosen.values()))
-            return {name: _read_member(archive, member) for name, member in chosen.items()}
+            return {name: _read_member(file, member) for name, member in chosen.items()}
     except BROKEN as error:
         raise unreadable(path, error, advice) from error
 
@@ -130,23 +133,16 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array, read in blocks up to the size that both its header and the archive state."""
-    name = member.filename
-    with archive.open(member) as file:
-        shape, fortran, dtype = _header(file, name)
-        size = _check_size(name, shape, dtype, member.file_size - file.tell())
-        data = np.empty(size, np.uint8)
-        done = 0
-        # At the end the archive's checksum is compared, also of an empty array.
-        while block := file.read(min(_BLOCK, size - done) or 1):
-            if done + len(block) > size:
-                raise ValueError(f"{name} is longer than it states")
-            data[done : done + len(block)] = np.frombuffer(block, np.uint8)
-            done += len(block)
-    if done < size:
-        raise EOFError(f"{name} ends after {done:,} of {size:,} bytes")
-    return np.ndarray(shape, dtype, data.data, order="F" if fortran else "C")
+def _read_member(file: BinaryIO, entry: zipfile.ZipInfo) -> np.ndarray:
+    """One array, whose size both its header and the archive state."""
+    name, data, done = entry.filename, np.empty(entry.file_size, np.uint8), 0
+    for block in member_blocks(file, member_of(entry)):
+        data[done : done + len(block)] = np.frombuffer(block, np.uint8)
+        done += len(block)
+    start = io.BytesIO(data[:_LONGEST_HEADER].tobytes())
+    shape, fortran, dtype = _header(start, name)
+    _check_size(name, shape, dtype, len(data) - start.tell())
+    return np.ndarray(shape, dtype, data.data, start.tell(), order="F" if fortran else "C")
 
 
 def _header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -161,9 +157,8 @@ def _header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, fortran, dtype
 
 
-def _check_size(name: str, shape: tuple[int, ...], dtype: np.dtype, held: int) -> int:
-    """The bytes of an array, which its header and its file must agree about."""
+def _check_size(name: str, shape: tuple[int, ...], dtype: np.dtype, held: int) -> None:
+    """Refuses an array about whose bytes its header and its file do not agree."""
     size = math.prod(shape) * dtype.itemsize
     if not dtype.itemsize or min(shape, default=0) < 0 or size != held:
         raise ValueError(f"{name} states {dtype} {list(shape)} and holds {held:,} bytes")
-    return size
