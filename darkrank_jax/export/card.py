@@ -1,18 +1,15 @@
 """model_card.md: what a stranger must know of a network before using it."""
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import darkrank_jax
-from darkrank_jax.errors import UserError
 from darkrank_jax.export.comparison import BATCH
 from darkrank_jax.export.source import Source
 from darkrank_jax.files import write_text
 from darkrank_jax.terminal import printable
-from darkrank_jax.training.results import read_results
 from darkrank_jax.training.workdir import read_facts
 
 _CARD = """---
@@ -73,6 +70,7 @@ def write_card(
     workdir: Path,
     rows: Mapping[str, Mapping[str, Any]],
     held: int,
+    networks: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Writes the model card of an export; fields that only a person knows say "fill in".
 
@@ -82,6 +80,7 @@ def write_card(
       workdir: where it was trained.
       rows: what was measured of the model, and of each file by its name.
       held: images that it was measured on.
+      networks: "networks" of the run's results.json; empty where it has none.
     """
     network, facts = source
     run = network.run
@@ -117,7 +116,7 @@ def write_card(
             held=held,
             batch=BATCH,
             rows="\n".join(_row(name, row) for name, row in rows.items()),
-            others=_others(workdir),
+            others=_others(networks),
         ),
     )
 
@@ -155,16 +154,9 @@ def _row(name: str, row: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _others(workdir: Path) -> str:
+def _others(networks: Mapping[str, Mapping[str, Any]]) -> str:
     """What the run's own results say of all its networks, on the whole split."""
-    path = workdir / "results.json"
-    if not path.exists():
-        return ""
-    try:
-        networks = read_results(path)["networks"]
-    except UserError:
-        message = "%s: is damaged, so the model card is without it; evaluate again with --mode eval"
-        logging.getLogger(__name__).warning(message, path)
+    if not networks:
         return ""
     lines = [
         f"| {printable(name)} | {row.get('parameters', 0):,} | "

@@ -16,6 +16,7 @@ from darkrank_jax.export.formats import FORMATS, LOADERS
 from darkrank_jax.export.source import Source, load_source
 from darkrank_jax.files import remove_unfinished, replacing, scratch
 from darkrank_jax.training.preflight import load_data
+from darkrank_jax.training.results import read_results
 
 # Held images that an export is compared on.
 _HELD = 2048
@@ -36,11 +37,14 @@ def export_run(
       output: folder for the files and model_card.md; empty: WORKDIR/export.
 
     Raises:
-      UserError: nothing was trained there, the folder cannot be written, or an export is beyond
-        the tolerance, in which case an earlier file of its name stays.
+      UserError: nothing was trained there, its results.json is damaged, the folder cannot be
+        written, or an export is beyond the tolerance, in which case an earlier file of its name
+        stays.
     """
     names = _names(formats)
     source = load_source(workdir)
+    results = workdir / "results.json"
+    networks = read_results(results)["networks"] if results.exists() else {}
     test = load_data(source.network.run.data)["test"]
     held, labels = test.images[:_HELD], test.labels[:_HELD]
     print(f"Compared on {len(held):,} of the {len(test.labels):,} images of the test split:")
@@ -60,7 +64,7 @@ def export_run(
         print(_line(FORMATS[name].file, rows[FORMATS[name].file], faults[name]), flush=True)
     faults = {name: what for name, what in faults.items() if what}
     kept = {name: row for name, row in rows.items() if name not in _files(faults)}
-    write_card(folder / "model_card.md", source, workdir, kept, len(held))
+    write_card(folder / "model_card.md", source, workdir, kept, len(held), networks)
     print(f"\nWrote {folder / 'model_card.md'}.")
     if faults:
         listed = "; ".join(f"{FORMATS[name].file} {what}" for name, what in faults.items())

@@ -1,7 +1,9 @@
 """What embed and search take: images of any kind, unreadable ones, hostile names."""
 
 import html
+import shutil
 import zipfile
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 import darkrank_jax
 from darkrank_jax.errors import UserError
-from darkrank_jax.export import card
+from darkrank_jax.export.command import export_run
 from darkrank_jax.export.gallery import read_gallery
 from darkrank_jax.export.search import embed_images, search
 
@@ -114,7 +116,9 @@ def test_missing_images_name_their_flag(workdir, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"networks": {"a": {}}}', '{"networks": [1]}'])
-def test_card_does_without_damaged_results(text, tmp_path, caplog):
-    (tmp_path / "results.json").write_text(text)
-    assert card._others(tmp_path) == ""
-    assert "results.json: is damaged, so the model card is without it" in caplog.text
+def test_damaged_results_are_named_before_anything_is_exported(text, workdir, tmp_path):
+    run = Path(shutil.copytree(workdir, tmp_path / "run"))
+    (run / "results.json").write_text(text)
+    with pytest.raises(UserError, match=rf"^{run}/results\.json: .*--mode eval$"):
+        export_run(run)
+    assert not (run / "export").exists()
