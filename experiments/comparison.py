@@ -6,19 +6,16 @@ scores of those are looked at. Goes on where it was stopped.
 """
 
 import argparse
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from darkrank_jax.files import write_text
-from darkrank_jax.terminal import csv_cell
 from darkrank_jax.training.run_config import needs_teacher
 from experiments import sweep
 from experiments.resolved import check_data, refusing, resolve, teacher_fields
+from experiments.tables import spread, write_csv
 
 TUNING_SEED, SEEDS = 3, (0, 1, 2)
 HERE = Path(__file__).parent
@@ -76,8 +73,8 @@ def run_experiment(
         # A worker that waits for a teacher does nothing else.
         final.sort(key=lambda case: case.method != TEACHER)
         results = _scores(made, final, workers, metrics)
-    write_rows(arguments.tables / "tuning.csv", tuning, methods)
-    write_rows(arguments.tables / "results.csv", results, methods)
+        write_rows(arguments.tables / "tuning.csv", tuning, methods)
+        write_rows(arguments.tables / "results.csv", results, methods)
     print(table(results, chosen, methods))
 
 
@@ -108,9 +105,9 @@ def table(results: Scores, chosen: Mapping[str, int], methods: Methods) -> str:
         columns = [
             method,
             setting_name(method, chosen[method], methods),
-            *(sweep.spread(over_seeds(method, metric).tolist()) for metric in metrics),
+            *(spread(over_seeds(method, metric).tolist()) for metric in metrics),
             " ".join(f"{lead:+.3f}" for lead in own - alone),
-            sweep.spread(((own - alone) / (teacher - alone)).tolist()),
+            spread(((own - alone) / (teacher - alone)).tolist()),
         ]
         lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
@@ -127,13 +124,11 @@ def setting_name(method: str, number: int, methods: Methods) -> str:
 
 def write_rows(path: Path, scores: Scores, methods: Methods) -> None:
     """Writes a row for each network: its case, its setting in short, its scores."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*Case._fields, "losses", *next(iter(scores.values()))])
-    for case, row in scores.items():
-        name = setting_name(case.method, case.setting, methods)
-        writer.writerow(map(csv_cell, [*case, name, *row.values()]))
-    write_text(path, text.getvalue())
+    columns = [*Case._fields, "losses", *next(iter(scores.values()))]
+    rows = (
+        [*case, setting_name(*case[:2], methods), *row.values()] for case, row in scores.items()
+    )
+    write_csv(path, columns, rows)
 
 
 def _cases(methods: Methods, seed: int) -> Iterable[Case]:

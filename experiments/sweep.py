@@ -14,8 +14,6 @@ workdir. An experiment with settings of its own makes `Job`s and calls `run_jobs
 
 import argparse
 import contextlib
-import csv
-import io
 import itertools
 import json
 import os
@@ -34,7 +32,6 @@ import numpy as np
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_json, write_text
-from darkrank_jax.terminal import csv_cell
 from darkrank_jax.training.description import describe
 from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.results import read_results
@@ -49,6 +46,7 @@ from experiments.resolved import (
     resolve,
     teacher_fields,
 )
+from experiments.tables import Row, table, write_rows
 
 METRICS = ("recall_at_1", "map_at_r", "nmi")
 # What runs a job, in this interpreter; flags follow.
@@ -57,8 +55,8 @@ TEACHER = "teacher"
 # Tells what JAX runs on; in a process of its own, since it takes a GPU's memory while it lives.
 _ASK_JAX = ("-P", "-c", "import jax; print(jax.default_backend())")
 _VALIDATION = "validation/"
-
-Row = dict[str, Any]
+# Of a folder's name; file systems take 255, some fewer.
+_LONGEST = 200
 
 
 class Job(NamedTuple):
@@ -125,9 +123,10 @@ def main() -> None:
         check_data(jobs[-1].resolved())
         failed = run_jobs(jobs, arguments.workers or default_workers())
         rows = collect(job for job in jobs if job.name != TEACHER)
-    write_rows(arguments.workdir / "results.csv", rows)
-    write_text(arguments.workdir / "results.md", table(rows) + "\n")
-    print(table(rows))
+        write_rows(arguments.workdir / "results.csv", rows)
+        shown = table(rows, METRICS)
+        write_text(arguments.workdir / "results.md", f"{shown}\n")
+    print(shown)
     if failed:
         sys.exit(f"error: {len(failed)} of {len(jobs)} runs failed; the same command tries again")
 
@@ -171,7 +170,8 @@ def grid_jobs(
       Jobs, the teachers first, those of a seed side by side.
 
     Raises:
-      UserError: the config cannot be read, or has not the fields of the grid.
+      UserError: the config cannot be read, or has not the fields of the grid; or the name of a
+        setting is too long for a folder, or another's as well.
 
     Example:
       >>> grid = {"steps": [2, 4], "model.width": [3]}
@@ -188,6 +188,7 @@ def grid_jobs(
             overrides = dict(zip(grid, values, strict=True))
             name = ",".join(f"{field}={value}" for field, value in overrides.items()) or "config"
             place = workdir / re.sub(r"[/\\]", "_", name) / f"seed{seed}"
+            _check_place(place, [job.workdir for job in students])
             teacher = _teacher_job(config, overrides, seed, workdir)
             if teacher is not None:
                 teachers[teacher.workdir] = teacher
@@ -196,6 +197,21 @@ def grid_jobs(
             after = teacher.workdir if teacher else None
             students.append(Job(name, config, overrides, seed, place, after))
     return [*teachers.values(), *students]
+
+
+def _check_place(place: Path, others: Sequence[Path]) -> None:
+    """Refuses a run whose folder cannot be, or is that of another run."""
+    name = place.parent.name
+    if len(os.fsencode(name)) > _LONGEST:
+        raise UserError(
+            f"--grid: the name of a setting must have at most {_LONGEST} bytes, since a folder has "
+            f"it (got {len(os.fsencode(name))}: {name[:50]}...); set long values in a config file"
+        )
+    if place in others:
+        raise UserError(
+            f"--grid: two runs would have the folder {name}/{place.name}; give each value and seed "
+            "once, and values that differ in more than / and \\"
+        )
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> list[Job]:
@@ -261,55 +277,6 @@ def collect(jobs: Iterable[Job], metrics: Sequence[str] = METRICS) -> list[Row]:
             row |= {metric: found["metrics"][metric] for metric in metrics}
             rows.append(row | _validation(job, network, found, metrics))
     return rows
-
-
-def table(rows: Sequence[Row], metrics: Sequence[str] = METRICS) -> str:
-    """Mean and standard deviation over seeds, in Markdown, in the order of the rows.
-
-    Args:
-      rows: of `collect`; a teacher's that several settings share are counted once.
-      metrics: the columns.
-
-    Returns:
-      Lines of a table; one seed alone has no deviation.
-    """
-    groups: dict[tuple[str, str], dict[int, Row]] = {}
-    for row in rows:
-        groups.setdefault((row["name"], row["network"]), {})[row["seed"]] = row
-    lines = [
-        "| setting | network | seeds | " + " | ".join(metrics) + " |",
-        "|---|---|" + (1 + len(metrics)) * "---|",
-    ]
-    shown = set()
-    for (name, network), by_seed in groups.items():
-        columns = [spread([row[metric] for row in by_seed.values()]) for metric in metrics]
-        line = f"| {network} | {len(by_seed)} | {' | '.join(columns)} |"
-        if network != "teacher" or line not in shown:
-            lines.append(f"| {name} {line}")
-        shown.add(line)
-    return "\n".join(lines)
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation.
-
-    Example:
-      >>> spread([0.25, 0.5])
-      '0.375 ± 0.177'
-    """
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Writes rows of `collect` as CSV."""
-    fields = dict.fromkeys(field for row in rows for field in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
-    write_text(path, text.getvalue())
 
 
 def _teacher_job(config: str, overrides: Mapping[str, Any], seed: int, workdir: Path) -> Job | None:

@@ -120,7 +120,24 @@ def test_eval_takes_stored_embeddings_with_cameras(tmp_path):
             "evaluation.networks.a: no dataset 'tset'; did you mean 'test'?",
         ),
         ({"a": 3}, {}, "evaluation.networks.a: is 3; give the workdir of a finished run, a file "),
-        ({"a/b": "x.npz"}, {}, "evaluation.networks: 'a/b' is no name for a file; use letters, "),
+        (
+            {"a/b": "x.npz"},
+            {},
+            "evaluation.networks: names must be names of files, of letters, digits and _, with . + "
+            "- and spaces between them (got 'a/b'); choose another",
+        ),
+        (
+            {"images": "x.npz"},
+            {},
+            "evaluation.networks: names must not be 'images', which a file beside them has; choose",
+        ),
+        ({"a": "x\0.npz"}, {}, "evaluation.networks.a: is 'x\\x00.npz'; give the workdir of a "),
+        ({}, {"d/e": {"source": "glyphs"}}, "evaluation.datasets: names must be names of files, "),
+        (
+            {},
+            {"d": {"source": "omniglot", "path": "a\0b"}},
+            "evaluation.datasets.d.path: must be text without the character of code 0 (got",
+        ),
         (
             {},
             {"d": {"source": "glyphs", "spilt": "test"}},

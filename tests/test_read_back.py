@@ -68,6 +68,31 @@ def test_a_file_that_is_not_whole_is_named_in_one_line(outcome, copy, name, cont
     assert any(str(path) in line for line in said) or name == "metrics.jsonl"
 
 
+NAMES = [
+    ("results.json", ("dataset", "name"), "dataset.name: names must be names of files, "),
+    ("results.json", ("networks", "student"), "networks: names must be names of files, "),
+    ("run.json", ("run", "teacher", "ensemble"), "run.teacher.ensemble: names must be names of "),
+]
+
+
+@pytest.mark.parametrize(("name", "place", "line"), NAMES)
+def test_a_name_that_leads_out_of_the_workdir_is_refused(outcome, copy, name, place, line):
+    path = copy / name
+    value = json.loads(path.read_text(encoding="utf-8"))
+    *holders, last = place
+    holder = value
+    for key in holders:
+        holder = holder[key]
+    if last == "ensemble":
+        holder[last] = {"../../elsewhere": value["run"] | {"teacher": None}}
+    elif last == "student":
+        holder["../../elsewhere"] = holder.pop(last)
+    else:
+        holder[last] = "../../elsewhere"
+    path.write_text(json.dumps(value), encoding="utf-8")
+    assert any(said.startswith(f"error: {path}: {line}") for said in check(outcome))
+
+
 def leaves(value, place=()):
     """The place of every value in nested ones."""
     if isinstance(value, dict | list):

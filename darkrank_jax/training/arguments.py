@@ -91,9 +91,14 @@ def check_fields(
             found = type(value).__name__
             expected = _type_name(types_[name])
             raise UserError(f"{prefix}{name}: is {value!r} ({found}); give {expected}")
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, float) and not math.isfinite(each):
                 raise UserError(f"{prefix}{name}: is {value}; give a finite number")
+            if isinstance(each, str) and "\0" in each:
+                raise UserError(
+                    f"{prefix}{name}: must be text without the character of code 0 (got "
+                    f"{value!r}); leave it out"
+                )
     for name in required:
         if name not in values:
             raise UserError(f"{prefix}{name}: missing; give {_type_name(types_[name])}")

@@ -8,6 +8,7 @@ from typing import Any
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.training.arguments import check_fields, field_types
+from darkrank_jax.training.named import check_file_name
 from darkrank_jax.training.run_config import HOLDERS, Data, Evaluation, Run, Weights, check_numbers
 
 
@@ -78,6 +79,7 @@ def _check_described(values: Any, where: str) -> None:
     for name, holder in HOLDERS.items():
         _check_known(values.get(name, {}), field_types(holder), f"{where}.{name}")
     for name, member in values.get("ensemble", {}).items():
+        check_file_name(name, f"{where}.ensemble")
         check_fields({name: member}, {name: dict}, f"{where}.ensemble", required=[])
         _check_described(member, f"{where}.ensemble.{name}")
     if values.get("teacher"):

@@ -1,6 +1,7 @@
 """Checks of what a config names in a table, such as an optimizer, a loss or an augmentation."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -8,6 +9,40 @@ from darkrank_jax.data import CROPS
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.training.arguments import check_arguments
 from darkrank_jax.training.options import names_of, taker
+
+# Longer ones, with an ending, are too long for some file systems.
+_LONGEST = 200
+
+
+def check_file_name(name: Any, where: str, taken: Collection[str] = ()) -> None:
+    """Refuses a name that becomes that of a folder or file, and could lead elsewhere.
+
+    Args:
+      name: of an ensemble's member, a network or a dataset.
+      where: the field that holds it.
+      taken: names of other files in that folder.
+
+    Raises:
+      UserError: it is taken, longer than 200 bytes, or not made of letters, digits and _, with
+        . + - and spaces between them.
+
+    Example:
+      >>> check_file_name("../a", "teacher.ensemble")
+      Traceback (most recent call last):
+      darkrank_jax.errors.UserError: teacher.ensemble: names must be names of files, of letters, \
+digits and _, with . + - and spaces between them (got '../a'); choose another
+    """
+    fits = isinstance(name, str) and re.fullmatch(r"\w([\w .+-]*[\w+-])?", name)
+    if not fits or len(name.encode()) > _LONGEST:
+        shown = repr(name) if len(repr(name)) <= _LONGEST else f"{repr(name)[:50]}..."
+        raise UserError(
+            f"{where}: names must be names of files, of letters, digits and _, with . + - and "
+            f"spaces between them (got {shown}); choose another"
+        )
+    if name in taken:
+        raise UserError(
+            f"{where}: names must not be {name!r}, which a file beside them has; choose another"
+        )
 
 
 def check_name(name: Any, table: Collection[str], where: str) -> None:

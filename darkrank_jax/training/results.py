@@ -20,6 +20,7 @@ from darkrank_jax.evaluation.reid import reid_metrics
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.files import read_json, write_text
 from darkrank_jax.schema import check_schema
+from darkrank_jax.training.named import check_file_name
 from darkrank_jax.training.network import Embedder, embed_fn
 
 SCHEMA = 2
@@ -304,6 +305,17 @@ def read_results(path: Path) -> dict[str, Any]:
             f"wrote it; {advice}"
         )
     check_schema(results, _SCHEMA, path, advice)
+    further = results.get("further_datasets", {})
+    try:
+        # Files of embeddings are looked for by these names.
+        for each in (results, *further.values()):
+            check_file_name(each["dataset"]["name"], "dataset.name")
+            for network in each["networks"]:
+                check_file_name(network, "networks")
+        for dataset in further:
+            check_file_name(dataset, "further_datasets")
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {advice}") from error
     return results
 
 

@@ -1,7 +1,6 @@
 """A run as plain typed values, read from a config and checked before anything is compiled."""
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.training.arguments import check_fields, field_types
 from darkrank_jax.training.named import (
     check_augmentation,
+    check_file_name,
     check_name,
     check_named,
     check_not_negative,
@@ -137,6 +137,8 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
         parts[name] = holder(**config[name])
     teacher = config["teacher"]
     parts["teacher"] = read_run(teacher, f"{prefix}teacher") if teacher else None
+    for name in config["ensemble"]:
+        check_file_name(name, f"{prefix}ensemble", taken=("outputs",))
     parts["ensemble"] = {
         name: read_run(member, f"{prefix}ensemble.{name}")
         for name, member in config["ensemble"].items()
@@ -377,16 +379,13 @@ def _known_of(teacher: Run) -> list[str]:
 
 def _check_evaluation(evaluation: Evaluation, where: str) -> None:
     """Refuses what names no network or dataset; the names become names of files."""
-    for field in ("networks", "datasets"):
-        for name in getattr(evaluation, field):
-            if not re.fullmatch(r"\w[\w .+-]*", name):
-                raise UserError(
-                    f"{where}.{field}: {name!r} is no name for a file; use letters, digits, spaces "
-                    "and . + - _"
-                )
+    for name in evaluation.datasets:
+        check_file_name(name, f"{where}.datasets")
+    for name in evaluation.networks:
+        check_file_name(name, f"{where}.networks", taken=("images",))
     for name, place in evaluation.networks.items():
         places = list(place.values()) if isinstance(place, Mapping) else [place]
-        if not all(isinstance(each, str) and each for each in places):
+        if not all(isinstance(each, str) and each and "\0" not in each for each in places):
             raise UserError(
                 f"{where}.networks.{name}: is {place!r}; give the workdir of a finished run, a "
                 "file of embeddings, or {dataset: file}"

@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 from scipy.io import loadmat
 
+from darkrank_jax.files import replacing
+from experiments.resolved import refusing
+
 SIDE, QUALITY = 96, 82
 
 
@@ -84,8 +87,7 @@ def make_archive(source: Path, target: Path) -> int:
         sys.exit(
             f"error: {source}: has {len(found)} of the {len(listed)} photographs; fetch it again"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w") as archive:
+    with replacing(target) as beside, zipfile.ZipFile(beside, "w") as archive:
         for name in sorted(found):
             # A fixed date, so that the same files make the same archive.
             archive.writestr(zipfile.ZipInfo(name), found[name])
@@ -97,5 +99,6 @@ if __name__ == "__main__":
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     arguments = parser.parse_args()
-    count = make_archive(arguments.source, arguments.target)
+    with refusing():
+        count = make_archive(arguments.source, arguments.target)
     print(f"Wrote {count:,} photographs to {arguments.target}.")

@@ -11,7 +11,6 @@ runs the same weights, from the safetensors, by torch.compile. Writes results.cs
 """
 
 import argparse
-import csv
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -27,9 +26,11 @@ from darkrank_jax.export.command import export_run
 from darkrank_jax.export.formats import FORMATS
 from darkrank_jax.export.loaded import load_run
 from darkrank_jax.export.source import load_source
+from darkrank_jax.files import replacing
 from darkrank_jax.training.preflight import load_data
 from darkrank_jax.training.workdir import recorded_run
 from experiments.resolved import refusing
+from experiments.tables import write_csv
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -76,8 +77,9 @@ def main() -> None:
         _, one, batch = np.median(each, axis=0)
         size = _megabytes(workdirs[name], runtime)
         rows.append((name, runtime, size, each[0][0], 1e3 * one, BATCH / batch))
-    _write(arguments.output / "results.csv", rows)
-    _draw(arguments.output / "speed.png", rows)
+    with refusing():
+        write_csv(arguments.output / "results.csv", COLUMNS, rows)
+        _draw(arguments.output / "speed.png", rows)
     print(f"\n{jax.devices()[0].device_kind}, jax {jax.__version__}\n\n{table(rows)}")
 
 
@@ -149,14 +151,6 @@ def _batch(images: np.ndarray, start: int) -> np.ndarray:
     return images[np.arange(start, start + BATCH) % len(images)]
 
 
-def _write(path: Path, rows: list[tuple]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-
-
 def _draw(path: Path, rows: list[tuple]) -> None:
     """Recall over throughput; a colour for each runtime."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
@@ -176,7 +170,8 @@ def _draw(path: Path, rows: list[tuple]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.08, y=0.12)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=150)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Writes samples.csv and prints, for each fifth of the time, medians of what was s
 """
 
 import argparse
-import csv
 import os
 import shutil
 import signal
@@ -22,6 +21,8 @@ from statistics import median
 from typing import NamedTuple
 
 from darkrank_jax.training.metrics_log import read_log
+from experiments.resolved import refusing
+from experiments.tables import write_csv
 
 HERE = Path(__file__).parent
 # Seconds between two looks, and the parts of the time that are compared; the first is the warm-up.
@@ -71,7 +72,9 @@ def main() -> None:
         finally:
             process.send_signal(signal.SIGTERM)
             code = process.wait()
-    _write(arguments.output / "samples.csv", samples)
+    rounded = ([round(value, 1) for value in sample] for sample in samples)
+    with refusing():
+        write_csv(arguments.output / "samples.csv", Sample._fields, rounded)
     rows = read_log(workdir)
     steps = max(int(row["step"]) for row in rows)
     validations = sum("validation/recall_at_1" in row for row in rows)
@@ -119,13 +122,6 @@ def table(samples: list[Sample]) -> str:
         cells = [f"{median(x):,.0f} ({min(x):,.0f} to {max(x):,.0f})" for x in columns]
         lines.append(f"| {seconds[0] / 60:.1f} to {seconds[-1] / 60:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _write(path: Path, samples: list[Sample]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Sample._fields)
-        writer.writerows([round(value, 1) for value in sample] for sample in samples)
 
 
 if __name__ == "__main__":

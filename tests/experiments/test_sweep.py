@@ -3,9 +3,9 @@
 import json
 import os
 
-import numpy as np
 import pytest
 
+from darkrank_jax.errors import UserError
 from darkrank_jax.training.description import describe
 from darkrank_jax.training.run_config import read_run
 from experiments import sweep
@@ -39,6 +39,30 @@ def test_a_setting_that_is_a_list_or_holds_slashes_names_one_folder(tmp_path):
         ("data.mean=(0.5,),evaluation.networks={'a': 'x[1]__y_z'}", "seed0")
     ]
     # Such a folder holds checkpoints: tests/training/test_checkpoints.py.
+
+
+@pytest.mark.parametrize(
+    ("grid", "seeds", "line"),
+    [
+        ({"steps": ["2", "2"]}, [0], "two runs would have the folder steps=2/seed0; give each"),
+        ({"steps": ["2"]}, [1, 0, 1], "two runs would have the folder steps=2/seed1; give each"),
+        (
+            {"data.path": ["a/b", "a_b"]},
+            [0],
+            "two runs would have the folder data.path=a_b/seed0; give each value and seed once, ",
+        ),
+        (
+            {"data.path": [200 * "ü"]},
+            [0],
+            "the name of a setting must have at most 200 bytes, since a folder has it (got 410: ",
+        ),
+    ],
+)
+def test_settings_that_no_folder_of_their_own_can_hold_are_refused(grid, seeds, line, tmp_path):
+    with pytest.raises(UserError) as raised:
+        sweep.grid_jobs(CONFIG, grid, seeds, tmp_path)
+    assert str(raised.value).startswith(f"--grid: {line}")
+    assert not any(tmp_path.iterdir())
 
 
 OWN = """
@@ -217,27 +241,6 @@ def test_what_no_run_could_do_is_said_before_the_first(tmp_path, capsys, monkeyp
     assert line in said.err
     assert said.err.count("\n") == 1
     assert not workdir.exists()
-
-
-def rows():
-    for name, lead in (("a", 0.0), ("b", 0.1)):
-        for seed, noise in ((0, 0.0), (1, 0.02)):
-            for network, level in (("teacher", 0.8), ("student", 0.5 + lead)):
-                yield {"name": name, "seed": seed, "network": network, "nmi": level + noise}
-
-
-def test_the_table_has_the_spread_and_a_shared_teacher_once(tmp_path):
-    lines = sweep.table(list(rows()), ["nmi"]).splitlines()
-    deviation = np.std([0.0, 0.02], ddof=1)
-    assert lines[2:] == [
-        f"| a | teacher | 2 | 0.810 ± {deviation:.3f} |",
-        f"| a | student | 2 | 0.510 ± {deviation:.3f} |",
-        f"| b | student | 2 | 0.610 ± {deviation:.3f} |",
-    ]
-    sweep.write_rows(tmp_path / "rows.csv", list(rows()))
-    written = (tmp_path / "rows.csv").read_text().splitlines()
-    assert written[:2] == ["name,seed,network,nmi", "a,0,teacher,0.8"]
-    assert len(written) == 9
 
 
 @pytest.mark.slow

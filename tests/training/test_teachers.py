@@ -282,6 +282,19 @@ def changed(config, **fields):
             "teacher.ensemble.a.embeddings: an ensemble is of networks; combine the vectors",
         ),
         (
+            lambda: student(ensemble(**{"a/b": imported()})),
+            "teacher.ensemble: names must be names of files, of letters, digits and _, with . + - "
+            "and spaces between them (got 'a/b'); choose another",
+        ),
+        (
+            lambda: student(ensemble(outputs=imported())),
+            "teacher.ensemble: names must not be 'outputs', which a file beside them has; choose",
+        ),
+        (
+            lambda: student(small(checkpoint="a\0b")),
+            "teacher.checkpoint: must be text without the character of code 0 (got 'a\\x00b')",
+        ),
+        (
             lambda: student(ensemble("sum", a=imported())),
             "teacher.combine: is 'sum' (str); give 'concatenation' or 'mean'",
         ),
