@@ -5,18 +5,25 @@ and `reduce_fn`, computes in at least float32, and stops the gradient at the tea
 """
 
 from darkrank_jax.losses import memory
+from darkrank_jax.losses.average_precision import smooth_ap_loss
 from darkrank_jax.losses.classification import (
     arcface_loss,
     cosface_loss,
     large_margin_softmax_loss,
     normalized_softmax_logits,
     normalized_softmax_loss,
-    proxy_anchor_loss,
-    proxy_nca_loss,
     softmax_logits,
     softmax_loss,
 )
 from darkrank_jax.losses.combination import LOSSES, Loss, class_logits, combine
+from darkrank_jax.losses.contrastive import (
+    circle_loss,
+    contrastive_loss,
+    multi_similarity_loss,
+    n_pairs_loss,
+    ntxent_loss,
+    supcon_loss,
+)
 from darkrank_jax.losses.darkrank import (
     compatible_ranking_loss,
     darkrank_hard_loss,
@@ -29,29 +36,19 @@ from darkrank_jax.losses.distillation import (
     fitnet_loss,
     kd_loss,
 )
-from darkrank_jax.losses.metric_learning import (
-    circle_loss,
-    contrastive_loss,
-    margin_loss,
-    multi_similarity_loss,
-    n_pairs_loss,
-    ntxent_loss,
-    smooth_ap_loss,
-    supcon_loss,
-)
 from darkrank_jax.losses.pairwise import normalize
+from darkrank_jax.losses.proxies import proxy_anchor_loss, proxy_nca_loss
 from darkrank_jax.losses.ranking import listmle_loss, permutation_kl_loss
 from darkrank_jax.losses.reductions import mean, mean_nonzero, total
 from darkrank_jax.losses.relational import (
     correlation_congruence_loss,
     pkt_loss,
     relaxed_contrastive_loss,
-    rkd_angle_loss,
-    rkd_distance_loss,
     similarity_match_loss,
     similarity_preserving_loss,
 )
-from darkrank_jax.losses.triplets import lmnn_loss, triplet_loss
+from darkrank_jax.losses.rkd import rkd_angle_loss, rkd_distance_loss
+from darkrank_jax.losses.triplets import lmnn_loss, margin_loss, triplet_loss
 
 __all__ = [
     "LOSSES",

@@ -1,6 +1,6 @@
-"""Embeddings against one weight vector a class: softmax and its margins, and proxies.
+"""Embeddings against one weight vector a class: softmax, with and without a margin.
 
-Class weights are [dim, classes]: column c is the weight vector, or proxy, of class c.
+Class weights are [dim, classes]: column c is the weight vector of class c.
 """
 
 import math
@@ -19,8 +19,6 @@ from darkrank_jax.losses.pairwise import (
     zero_rows,
 )
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
-
-_ABSENT = -1e30
 
 
 def softmax_logits(embeddings: jax.Array, class_weights: jax.Array) -> jax.Array:
@@ -68,7 +66,7 @@ def normalized_softmax_logits(
       [[1.2 1.6]]
     """
     check_positive(temperature=temperature)
-    return _cosines(embeddings, class_weights) / temperature
+    return class_cosines(embeddings, class_weights) / temperature
 
 
 def softmax_loss(
@@ -104,9 +102,9 @@ def softmax_loss(
       >>> round(float(softmax_loss(jnp.array([[1.0, 0.5]]), jnp.array([0]), weights)), 4)
       0.9741
     """
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
+    embeddings, target, valid = class_inputs(embeddings, labels, class_weights, where, weights)
     logits = softmax_logits(embeddings, class_weights)
-    return _cross_entropy(logits, target, valid, weights, reduce_fn)
+    return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def normalized_softmax_loss(
@@ -147,9 +145,9 @@ def normalized_softmax_loss(
 
     Source: Zhai and Wu, Classification is a strong baseline for deep metric learning, BMVC 2019.
     """
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
+    embeddings, target, valid = class_inputs(embeddings, labels, class_weights, where, weights)
     logits = normalized_softmax_logits(embeddings, class_weights, temperature=temperature)
-    return _cross_entropy(logits, target, valid, weights, reduce_fn)
+    return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def large_margin_softmax_loss(
@@ -183,8 +181,8 @@ def large_margin_softmax_loss(
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree, a margin that is no whole number from 1, a scale that is not
-        positive.
+      ValueError: shapes that disagree, a margin that is not a whole number from 1, a scale that is
+        not positive.
 
     Example:
       >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
@@ -196,14 +194,14 @@ def large_margin_softmax_loss(
     """
     check_positive(scale=scale)
     check_whole("margin", margin, 1)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
-    cosine = _cosines(embeddings, class_weights)
+    embeddings, target, valid = class_inputs(embeddings, labels, class_weights, where, weights)
+    cosine = class_cosines(embeddings, class_weights)
     angle = _angle(_own(cosine, target))
     part = jax.lax.stop_gradient(jnp.floor(angle * margin / math.pi))
     psi = (1 - 2 * (part % 2)) * jnp.cos(margin * angle) - 2 * part
     lengths = _norms(embeddings, 1) * _norms(upcast(class_weights), 0)
     logits = scale * lengths * jnp.where(target, psi, cosine)
-    return _cross_entropy(logits, target, valid, weights, reduce_fn)
+    return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def arcface_loss(
@@ -249,14 +247,14 @@ def arcface_loss(
     """
     check_positive(scale=scale)
     check_range("margin", margin, 0, math.pi)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
-    cosine = _cosines(embeddings, class_weights)
+    embeddings, target, valid = class_inputs(embeddings, labels, class_weights, where, weights)
+    cosine = class_cosines(embeddings, class_weights)
     cos = jnp.cos if isinstance(margin, jax.Array) else math.cos
     own = _own(cosine, target)
     angle = _angle(own)
     own = jnp.where(angle <= math.pi - margin, jnp.cos(angle + margin), own - 1 + cos(margin))
     logits = scale * jnp.where(target, own, cosine)
-    return _cross_entropy(logits, target, valid, weights, reduce_fn)
+    return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
 def cosface_loss(
@@ -301,122 +299,13 @@ def cosface_loss(
     """
     check_positive(scale=scale)
     check_range("margin", margin, 0, 2)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
-    cosine = _cosines(embeddings, class_weights)
+    embeddings, target, valid = class_inputs(embeddings, labels, class_weights, where, weights)
+    cosine = class_cosines(embeddings, class_weights)
     logits = scale * jnp.where(target, cosine - margin, cosine)
-    return _cross_entropy(logits, target, valid, weights, reduce_fn)
+    return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
-def proxy_anchor_loss(
-    embeddings: jax.Array,
-    labels: jax.Array,
-    class_weights: jax.Array,
-    *,
-    margin: float = 0.1,
-    scale: float = 32.0,
-    where: jax.Array | None = None,
-    weights: jax.Array | None = None,
-    reduce_fn: ReduceFn = mean,
-) -> jax.Array:
-    """Proxy-anchor: every proxy pulls the batch's images of its class and pushes the others.
-
-    mean over proxies with a positive of log(1 + sum_p exp(-scale (s - margin)))
-    + mean over all proxies of log(1 + sum_n exp(scale (s + margin))), s cosine
-
-    Args:
-      embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
-      class_weights: [dim, classes], floating, the proxies as columns.
-      margin: of the cosine.
-      scale: factor of all cosines, positive; the paper's alpha.
-      where: bool [batch], rows that count; None: all.
-      weights: floating [batch], not negative, how often each row counts in the sums; None: 1.
-      reduce_fn: reduces the pull and the push of the proxies, one value for each class, see
-        `reductions`.
-
-    Returns:
-      Scalar, not negative.
-
-    Raises:
-      TypeError: an array of another kind.
-      ValueError: shapes that disagree, a number out of range.
-
-    Example:
-      >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
-      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
-      >>> round(float(proxy_anchor_loss(embeddings, labels, proxies, scale=4.0)), 4)
-      2.2208
-
-    Source: Kim et al., Proxy anchor loss, CVPR 2020.
-    """
-    check_positive(scale=scale)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
-    cosine = _cosines(embeddings, class_weights)
-    rows = valid[:, None] if weights is None else (valid & (weights > 0))[:, None]
-    positives, negatives = target & rows, ~target & rows
-    pull = _log1p_sums(-scale * (cosine - margin), positives, weights)
-    push = _log1p_sums(scale * (cosine + margin), negatives, weights)
-    some = jnp.broadcast_to(rows.any(), push.shape)
-    loss = apply_reduction(reduce_fn, pull, positives.any(0))
-    loss += apply_reduction(reduce_fn, push, some)
-    return nan_if(_unknown(target, valid), loss)
-
-
-def proxy_nca_loss(
-    embeddings: jax.Array,
-    labels: jax.Array,
-    class_weights: jax.Array,
-    *,
-    scale: float = 1.0,
-    where: jax.Array | None = None,
-    weights: jax.Array | None = None,
-    reduce_fn: ReduceFn = mean,
-) -> jax.Array:
-    """Proxy-NCA: the own proxy must be the nearest.
-
-    -log softmax(-scale ||x - proxy_c||^2)[label] of L2-normalised vectors, mean over the batch
-
-    Args:
-      embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
-      class_weights: [dim, classes], floating, the proxies as columns.
-      scale: factor of all squared distances, positive.
-      where: bool [batch], rows that count; None: all.
-      weights: floating [batch], not negative, one for each row; None: 1.
-      reduce_fn: reduces one value for each row, see `reductions`.
-
-    Returns:
-      Scalar, not negative.
-
-    Raises:
-      TypeError: an array of another kind.
-      ValueError: shapes that disagree, a number out of range.
-
-    Example:
-      >>> proxies = jnp.array([[1.0, 0.0], [0.0, 3.0]])
-      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
-      >>> round(float(proxy_nca_loss(embeddings, labels, proxies, scale=2.0)), 4)
-      1.9434
-
-    Source: Movshovitz-Attias et al., No fuss distance metric learning using proxies, ICCV
-    2017; the own proxy is in the sum, as in common code.
-    """
-    check_positive(scale=scale)
-    embeddings, target, valid = _inputs(embeddings, labels, class_weights, where, weights)
-    # |x - p|^2 = 2 - 2 cos for unit vectors; the 2 cancels in the softmax.
-    logits = 2 * scale * _cosines(embeddings, class_weights)
-    return _cross_entropy(logits, target, valid, weights, reduce_fn)
-
-
-def _check(embeddings: jax.Array, class_weights: jax.Array) -> None:
-    """Checks what the logits need."""
-    check_arrays(
-        embeddings=(embeddings, "float", "batch dim"),
-        class_weights=(class_weights, "float", "dim classes"),
-    )
-
-
-def _inputs(
+def class_inputs(
     embeddings, labels, class_weights, where, weights
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Checked embeddings, the mask [batch, classes] of each row's class, the rows that count."""
@@ -432,18 +321,13 @@ def _inputs(
     return zero_rows(embeddings, valid), target, valid
 
 
-def _cosines(embeddings: jax.Array, class_weights: jax.Array) -> jax.Array:
+def class_cosines(embeddings: jax.Array, class_weights: jax.Array) -> jax.Array:
     """Cosines [batch, classes]."""
     _check(embeddings, class_weights)
     return inner_products(normalize(embeddings), normalize(class_weights, axis=0).T)
 
 
-def _own(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Of each row the logit [batch, 1] of its class."""
-    return jnp.where(target, logits, 0).sum(1, keepdims=True)
-
-
-def _cross_entropy(
+def cross_entropy(
     logits: jax.Array,
     target: jax.Array,
     valid: jax.Array,
@@ -452,12 +336,25 @@ def _cross_entropy(
 ) -> jax.Array:
     """-log softmax of the own class, reduced over the rows."""
     values = -_own(jax.nn.log_softmax(logits), target)[:, 0]
-    return nan_if(_unknown(target, valid), apply_reduction(reduce_fn, values, valid, weights))
+    return nan_if(unknown_labels(target, valid), apply_reduction(reduce_fn, values, valid, weights))
 
 
-def _unknown(target: jax.Array, valid: jax.Array) -> jax.Array:
-    """Rows whose label is no class, which would count as a loss of 0."""
+def unknown_labels(target: jax.Array, valid: jax.Array) -> jax.Array:
+    """Rows whose label is not a class, which would count as a loss of 0."""
     return valid & ~target.any(1)
+
+
+def _check(embeddings: jax.Array, class_weights: jax.Array) -> None:
+    """Checks what the logits need."""
+    check_arrays(
+        embeddings=(embeddings, "float", "batch dim"),
+        class_weights=(class_weights, "float", "dim classes"),
+    )
+
+
+def _own(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Of each row the logit [batch, 1] of its class."""
+    return jnp.where(target, logits, 0).sum(1, keepdims=True)
 
 
 def _angle(cosine: jax.Array) -> jax.Array:
@@ -469,12 +366,3 @@ def _angle(cosine: jax.Array) -> jax.Array:
 def _norms(vectors: jax.Array, axis: int) -> jax.Array:
     """L2 norms."""
     return safe_sqrt(jnp.square(vectors).sum(axis, keepdims=True))
-
-
-def _log1p_sums(logits: jax.Array, mask: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """log(1 + sum of weight exp(logit) in the mask) over the batch."""
-    if weights is not None:
-        # The weight of what is not in the mask may be 0, whose logarithm is not finite.
-        known = jnp.where(mask, upcast(weights).astype(logits.dtype)[:, None], 1)
-        logits = logits + jnp.log(known)
-    return jax.nn.softplus(jax.nn.logsumexp(jnp.where(mask, logits, _ABSENT), axis=0))

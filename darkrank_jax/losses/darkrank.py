@@ -58,9 +58,9 @@ def darkrank_hard_loss(
         the teacher's whole order, at random within each stratum when there is a key.
       calibration: "none": distances as they are, as in the paper; "mean": over their mean in the
         batch, student and teacher apart, so that one alpha suits every network.
-      num_anchors: only so many first rows are queries, lists still come from the whole batch;
+      num_anchors: how many first rows are queries, lists still come from the whole batch;
         None: all.
-      top_k: only the first so many positions of a list count; None: all.
+      top_k: how many first positions of a list count; None: all.
       position_weights: [list], weight of each position, such as discounts; None: 1.
       key: random key for "stratified".
       where: bool [batch], rows that count; None: all.
@@ -138,9 +138,9 @@ def darkrank_soft_loss(
         the teacher's whole order, at random within each stratum when there is a key.
       calibration: "none": distances as they are, as in the paper; "mean": over their mean in the
         batch, student and teacher apart, so that one alpha suits every network.
-      num_anchors: only so many first rows are queries, lists still come from the whole batch;
+      num_anchors: how many first rows are queries, lists still come from the whole batch;
         None: all.
-      top_k: only the first so many positions of a list count; None: all.
+      top_k: how many first positions of a list count; None: all.
       position_weights: [list], weight of each position, such as discounts; None: 1.
       cross_entropy: leaves out the teacher's entropy, which has no gradient in the student.
       key: random key for "sampled" and "stratified".

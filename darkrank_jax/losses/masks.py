@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from darkrank_jax.losses.checks import check_arrays, check_whole
 from darkrank_jax.losses.pairwise import upcast, zero_rows
 
+# Logit of what a mask leaves out: its exponential is 0, and no difference of it is NaN.
+ABSENT_LOGIT = -1e30
+
 
 def valid_rows(batch: int, where: jax.Array | None) -> jax.Array:
     """The mask [batch] of rows that count; all of them without `where`."""
@@ -111,3 +114,33 @@ def labelled_pairs(
 def anchor_weights(weights: jax.Array | None, num_anchors: int | None) -> jax.Array | None:
     """The weights of the rows that are anchors; None without weights."""
     return None if weights is None else upcast(weights)[:num_anchors]
+
+
+def teacher_student_rows(
+    student: jax.Array,
+    teacher: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Checked embeddings of student and teacher, masked rows at zero, and the mask [batch].
+
+    No gradient reaches the teacher.
+    """
+    check_arrays(
+        student_embeddings=(student, "float", "batch dim"),
+        teacher_embeddings=(teacher, "float", "batch teacher_dim"),
+        where=(where, "bool", "batch"),
+        weights=(weights, "float", "batch"),
+    )
+    valid = valid_rows(student.shape[0], where)
+    return zero_rows(student, valid), jax.lax.stop_gradient(zero_rows(teacher, valid)), valid
+
+
+def pair_mask(valid: jax.Array) -> jax.Array:
+    """Pairs [batch, batch] of rows that count, a row with itself included."""
+    return valid[:, None] & valid[None, :]
+
+
+def masked_logsumexp(logits: jax.Array, mask: jax.Array, axis: int = -1) -> jax.Array:
+    """Logsumexp of the logits in the mask; `ABSENT_LOGIT` or near it where the mask is empty."""
+    return jax.nn.logsumexp(jnp.where(mask, logits, ABSENT_LOGIT), axis=axis)

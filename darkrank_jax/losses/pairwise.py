@@ -100,7 +100,7 @@ def squared_distances(
     Args:
       x: [n, dim], floating, below 1e15 in size.
       y: [m, dim]; None: x.
-      num_anchors: only so many first rows of x are anchors, where y is None; None: all.
+      num_anchors: how many first rows of x are anchors, where y is None; None: all.
 
     Returns:
       [n, m], or [num_anchors, n] where y is None; float32 at least, not negative, 0 with zero
@@ -127,7 +127,7 @@ def distances(
     Args:
       x: [n, dim], floating.
       y: [m, dim]; None: x.
-      num_anchors: only so many first rows of x are anchors, where y is None; None: all.
+      num_anchors: how many first rows of x are anchors, where y is None; None: all.
 
     Returns:
       [n, m], or [num_anchors, n] where y is None; float32 at least.

@@ -47,7 +47,7 @@ def listmle_loss(
         `where`.
       teacher_scores: [..., list], integer or floating, above -1e30: relevance grades serve as
         well. Equal scores keep the order of the list.
-      top_k: only the first so many positions count; None: all.
+      top_k: how many first positions count; None: all.
       position_weights: [list], w_k of each position, such as discounts; None: 1.
       where: bool [..., list], items that count, for lists of unequal length; None: all.
       weights: floating [...], not negative, one for each list; None: 1.
@@ -106,7 +106,7 @@ def permutation_kl_loss(
       method: "exact" (lists of up to 16), "sampled" or "top_one".
       num_samples: orders drawn for each list by "sampled".
       key: random key, needed by "sampled" alone.
-      top_k: only the first so many choices count; None: all.
+      top_k: how many first choices count; None: all.
       position_weights: [list], weight of the choice at each position; None: 1.
       cross_entropy: leaves out the teacher's entropy, which has no gradient in the student.
       where: bool [..., list], items that count, for lists of unequal length; None: all.

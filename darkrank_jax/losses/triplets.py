@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses import miners
-from darkrank_jax.losses.checks import check_choice, check_flags, check_given, check_range
+from darkrank_jax.losses.checks import (
+    check_arrays,
+    check_choice,
+    check_flags,
+    check_given,
+    check_range,
+)
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -47,7 +53,7 @@ def triplet_loss(
         positive pair the nearest negative beyond it; "distance_weighted": for each positive pair
         a negative drawn evenly over distances, which needs `key`. See `miners`.
       normalize_embeddings: L2-normalise first.
-      num_anchors: only so many first rows are anchors; None: all.
+      num_anchors: how many first rows are anchors; None: all.
       key: random key, needed by "distance_weighted" alone.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
@@ -114,7 +120,7 @@ def lmnn_loss(
       labels: integer [batch].
       margin: by how much the squared distance of the negative must be greater.
       push_weight: w, from 0 to 1.
-      num_anchors: only so many first rows are anchors; None: all.
+      num_anchors: how many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
       reduce_fn: reduces one value for each positive pair, and the triplets as in `triplet_loss`;
@@ -143,6 +149,69 @@ def lmnn_loss(
     pull = apply_reduction(reduce_fn, squares, positives, weights)
     push = _all_triplets(squares, positives, negatives, margin, weights, reduce_fn)
     return (1 - push_weight) * pull + push_weight * push
+
+
+def margin_loss(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    margin: float = 0.2,
+    beta: float | jax.Array = 1.2,
+    normalize_embeddings: bool = True,
+    num_anchors: int | None = None,
+    where: jax.Array | None = None,
+    weights: jax.Array | None = None,
+    reduce_fn: ReduceFn = mean_nonzero,
+) -> jax.Array:
+    """Margin loss: a boundary between positive and negative distances, with a margin around it.
+
+    max(0, d_ap - beta + margin) and max(0, beta - d_an + margin) of all triplets, mean over the
+    terms above 0
+
+    Args:
+      embeddings: [batch, dim], floating.
+      labels: integer [batch].
+      margin: half the width of the band between positives and negatives.
+      beta: the boundary, as an array to be learnt; a scalar, or [batch], one for each anchor,
+        such as `betas[labels]` for one a class.
+      normalize_embeddings: L2-normalise first.
+      num_anchors: how many first rows are anchors; None: all.
+      where: bool [batch], rows that count; None: all.
+      weights: floating [batch], not negative, one for each row as an anchor; None: 1.
+      reduce_fn: reduces one value for each pair, times its triplets, see `reductions`; None:
+        [anchors, batch].
+
+    Returns:
+      Scalar, not negative.
+
+    Raises:
+      TypeError: an array of another kind.
+      ValueError: shapes that disagree.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> round(float(margin_loss(embeddings, jnp.array([0, 0, 1, 1]), beta=1.0)), 4)
+      0.4346
+
+    Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017.
+    """
+    embeddings, positives, negatives, weights = labelled_pairs(
+        embeddings, labels, where, weights, num_anchors
+    )
+    if jnp.ndim(beta):
+        check_arrays(embeddings=(embeddings, "float", "batch dim"), beta=(beta, "real", "batch"))
+        beta = jnp.asarray(beta)[:num_anchors, None]
+    check_flags(normalize_embeddings=normalize_embeddings)
+    embeddings = normalize(embeddings) if normalize_embeddings else embeddings
+    lengths = distances(embeddings, num_anchors=num_anchors)
+    # The triplets of a pair: one for each partner of its anchor on the other side.
+    partners = (mask.sum(1, keepdims=True) for mask in (negatives, positives))
+    times = jnp.where(positives, *partners)
+    values = jax.nn.relu(jnp.where(positives, lengths - beta, beta - lengths) + margin)
+    times_weights = times if weights is None else times * weights[:, None]
+    return apply_reduction(
+        reduce_fn, values, (positives | negatives) & (times > 0), times_weights.astype(values.dtype)
+    )
 
 
 def _all_triplets(lengths, positives, negatives, margin, weights, reduce_fn) -> jax.Array:
@@ -197,7 +266,7 @@ def _count_below(rows: jax.Array, bounds: jax.Array, side: str) -> jax.Array:
 
 
 def _sum_of_first(rows: jax.Array, counts: jax.Array) -> jax.Array:
-    """Sum of the first so many entries of each row."""
+    """Sums of the first `counts` entries of each row."""
     sums = jnp.pad(jnp.cumsum(rows, axis=1), [(0, 0), (1, 0)])
     return jnp.take_along_axis(sums, counts, axis=1)
 

@@ -1,12 +1,18 @@
 """Small batches for every loss of the table, and the options that lead to other code."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from darkrank_jax import losses
 
 BATCH, CLASSES = 8, 3
+# A batch of four classes, one of them of one row, in float64; class weights are of five classes.
+_RNG = np.random.default_rng(7)
+X, TEACHER = _RNG.normal(size=(2, 10, 4))
+LABELS = np.array([0, 1, 1, 2, 0, 1, 3, 2, 0, 1])
+WEIGHTS = _RNG.normal(size=(4, 5))
 # Options that lead to other code, beside every loss of the table with its defaults.
 VARIANTS = {name: (name, {}) for name in losses.LOSSES} | {
     "darkrank_hard stratified": ("darkrank_hard", {"list_selection": "stratified", "list_size": 3}),
@@ -56,6 +62,12 @@ def arrays_of(batch=BATCH, seed=0):
     weights = rng.normal(size=(5, BATCH)).astype(np.float32)
     arrays["student_scores"] = arrays.pop("scores")
     return arrays | teachers | {"labels": labels, "class_weights": weights}
+
+
+def unlabelled_batch(batch=9):
+    """Embeddings of a student and of a wider teacher, float64 where JAX has it."""
+    rng = np.random.default_rng(5)
+    return jnp.asarray(rng.normal(size=(batch, 4))), jnp.asarray(rng.normal(size=(batch, 6)))
 
 
 def call_of(variant):

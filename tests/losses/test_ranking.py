@@ -1,4 +1,4 @@
-"""Plackett-Luce losses and DarkRank against enumeration, and where enumeration cannot go."""
+"""Plackett-Luce losses against enumeration, and where enumeration cannot go."""
 
 import inspect
 
@@ -11,15 +11,11 @@ from hypothesis import strategies as st
 
 from darkrank_jax import losses
 from darkrank_jax.losses import checks, reductions
+from tests.losses.batches import unlabelled_batch
 from tests.references import losses as reference
 
 RNG = np.random.default_rng(11)
 STUDENT, TEACHER = RNG.normal(size=(2, 3, 5)) * 2
-
-
-def embeddings_of(batch=9):
-    rng = np.random.default_rng(5)
-    return jnp.asarray(rng.normal(size=(batch, 4))), jnp.asarray(rng.normal(size=(batch, 6)))
 
 
 def test_listmle_is_the_probability_of_the_order(x64):
@@ -166,78 +162,6 @@ def test_scores_of_any_size_give_what_logarithms_of_every_permutation_give(alpha
     np.testing.assert_allclose(gradient, expected_gradient, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("soft", [True, False])
-def test_darkrank_cut_and_weighted(x64, soft):
-    student, teacher = embeddings_of()
-    options = {"alpha": 0.5, "beta": 1.5, "list_size": 4}
-    weights = np.array([1.0, 0.4, 2.5, 9.0])
-    lists = reference.ranked_lists(
-        np.asarray(student), np.asarray(teacher), alpha=0.5, beta=1.5, ranks=range(4),
-        mean_scaled=False,
-    )  # fmt: skip
-    counted = np.where(np.arange(4) < 3, weights, 0)
-    if soft:
-        expected = np.mean([reference.weighted_permutation_kl(*pair, counted) for pair in lists])
-    else:
-        expected = np.mean(
-            [
-                sum(counted[k] * (np.logaddexp.reduce(s[k:]) - s[k]) for k in range(4))
-                for s, _ in lists
-            ]
-        )
-    loss = losses.darkrank_soft_loss if soft else losses.darkrank_hard_loss
-    options |= {"top_k": 3, "position_weights": jnp.asarray(weights)}
-    np.testing.assert_allclose(loss(student, teacher, **options), expected, rtol=1e-9)
-
-
-@pytest.mark.parametrize("calibration", ["none", "mean"])
-@pytest.mark.parametrize(
-    ("selection", "ranks"), [("nearest", [0, 1, 2]), ("stratified", [1, 4, 6])]
-)
-def test_darkrank_lists_and_scores(x64, selection, ranks, calibration):
-    student, teacher = embeddings_of()
-    options = {
-        "alpha": 1.7, "beta": 2.5, "list_size": 3, "list_selection": selection,
-        "calibration": calibration,
-    }  # fmt: skip
-    lists = reference.ranked_lists(
-        np.asarray(student), np.asarray(teacher), alpha=1.7, beta=2.5, ranks=ranks,
-        mean_scaled=calibration == "mean",
-    )  # fmt: skip
-    soft = np.mean([reference.permutation_kl(s, t) for s, t in lists])
-    hard = np.mean([-reference.log_probability(s, range(3)) for s, _ in lists])
-    np.testing.assert_allclose(
-        losses.darkrank_soft_loss(student, teacher, **options), soft, rtol=1e-9
-    )
-    np.testing.assert_allclose(
-        losses.darkrank_hard_loss(student, teacher, **options), hard, rtol=1e-9
-    )
-
-
-def test_strata_are_drawn_at_random_with_a_key():
-    student, teacher = embeddings_of()
-    values = {
-        float(
-            losses.darkrank_hard_loss(
-                student, teacher, list_size=3, list_selection="stratified", key=jax.random.key(i)
-            )
-        )
-        for i in range(3)
-    }
-    assert len(values) == 3
-
-
-def test_a_duplicate_never_lets_the_query_into_its_own_list(x64):
-    teacher = jnp.array([[0.0], [0.0], [5.0]])
-    student = jnp.array([[0.0], [2.0], [5.0]])
-    value = losses.darkrank_hard_loss(student, teacher, alpha=1.0, beta=1.0, list_size=1)
-    np.testing.assert_allclose(value, 0, atol=1e-12)  # a list of one has one order
-    gradient = jax.grad(
-        lambda s: losses.darkrank_soft_loss(s, teacher, alpha=1.0, beta=1.0, list_size=2)
-    )(student)
-    assert np.abs(gradient).min() > 0  # the query learns as well
-
-
 @pytest.mark.parametrize(
     ("call", "line"),
     [
@@ -281,6 +205,6 @@ def test_a_duplicate_never_lets_the_query_into_its_own_list(x64):
     ],
 )
 def test_wrong_input_is_named_before_tracing_ends(call, line):
-    student, teacher = embeddings_of()
+    student, teacher = unlabelled_batch()
     with pytest.raises((ValueError, TypeError), match=line):
         jax.eval_shape(lambda: call(student, teacher))

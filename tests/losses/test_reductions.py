@@ -308,3 +308,14 @@ def test_combine_refuses_values_that_no_sum_holds():
     sum_of = losses.combine({"supcon": {"weight": 1.0, "reduce_fn": None}})
     with pytest.raises(ValueError, match=r"^losses: supcon gives shape \[8\], expected a scalar"):
         sum_of(jax.tree.map(jnp.asarray, arrays_of()))
+
+
+@pytest.mark.parametrize("sum_of_weights", [1e-3, 0.5, 1.0, 7.0])
+def test_a_weighted_mean_is_one_whatever_the_weights_add_up_to(sum_of_weights):
+    values, weights = np.array([2.0, 0.0, 4.0, 9.0]), np.array([0.2, 0.5, 0.3, 0.0])
+    weights = jnp.asarray(sum_of_weights * weights)
+    for reduce_fn, expected in ((losses.mean, 1.6), (losses.mean_nonzero, 3.2)):
+        found = reduce_fn(jnp.asarray(values), weights=weights)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert reduce_fn(jnp.asarray(values), weights=0 * weights) == 0
+        assert not jax.grad(reduce_fn)(jnp.asarray(values), weights=0 * weights).any()

@@ -1,0 +1,67 @@
+"""Weighted sums of losses from a config."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from darkrank_jax import losses
+from tests.losses.batches import LABELS, TEACHER, WEIGHTS, X
+
+
+def test_combine_weights_by_number_and_by_schedule():
+    arrays = {
+        "embeddings": jnp.asarray(X, jnp.float32),
+        "labels": jnp.asarray(LABELS),
+        "teacher_embeddings": jnp.asarray(TEACHER, jnp.float32),
+    }
+    loss = losses.combine(
+        {
+            "triplet": {"weight": 2.0, "margin": 0.3, "mining": "distance_weighted"},
+            "rkd_distance": {"weight": lambda step: 0.1 * step},
+        }
+    )
+    total, values = jax.jit(loss)(arrays, step=4, key=jax.random.key(0))
+    np.testing.assert_allclose(
+        total, 2 * values["triplet"] + 0.4 * values["rkd_distance"], rtol=1e-6
+    )
+    expected = losses.rkd_distance_loss(arrays["embeddings"], arrays["teacher_embeddings"])
+    np.testing.assert_allclose(values["rkd_distance"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [({"tripelt": {"weight": 1.0}}, "nearest 'triplet'"), ({"triplet": {"margin": 0.1}}, "weight")],
+)
+def test_combine_refuses_what_it_does_not_know(config, line):
+    with pytest.raises(ValueError, match=line):
+        losses.combine(config)
+
+
+def test_combine_takes_the_class_weights_of_one_loss_as_they_are():
+    arrays = {"embeddings": jnp.asarray(X, jnp.float32), "labels": jnp.asarray(LABELS)}
+    weights = jnp.asarray(WEIGHTS, jnp.float32)
+    loss = losses.combine({"softmax": {"weight": 1.0}, "supcon": {"weight": 1.0}})
+    total, values = loss(arrays | {"class_weights": weights})
+    assert values["softmax"] == losses.softmax_loss(*arrays.values(), weights)
+    assert total == loss(arrays | {"class_weights": {"softmax": weights}})[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "line"),
+    [
+        (["supcon"], {}, r"arrays: supcon takes \"labels\", and there are only embeddings"),
+        (
+            ["softmax", "arcface"],
+            jnp.ones([4, 5]),
+            "one array for softmax, arcface; give a mapping",
+        ),
+        (["softmax"], {"arcface": jnp.ones([4, 5])}, "class_weights: there are none for softmax"),
+    ],
+)
+def test_combine_refuses_arrays_that_are_not_there(names, weights, line):
+    arrays = {"embeddings": jnp.asarray(X)}
+    if len(weights):
+        arrays |= {"labels": jnp.asarray(LABELS), "class_weights": weights}
+    with pytest.raises(ValueError, match=line):
+        losses.combine({name: {"weight": 1.0} for name in names})(arrays)
