@@ -12,10 +12,10 @@ from jax.sharding import PartitionSpec as P
 from configs import demo
 from darkrank_jax import losses
 from darkrank_jax.evaluation import (
+    distances,
     kmeans,
     nearest_neighbors,
     rank_agreement,
-    reid,
     reranking,
     retrieval,
 )
@@ -135,7 +135,7 @@ def test_evaluation(mesh):
         nearest_neighbors._measured.lower(rows, number, cosine=True),
         nearest_neighbors._search.lower(whole[0], *sharded, *whole[1:], wanted=30, mesh=mesh),
         retrieval._positive_ranks.lower(lines, rows, array((4096,)), *matches, number),
-        reid.squared_distances.lower(lines, rows),
+        distances.squared_distances.lower(lines, rows),
         reranking._largest.lower(lines, rows),
         rank_agreement._tile_agreement.lower(
             array((256,), jnp.int32), rows, rows, ks=(1, 10), orders=True

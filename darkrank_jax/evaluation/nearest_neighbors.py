@@ -2,15 +2,22 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Int8
+from jaxtyping import Float, Int
 
 from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.evaluation.gallery_rows import (
+    Int8Gallery,
+    Rows,
+    at_least_float32,
+    float_rows,
+    stored_array,
+)
 from darkrank_jax.evaluation.inputs import (
     check_dimensions,
     check_directions,
@@ -33,16 +40,6 @@ _REFINED = 2048
 _EPSILON = float(np.finfo(np.float32).eps)
 # Queries and gallery rows of one tile of the search in float64.
 _EXACT_TILE = (64, 16384)
-
-
-class Int8Gallery(NamedTuple):
-    """A gallery in a quarter of the memory, from `to_int8`: row i is codes[i] * scales[i]."""
-
-    codes: Int8[np.ndarray, "m dim"]
-    scales: Float[np.ndarray, " m"]
-
-
-Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
 def nearest_neighbors(
@@ -101,10 +98,10 @@ def nearest_neighbors(
     if not isinstance(gallery, Int8Gallery):
         gallery = np.asarray(gallery)
     _check(sought, gallery, k, exclude_self, metric)
-    count = len(_stored(gallery))
+    count = len(stored_array(gallery))
     # Distances do not change with the origin, but their rounding error does; any will do that is
     # among the rows.
-    sample = _rows(gallery, slice(None, None, -(-count // 4096)))
+    sample = float_rows(gallery, slice(None, None, -(-count // 4096)))
     centre = np.zeros(sought.shape[1], np.float32)
     if metric == "euclidean":
         centre = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -131,37 +128,6 @@ def nearest_neighbors(
     return np.concatenate(all_distances), np.concatenate(all_indices)
 
 
-def to_int8(gallery: Rows) -> Int8Gallery:
-    """Rounds each row of a gallery to 255 steps.
-
-    codes = round(127 g / max |g|), scales = max |g| / 127, row by row.
-
-    Args:
-      gallery: [m, dim], finite.
-
-    Returns:
-      Codes and scales, which `nearest_neighbors` takes for a gallery; a number is off by at most
-      half a scale.
-
-    Raises:
-      UserError: there is no row, or one is not finite.
-
-    Example:
-      >>> codes, scales = to_int8(np.array([[0.5, -1.0], [0.0, 0.0]], np.float32))
-      >>> codes.tolist(), (127 * scales).tolist()
-      ([[64, -127], [0, 0]], [1.0, 0.0])
-    """
-    rows = check_rows(np.asarray(gallery), "gallery")
-    codes, scales = np.empty(rows.shape, np.int8), np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), _REFINED):
-        tile = np.asarray(rows[start : start + _REFINED], np.float32)
-        largest = np.abs(tile).max(axis=1)
-        steps = tile * (127 / np.where(largest > 0, largest, 1))[:, None]
-        codes[start : start + _REFINED] = np.rint(steps)
-        scales[start : start + _REFINED] = largest / 127
-    return Int8Gallery(codes, scales)
-
-
 def _check(
     queries: np.ndarray,
     gallery: np.ndarray | Int8Gallery,
@@ -172,8 +138,8 @@ def _check(
     """Refuses what can be told before any distance is computed."""
     if metric not in METRICS:
         raise UserError(f"metric: {metric!r} is none; {nearest(metric, METRICS)}")
-    count = len(_stored(gallery))
-    check_dimensions(queries=queries.shape, gallery=_stored(gallery).shape)
+    count = len(stored_array(gallery))
+    check_dimensions(queries=queries.shape, gallery=stored_array(gallery).shape)
     if not count:
         raise UserError("gallery: there are none; give at least one row")
     most = count - exclude_self
@@ -184,7 +150,7 @@ def _check(
             f"exclude_self: {len(queries)} queries are not the {count} rows of the gallery; "
             "give the same set twice"
         )
-    _check_lengths(_wide(queries), "queries", metric)
+    _check_lengths(at_least_float32(queries), "queries", metric)
 
 
 def _check_lengths(rows: np.ndarray, name: str, metric: str) -> None:
@@ -201,23 +167,6 @@ def _check_lengths(rows: np.ndarray, name: str, metric: str) -> None:
         raise UserError(f"{name}: the squares of some rows exceed float32; divide all embeddings")
 
 
-def _stored(gallery: np.ndarray | Int8Gallery) -> np.ndarray:
-    """The array with one line for each gallery row."""
-    return gallery.codes if isinstance(gallery, Int8Gallery) else gallery
-
-
-def _rows(gallery: np.ndarray | Int8Gallery, index: slice | np.ndarray) -> np.ndarray:
-    """Some gallery rows as float32, or float64 where that is what they are."""
-    if isinstance(gallery, Int8Gallery):
-        return gallery.codes[index] * gallery.scales[index][:, None]
-    return _wide(gallery[index])
-
-
-def _wide(rows: np.ndarray) -> np.ndarray:
-    """The same numbers in float32, or in float64 if that is what they are."""
-    return rows if rows.dtype == np.float64 else rows.astype(np.float32, copy=False)
-
-
 def _candidates(
     queries: np.ndarray,
     gallery: np.ndarray | Int8Gallery,
@@ -228,7 +177,7 @@ def _candidates(
     mesh: Mesh,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows [n, wanted] that are nearest by inner products, and how near the last [n] is."""
-    count, shards = len(_stored(gallery)), mesh.size
+    count, shards = len(stored_array(gallery)), mesh.size
     height, width = _CPU_TILE if mesh.devices.flat[0].platform == "cpu" else _TILE
     height = min(height, len(queries))
     width = _BLOCK * -(-min(width, -(-count // shards)) // _BLOCK)
@@ -242,7 +191,7 @@ def _candidates(
     best = [jax.device_put(nothing, everywhere)] * len(tiles)
     by_rows = NamedSharding(mesh, PartitionSpec("data"))
     for first in range(0, count, width * shards):
-        rows = _rows(gallery, slice(first, first + width * shards))
+        rows = float_rows(gallery, slice(first, first + width * shards))
         _check_lengths(rows, "gallery", metric)
         block = lay(rows, width * shards, by_rows)
         # One block is laid while the one before is searched, and no more.
@@ -263,13 +212,13 @@ def _laid(
 ) -> tuple[jax.Array, jax.Array]:
     """Rows filled up to a size and laid on the devices, and their squared lengths."""
     full = np.zeros((size, rows.shape[1]), np.float32)
-    np.subtract(_wide(rows), centre, out=full[: len(rows)], casting="same_kind")
+    np.subtract(at_least_float32(rows), centre, out=full[: len(rows)], casting="same_kind")
     return _measured(jax.device_put(full, sharding), len(rows), cosine=cosine)
 
 
 @functools.partial(jax.jit, static_argnames="cosine")
 def _measured(rows: jax.Array, count: jax.Array, *, cosine: bool) -> tuple[jax.Array, jax.Array]:
-    """Rows, of length one if so wished, and squared lengths; what fills them up is far away."""
+    """Rows, of length one if `cosine`, and squared lengths; padding rows are infinitely long."""
     if cosine:
         # By a power of 2, which rounds nothing, so that no square vanishes.
         exponents = jnp.frexp(jnp.max(jnp.abs(rows), axis=1, keepdims=True))[1]
@@ -305,7 +254,7 @@ def _search(
         search_shard, mesh=mesh, in_specs=(PartitionSpec(), rows, rows), out_specs=columns
     )
     best, places = search_all(queries, points, squares)
-    # What is at the same distance stays in the order of rows.
+    # Rows at the same distance stay in the order of the gallery.
     values = jnp.concatenate([values, best], axis=1)
     indices = jnp.concatenate([indices, places + first], axis=1)
     values, order = jax.lax.top_k(values, wanted)
@@ -347,8 +296,8 @@ def _refined(
     for tile in (slice(start, start + step) for start in range(0, count, step)):
         # In the order of rows, which a stable sort keeps where distances are equal.
         places = np.sort(candidates[tile], axis=1)
-        sought = _comparable(_wide(queries[tile]), metric)
-        found = _comparable(_rows(gallery, places.ravel()), metric)
+        sought = _comparable(at_least_float32(queries[tile]), metric)
+        found = _comparable(float_rows(gallery, places.ravel()), metric)
         gaps = found.reshape(*places.shape, -1) - sought[:, None]
         squares = np.einsum("...d,...d->...", gaps, gaps)
         squares[places == own[tile][:, None]] = np.inf
@@ -384,7 +333,9 @@ def _limits(
     if metric == "cosine":
         lengths, reach = np.ones(len(queries)), 2 * farthest.astype(np.float64)
     else:
-        moved = np.subtract(_wide(queries), centre, dtype=np.float32, casting="same_kind")
+        moved = np.subtract(
+            at_least_float32(queries), centre, dtype=np.float32, casting="same_kind"
+        )
         lengths = np.einsum("nd,nd->n", moved, moved, dtype=np.float64)
         reach = farthest.astype(np.float64) ** 2
     limits = _widened(reach, dim)
@@ -406,8 +357,8 @@ def _exact(
     metric: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances and indices [n, k] of the nearest of all gallery rows, within squared limits."""
-    count, width = len(_stored(gallery)), _EXACT_TILE[1]
-    sought = _comparable(_wide(queries), metric)
+    count, width = len(stored_array(gallery)), _EXACT_TILE[1]
+    sought = _comparable(at_least_float32(queries), metric)
     moved = sought - centre.astype(np.float64)
     lengths = np.einsum("nd,nd->n", moved, moved)
     # What float64 rounds is far below what float32 rounds in the distances.
@@ -415,7 +366,7 @@ def _exact(
     line = np.repeat(np.arange(len(queries)), k)
     squares, places = np.full(len(line), np.inf), np.full(len(line), count)
     for first in range(0, count, width):
-        found = _comparable(_rows(gallery, slice(first, first + width)), metric)
+        found = _comparable(float_rows(gallery, slice(first, first + width)), metric)
         points = found - centre.astype(np.float64)
         reach = lengths[:, None] + np.einsum("nd,nd->n", points, points) - 2 * (moved @ points.T)
         if k < len(found):

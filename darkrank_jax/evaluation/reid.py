@@ -1,21 +1,16 @@
-"""Person re-identification: queries of some cameras, found in the pictures of the others."""
+"""Person re-identification: queries of some cameras, found in the images of other cameras."""
 
 import functools
 from collections.abc import Iterator, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.inputs import check_lengths, check_rows, scaled, unit
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.gallery_rows import Rows
+from darkrank_jax.evaluation.inputs import check_lengths, check_rows
 from darkrank_jax.evaluation.retrieval import NO_MATCH, same_camera, values_of_ranks
 
-# Numbers of a table of match x identity x rank held at once, which bounds the memory.
-_TABLE = 2**24
-Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 Labels = Int[np.ndarray, " _"]
 
 
@@ -216,9 +211,9 @@ def single_shot_cmc(
 
     The image of each identity is drawn at random, and the CMC is a mean over draws; here it is
     exact: the mean over all draws. Given the image drawn of the query's identity, another identity
-    is nearer with chance p_j, the share of its images that are; the number of those nearer follows
-    the law of a sum of independent coins. Same identity and camera are left out, an image at the
-    same distance counts as nearer.
+    is nearer with chance p_j, the share of its images that are nearer; the number of nearer
+    identities is distributed as a sum of independent coins. Same identity and camera are left out,
+    an image at the same distance counts as nearer.
 
     Args:
       distances: [n, m], finite.
@@ -259,90 +254,6 @@ def single_shot_cmc(
             values[line] = _single_shot(chances, ks)
     named = {f"cmc_at_{k}": values[:, place] for place, k in enumerate(ks)}
     return reid_means(named)
-
-
-def distance_matrix(queries: Rows, gallery: Rows) -> Float[np.ndarray, "n m"]:
-    """Euclidean distances of all queries to the whole gallery.
-
-    Args:
-      queries: [n, dim], finite.
-      gallery: [m, dim], finite.
-
-    Returns:
-      [n, m] float32, 4 n m bytes.
-
-    Raises:
-      UserError: a set is empty, not finite or of another dimension.
-
-    Example:
-      >>> distance_matrix(np.array([[1.0]]), np.array([[0.0], [2.0], [4.0]])).tolist()
-      [[1.0, 1.0, 3.0]]
-    """
-    (sought, points), factor = scaled(queries=queries, gallery=gallery)
-    squares = np.asarray(squared_distances(jnp.asarray(sought), jnp.asarray(points)))
-    return np.sqrt(squares) * np.float32(factor)
-
-
-@jax.jit
-def squared_distances(
-    queries: Float[Array, "n dim"], gallery: Float[Array, "m dim"]
-) -> Float[Array, "n m"]:
-    """Squared Euclidean distances from inner products, none below 0.
-
-    Args:
-      queries: [n, dim], near the origin.
-      gallery: [m, dim].
-
-    Returns:
-      [n, m].
-
-    Example:
-      >>> squared_distances(jnp.array([[1.0]]), jnp.array([[0.0], [3.0]])).tolist()
-      [[1.0, 4.0]]
-    """
-    products = jnp.matmul(queries, gallery.T, precision=jax.lax.Precision.HIGHEST)
-    lengths = jnp.sum(queries**2, axis=1)[:, None] + jnp.sum(gallery**2, axis=1)[None]
-    return jnp.maximum(lengths - 2 * products, 0)
-
-
-def expand_queries(
-    queries: Rows, gallery: Rows, *, k: int = 10, alpha: float = 3.0
-) -> Float[np.ndarray, "n dim"]:
-    """Moves each query towards the gallery images nearest to it, and searches better.
-
-    With embeddings of length one and c_i the cosine to the i-th of the k nearest:
-    q' = (q + sum of max(c_i, 0)^alpha g_i) / its length; q where that sum is 0.
-
-    Args:
-      queries: [n, dim], finite, not zero.
-      gallery: [m, dim], finite, not zero.
-      k: number of images, 1 to m.
-      alpha: 0 makes all weigh the same (average query expansion).
-
-    Returns:
-      [n, dim], of length one; they search the gallery of length one.
-
-    Raises:
-      UserError: k is out of its range, rows that are not finite or are zero.
-
-    Example:
-      >>> gallery = np.array([[0.0, 2.0], [-1.0, 0.0]])
-      >>> expanded = expand_queries(np.array([[1.0, 1.0]]), gallery, k=1, alpha=0.0)
-      >>> [round(float(number), 4) for number in expanded[0]]
-      [0.3827, 0.9239]
-
-    Source: Chum et al., Total recall, ICCV 2007; Radenovic, Tolias, Chum, TPAMI 2019, section 3.3,
-    for alpha.
-    """
-    distances, indices = nearest_neighbors(queries, gallery, k=k, metric="cosine")
-    own, found = (unit(np.asarray(rows, np.float32)) for rows in (queries, gallery))
-    sought = own
-    weights = np.maximum(1 - distances, 0) ** alpha
-    for place in range(k):
-        sought = sought + weights[:, place, None] * found[indices[:, place]]
-    # Neighbours that cancel a query leave no direction: it stays where it is.
-    cancelled = np.linalg.norm(sought, axis=1) <= 8 * k * np.finfo(np.float32).eps
-    return unit(np.where(cancelled[:, None], own, sought))
 
 
 _AVERAGED = ("average_precision", "inverse_negative_penalty")
@@ -412,10 +323,10 @@ def _nearer_chances(
 def _single_shot(chances: np.ndarray, ks: Sequence[int]) -> np.ndarray:
     """Chance of a rank of at most K, as a mean over the images drawn of the query's identity."""
     most = min(max(ks), chances.shape[1])
-    # law[:, i]: chance that i identities are nearer, as one after the other is drawn.
-    law = np.zeros((len(chances), most))
-    law[:, 0] = 1.0
+    # pmf[:, i]: chance that i identities are nearer, as one after the other is drawn.
+    pmf = np.zeros((len(chances), most))
+    pmf[:, 0] = 1.0
     for chance in chances.T[chances.any(axis=0)]:
-        law[:, 1:] = law[:, 1:] * (1 - chance[:, None]) + law[:, :-1] * chance[:, None]
-        law[:, 0] *= 1 - chance
-    return np.array([law[:, :k].sum(axis=1).mean() for k in ks])
+        pmf[:, 1:] = pmf[:, 1:] * (1 - chance[:, None]) + pmf[:, :-1] * chance[:, None]
+        pmf[:, 0] *= 1 - chance
+    return np.array([pmf[:, :k].sum(axis=1).mean() for k in ks])

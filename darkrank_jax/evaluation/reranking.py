@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy import sparse
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.distances import squared_distances
+from darkrank_jax.evaluation.gallery_rows import Rows
 from darkrank_jax.evaluation.inputs import alike
 from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
-from darkrank_jax.evaluation.reid import squared_distances
 
 # Rows whose distances to all others are held at once, which bounds the memory.
 _ROWS = 128
@@ -17,7 +18,6 @@ _ROWS = 128
 _SQUARE = 2048
 # Pairs whose distances are computed at once.
 _PAIRS = 4096
-Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
 def rerank(

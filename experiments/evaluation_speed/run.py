@@ -241,7 +241,8 @@ def _recalls(queries: int, size: int) -> list[tuple[str, float, float]]:
     """Share of the true nearest that a coarser gallery finds, and its memory to float32's."""
     import jax.numpy as jnp
 
-    from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors, to_int8
+    from darkrank_jax.evaluation.gallery_rows import to_int8
+    from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
 
     rows = _embeddings(queries + size)
     sought, gallery = rows[:queries], rows[queries:]

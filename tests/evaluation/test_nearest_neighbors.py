@@ -5,7 +5,7 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation import nearest_neighbors as module
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors, to_int8
+from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
 from tests.references import evaluation as reference
 
 
@@ -113,20 +113,6 @@ def test_directions_of_tiny_rows(gallery):
     found = nearest_neighbors(tiny, tiny, k=3, metric="cosine")
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
-
-
-def test_a_gallery_in_less_memory_is_searched_as_what_it_holds(many):
-    coarse = to_int8(many)
-    restored = coarse.codes * coarse.scales[:, None]
-    assert coarse.codes.nbytes * 4 == many.nbytes
-    assert np.all(np.abs(restored - many) <= 0.5001 * coarse.scales[:, None])
-    half = many.astype(jnp.bfloat16)
-    for gallery, same in ((coarse, restored), (half, half.astype(np.float32))):
-        found = nearest_neighbors(many[:40], gallery, k=4)
-        expected = nearest_neighbors(many[:40], same, k=4)
-        np.testing.assert_array_equal(found[1], expected[1])
-        np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
-        assert not np.array_equal(found[0], nearest_neighbors(many[:40], many, k=4)[0])
 
 
 def test_far_from_the_origin_float64_is_taken_at_its_word(gallery):

@@ -7,8 +7,6 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation import reid as module
 from darkrank_jax.evaluation import retrieval
 from darkrank_jax.evaluation.reid import (
-    distance_matrix,
-    expand_queries,
     reid_means,
     reid_metrics,
     reid_values,
@@ -94,28 +92,6 @@ def test_single_shot_is_the_mean_over_all_draws():
     expected = reference.single_shot(distances, **labels, ks=KS)
     assert found == pytest.approx(expected | {"queries_alone": 1.0})
     assert 0 < found["cmc_at_1"] < found["cmc_at_2"] < 1
-
-
-def test_distances_are_euclidean(data):
-    (queries, gallery), _ = data
-    found, expected = distance_matrix(queries, gallery), reference.distances(queries, gallery)
-    np.testing.assert_allclose(found, expected, atol=1e-6 * np.max(expected))
-
-
-@pytest.mark.parametrize("alpha", [0.0, 2.5])
-def test_expansion_agrees_with_a_loop(data, alpha):
-    (queries, gallery), _ = data
-    queries, gallery = queries - 30, gallery - 30
-    expected = reference.expanded(queries, gallery, 4, alpha)
-    np.testing.assert_allclose(
-        expand_queries(queries, gallery, k=4, alpha=alpha), expected, atol=1e-6
-    )
-
-
-def test_a_query_that_its_neighbours_cancel_stays_where_it_is():
-    query = np.array([[0.3, -0.7, 0.2]])
-    found = expand_queries(query, -query, k=1, alpha=0)
-    np.testing.assert_allclose(found, query / np.linalg.norm(query), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
