@@ -4,6 +4,8 @@ import contextlib
 import io
 import logging
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from darkrank_jax.data.sharing import share_out
 from darkrank_jax.data.split import Split, check_numbers
 from darkrank_jax.data.standard_sets import STANDARD_SETS, VERSION, find_images, stamp_of
 from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.files import read_json
 
 _OWN = "darkrank_sets"
 
@@ -166,11 +169,31 @@ def _builder(name: str, folder: Path) -> Any:
     # Registers the standard sets.
     from darkrank_jax.data import tfds_builder  # noqa: F401
 
+    first = re.split("[/:]", name)[0]
+    if re.fullmatch(r"\w+", first):
+        _check_features(folder / first)
     try:
         return tfds.builder(name, data_dir=folder, file_format="array_record")
     except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"data.options.name: {name!r} is no set of tfds here ({reason})") from error
+
+
+def _check_features(folder: Path) -> None:
+    """Refuses a built set for which tfds would import a module that its author names."""
+    for path in sorted(folder.rglob("features.json")):
+        parts = [read_json(path, "delete the set there, and build it again")]
+        while parts:
+            part = parts.pop()
+            parts += part.values() if isinstance(part, dict) else part if type(part) is list else ()
+            named = part.get("pythonClassName") if isinstance(part, dict) else None
+            module = str(named or "").rpartition(".")[0]
+            own = f"{module}.".startswith("tensorflow_datasets.")
+            if module and not own and module not in sys.modules:
+                raise UserError(
+                    f"{path}: must name features of tfds alone (got {named!r}), since it would be "
+                    "imported; import its module in your config file if you trust it"
+                )
 
 
 def _build(builder: Any, own: str, path: str) -> None:

@@ -378,3 +378,30 @@ def test_a_damaged_built_set_gives_one_line(file, damage, tmp_path):
     assert line.startswith(f"{tmp_path / 'built'}")
     assert line.endswith("delete the set there, and build it again")
     assert "\n" not in line
+
+
+def test_a_built_set_of_a_stranger_imports_no_module(tmp_path, monkeypatch):
+    """As tfds would to find a feature by the name in the folder."""
+    options = {"path": "", "image_size": 8, "data_dir": str(tmp_path), "num_train_classes": 4}
+    SOURCES["tfds"](name="other_pets", **options)
+    (tmp_path / "other_pets").rename(tmp_path / "unknown_pets")
+    for path in tmp_path.rglob("*.json"):
+        path.write_text(path.read_text().replace("other_pets", "unknown_pets"))
+    for path in [*tmp_path.rglob("other_pets*")]:
+        path.rename(path.with_name(path.name.replace("other_pets", "unknown_pets")))
+    (place,) = tmp_path.rglob("features.json")
+    whole = place.read_text()
+    # A set without code here is read by what its folder says.
+    splits = SOURCES["tfds"](name="unknown_pets", **options)
+    assert sum(len(split.labels) for split in splits.values()) == 18
+    (tmp_path / "poison_of_tfds.py").write_text("raise SystemExit('the stranger runs')")
+    monkeypatch.syspath_prepend(tmp_path)
+    feature = "tensorflow_datasets.core.features.image_feature.Image"
+    assert feature in whole
+    place.write_text(whole.replace(feature, "poison_of_tfds.Image"))
+    with pytest.raises(UserError) as raised:
+        SOURCES["tfds"](name="unknown_pets", **options)
+    assert str(raised.value) == (
+        f"{place}: must name features of tfds alone (got 'poison_of_tfds.Image'), since it would "
+        "be imported; import its module in your config file if you trust it"
+    )
