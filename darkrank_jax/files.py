@@ -23,13 +23,22 @@ _ADVICE = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs; the system has too many open files",
     errno.ENOENT: "its folder is missing; was it deleted or unmounted?",
-    errno.ESTALE: "its file system is gone; mount it again",
+    errno.EROFS: "mount its file system for writing",
     errno.EIO: "its disk or mount failed; check it",
-    errno.ENOTCONN: "its file system is gone; mount it again",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+# A lost mount.
+_GONE = (
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+)
+_ADVICE |= dict.fromkeys(_GONE, "its file system is gone; mount it again")
 # Errors of which the file that is read is not the cause.
-_NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EIO, errno.ENOTCONN)
+_NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EIO, *_GONE)
 _PUT_BACK = "put it there again or leave it out"
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PART = re.compile(r"\.part-([0-9a-f]{8})-(\d+)-\d+.*", re.DOTALL)
@@ -128,10 +137,9 @@ def write_error(path: Path, error: OSError, otherwise: str = "choose another pla
       >>> print(write_error(Path("a.npz"), OSError(errno.ENOSPC, "No space left on device")))
       a.npz: cannot be written (No space left on device); free some space, or choose another place
     """
-    reason = error.strerror or " ".join(str(error).split())
     advice = _ADVICE.get(error.errno or 0)
     place = f"{advice}, or {otherwise}" if advice else otherwise
-    return UserError(f"{path}: cannot be written ({reason}); {place}")
+    return UserError(f"{path}: cannot be written ({_reason(error)}); {place}")
 
 
 def read_error(path: Path, error: OSError, otherwise: str = _PUT_BACK) -> UserError:
@@ -146,9 +154,23 @@ def read_error(path: Path, error: OSError, otherwise: str = _PUT_BACK) -> UserEr
       >>> print(read_error(Path("a.png"), OSError(errno.EMFILE, "Too many open files")))
       a.png: cannot be read (Too many open files); raise the limit of open files (ulimit -n)
     """
-    reason = error.strerror or " ".join(str(error).split())
-    advice = _ADVICE[error.errno] if error.errno in _NOT_THE_FILE else otherwise
-    return UserError(f"{path}: cannot be read ({reason}); {advice}")
+    return UserError(f"{path}: cannot be read ({_reason(error)}); {read_advice(error, otherwise)}")
+
+
+def read_advice(error: Exception, otherwise: str) -> str:
+    """What to do about an error: as `otherwise` says, unless the system or the mount is its cause.
+
+    Example:
+      >>> read_advice(OSError(errno.ESTALE, "Stale file handle"), "copy it again")
+      'its file system is gone; mount it again'
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    return _ADVICE[number] if number in _NOT_THE_FILE else otherwise
+
+
+def _reason(error: OSError) -> str:
+    """What the system says of an error, in one line."""
+    return error.strerror or " ".join(str(error).split())
 
 
 def sync(path: Path) -> None:
@@ -190,7 +212,7 @@ def read_json(path: Path, advice: str) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"{path}: is missing; {advice}") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+        raise read_error(path, error, advice) from error
     except (ValueError, RecursionError) as error:
         reason = "is empty" if path.stat().st_size == 0 else f"is damaged ({error})"
         raise UserError(f"{path}: {reason}; {advice}") from error

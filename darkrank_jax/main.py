@@ -16,6 +16,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
         sys.path.append(_here)
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,6 +85,7 @@ def console() -> None:
     # Orbax and TFDS log their inner workings, and traces of errors that they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("orbax").setLevel(logging.CRITICAL)
+    _silence_asyncio()
     # Warnings of ours are lines for a person, in every mode.
     ours = logging.getLogger("darkrank_jax")
     handler = logging.StreamHandler()
@@ -96,6 +98,24 @@ def console() -> None:
     from darkrank_jax.training.processes import leave
 
     leave(code)
+
+
+def _silence_asyncio() -> None:
+    """Leaves out what asyncio prints of a save that failed, hundreds of lines of traces.
+
+    Orbax alone uses it, and `training.checkpoints` raises the error of the save.
+    """
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    shown = sys.unraisablehook
+
+    def show(found: Any) -> None:
+        # Of a loop for which no files were left, or that tensorstore calls after its end.
+        of_loop = getattr(found.object, "__qualname__", "").startswith("BaseEventLoop.")
+        if not of_loop and str(found.exc_value) != "Event loop is closed":
+            shown(found)
+
+    sys.unraisablehook = show
 
 
 def parse(argv: list[str]) -> Command:

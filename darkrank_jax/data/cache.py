@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.files import remove_unfinished, replacing
+from darkrank_jax.files import remove_unfinished, replacing, write_error
 
 _OTHERWISE = "name another folder in the environment variable DARKRANK_CACHE"
 
@@ -37,7 +37,7 @@ def cache_folder(kind: str) -> Path:
         _check_own(folder, sticky=False)
         remove_unfinished(folder)
     except OSError as error:
-        raise UserError(f"{root}: cannot be written ({error.strerror}); {_OTHERWISE}") from error
+        raise write_error(root, error, _OTHERWISE) from error
     return folder
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_advice
 from darkrank_jax.terminal import printable
 
 # Files and folders that systems, cameras and galleries keep beside a user's, in lower case.
@@ -101,8 +102,8 @@ def _walk(start: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         if is_hidden(os.path.basename(error.filename)):
             return
         raise UserError(
-            f"{error.filename}: cannot be listed ({error.strerror}); make it readable, or move it "
-            "out of here"
+            f"{error.filename}: cannot be listed ({error.strerror}); "
+            f"{read_advice(error, 'make it readable, or move it out of here')}"
         ) from error
 
     for folder, folders, files in os.walk(start, onerror=fail):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_advice
 from darkrank_jax.terminal import printable
 
 _BATCH = 1 << 14
@@ -53,7 +54,9 @@ def read_parquet(
                 row += batch.num_rows
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         reason = printable(" ".join(str(error).split()))
-        raise UserError(f"{path}: is no whole Parquet file ({reason}); write it again") from error
+        raise UserError(
+            f"{path}: is no whole Parquet file ({reason}); {read_advice(error, 'write it again')}"
+        ) from error
 
 
 def _is_plain(kind: Any) -> bool:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_advice
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
+_LESS = "lower data.options.cache_mib or the number of workers, or set it to 0"
 # Start of a picture's row in a cache: where it lies, from 1, then its shape.
 _PLACE, _SHAPE = 0, slice(1, 4)
 
@@ -49,8 +51,8 @@ class SharedMemory:
             return SharedArray(self.descriptors[-1], shape, dtype)
         except (OSError, OverflowError) as error:
             raise UserError(
-                f"data.num_workers: {size:,} bytes cannot be shared with workers ({error}); lower "
-                "data.options.cache_mib or the number of workers, or set it to 0"
+                f"data.num_workers: {size:,} bytes cannot be shared with workers ({error}); "
+                f"{read_advice(error, _LESS)}"
             ) from error
 
 

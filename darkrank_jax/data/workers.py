@@ -27,6 +27,7 @@ import numpy as np
 
 from darkrank_jax.data.shared_memory import SharedMemory
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_advice
 from darkrank_jax.import_path import current_folder_last
 
 # Batches that a worker is asked for ahead, and those that the consumer may hold without a copy.
@@ -185,8 +186,8 @@ def _started(memory: SharedMemory) -> Iterator[_Worker]:
             )
     except OSError as error:
         raise UserError(
-            f"data.num_workers: a process that makes batches cannot be started ({error}); give "
-            "fewer, or 0"
+            f"data.num_workers: a process that makes batches cannot be started ({error}); "
+            f"{read_advice(error, 'give fewer, or 0')}"
         ) from error
     with own:
         try:

@@ -14,6 +14,7 @@ import numpy as np
 
 from darkrank_jax.data.zip_members import member_blocks, member_of
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import read_advice
 
 # Names of the arrays in a file -> those to read; may raise `UserError`.
 Choose = Callable[[list[str]], Iterable[str]]
@@ -115,7 +116,7 @@ def check_growth(path: Path, size: int) -> None:
 def unreadable(path: Path, error: Exception, advice: str) -> UserError:
     """The error of a damaged file, in one line."""
     reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    return UserError(f"{path}: cannot be read ({reason}); {advice}")
+    return UserError(f"{path}: cannot be read ({reason}); {read_advice(error, advice)}")
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

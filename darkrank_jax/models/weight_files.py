@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.files import read_json
+from darkrank_jax.files import read_advice, read_json
 from darkrank_jax.terminal import printable
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
@@ -140,7 +140,8 @@ def _opened(path: str | Path) -> Iterator[Any]:
     except (OSError, SafetensorError) as error:
         reason = printable(_shortened(" ".join(str(error).split())))
         raise UserError(
-            f"{path}: cannot be read as safetensors ({reason}); give such a file"
+            f"{path}: cannot be read as safetensors ({reason}); "
+            f"{read_advice(error, 'give such a file')}"
         ) from error
 
 

@@ -14,7 +14,7 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.files import write_text
+from darkrank_jax.files import read_error, write_text
 from darkrank_jax.schema import check_schema
 from darkrank_jax.training.processes import leads
 from darkrank_jax.training.workdir import writing
@@ -53,7 +53,9 @@ def open_log(workdir: Path, step: int) -> Iterator[Callable[[int, dict[str, floa
     def write(step: int, values: dict[str, float]) -> None:
         nonlocal flushed
         with writing(workdir):
-            with path.open("a", encoding="utf-8") as rows:
+            # Not made again where somebody has deleted the workdir.
+            with path.open("r+", encoding="utf-8") as rows:
+                rows.seek(0, os.SEEK_END)
                 rows.write(json.dumps({"step": step} | values) + "\n")
             for name, value in values.items():
                 _add(events, step=step, summary=summary.scalar(name, value))
@@ -82,7 +84,7 @@ def read_log(workdir: Path) -> list[dict[str, float]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {_MEND}") from error
+        raise read_error(path, error, _MEND) from error
     return [_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
 
 
