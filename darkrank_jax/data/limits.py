@@ -108,4 +108,5 @@ class Budget:
                 self._changed.notify_all()
 
 
+# Of all threads of this process; a worker has its own, and one thread.
 DECODED = Budget(_MOST_BYTES, _FEW_BYTES)
