@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -340,57 +339,6 @@ def test_prepare_prints_what_it_found(tmp_path, capsys):
     assert "big (9)" in said
     assert "class 1 (3)" in said
     assert not (tmp_path / "w").exists()
-
-
-def traced():
-    """Bytes of Python's table of parts of paths, which changes as it likes, and all others."""
-    sizes = {True: 0, False: 0}
-    for found in tracemalloc.take_snapshot().statistics("filename"):
-        sizes[Path(found.traceback[0].filename).name == "pathlib.py"] += found.size
-    return sizes[True], sizes[False]
-
-
-@pytest.mark.parametrize(
-    "thousands", [5, pytest.param(1000, marks=pytest.mark.slow)], ids=["small", "million"]
-)
-def test_a_large_table_takes_the_memory_of_its_names(thousands, tmp_path):
-    """Simulated: up to a million rows that name the same few files."""
-    names = list(write_folder(tmp_path, layout()).glob("*/*.png"))
-    path = tmp_path / "table.csv"
-    classes = {f"{number}": f"{names[0].parent.name}/{number}x.png" for number in range(1000)}
-    for number, name in enumerate(classes.values()):
-        os.link(names[number % 40], tmp_path / name)
-    rows = [f"{name},{label}\n" for label, name in classes.items()]
-    with path.open("w") as file:
-        file.write("path,label\n")
-        for _ in range(thousands):
-            file.writelines(rows)
-    tracemalloc.start()
-    try:
-        splits = load(path, inspect_images=False, cache_mib=0)
-        peak = tracemalloc.get_traced_memory()[1]
-        interned, kept = traced()
-        assert sum(len(split.labels) for split in splits.values()) == 1000 * thousands
-        # A name of 13 bytes, its end, labels, parts and rows; nothing for each image beside.
-        assert kept < 60 * 1000 * thousands + 1e6
-        assert peak - interned < 150 * 1000 * thousands + 1e6
-        split, sizes = splits["train"], []
-        for step in (0, 200, 400):
-            stream = batches(
-                split,
-                seed=0,
-                first_step=step,
-                num_steps=3,
-                batch_size=16,
-                images_per_class=2,
-                augmentation={"random_resized_crop": {}},
-                num_threads=1,
-            )
-            assert sum(len(batch["labels"]) for batch in stream) == 48
-            sizes.append(traced()[1])
-        assert sizes[2] - sizes[0] < 1e5
-    finally:
-        tracemalloc.stop()
 
 
 CARS = Path(os.environ.get("DARKRANK_DATA", "")) / "cars196_half/cars196_half_96px.zip"

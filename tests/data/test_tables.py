@@ -2,49 +2,19 @@
 # ruff: noqa: E501
 
 import contextlib
-import datetime
-import decimal
 import os
 
 import numpy as np
 import pytest
 
-from darkrank_jax import main as command_line
-from darkrank_jax.data import parquet_tables
 from darkrank_jax.data.parquet_tables import read_parquet
-from darkrank_jax.data.tables import read_table
 from darkrank_jax.data.text_tables import read_text
 from darkrank_jax.errors import UserError
-from tests.data.image_files import CLASSES, CONFIG, WHOLE, layout, load, refusal, write_folder
+from tests.data.image_files import CLASSES, WHOLE, layout, load, refusal, write_folder
+from tests.data.table_files import error_of, lines, parquet, written
 
 pytestmark = pytest.mark.usefixtures("cache")
 SMALL = layout(CLASSES[:8], 2)
-
-
-def written(path, text):
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def lines(path):
-    return [tuple(line) for line in read_table(path)]
-
-
-def error_of(path):
-    with pytest.raises(UserError) as error:
-        lines(path)
-    said = str(error.value)
-    assert "\n" not in said
-    assert said.startswith(f"{path}: ")
-    return said.removeprefix(f"{path}: ")
-
-
-def parquet(path, /, **columns):
-    arrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet as files
-
-    files.write_table(arrow.table(columns), path)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -156,100 +126,6 @@ def test_a_table_of_another_kind_is_refused(suffix, tmp_path, capsys):
     )
 
 
-PATHS = ["a.png", "b.png", "c.png"]
-
-
-def values_of_parquet(name):
-    """Labels as a Parquet file has them, and what they are called."""
-    arrow = pytest.importorskip("pyarrow")
-    days = [datetime.date(2024, 1, day) for day in (1, 2, 3)]
-    return {
-        "text": (["x", "y ", "x"], ["x", "y", "x"]),
-        "large text": (arrow.array(["x", "y", "x"], arrow.large_string()), ["x", "y", "x"]),
-        "bytes": ([b"x", "é".encode(), b"x"], ["x", "é", "x"]),
-        "fixed bytes": (arrow.array([b"xx", b"yy", b"xx"], arrow.binary(2)), ["xx", "yy", "xx"]),
-        "categories": (arrow.array(["x", "y", "x"]).dictionary_encode(), ["x", "y", "x"]),
-        "categories of bytes": (arrow.array([b"x", b"y", b"x"]).dictionary_encode(), ["x", "y", "x"]),
-        "integers": ([-1, 2, 2**62], ["-1", "2", f"{2**62}"]),
-        "unsigned": (arrow.array([0, 2, 2**64 - 1], arrow.uint64()), ["0", "2", f"{2**64 - 1}"]),
-        "floats": ([1.0, -0.0, 2.5], ["1", "0", "2.5"]),
-        "half floats": (arrow.array(np.float16([1, 2, 0.5])), ["1", "2", "0.5"]),
-        "decimals": ([decimal.Decimal(x) for x in ("1.00", "2.50", "300.00")], ["1", "2.5", "300"]),
-        "huge decimals": ([decimal.Decimal(x) for x in (2**80, 1, 0)], [f"{2**80}", "1", "0"]),
-        "yes and no": ([True, False, True], ["True", "False", "True"]),
-        "dates": (days, ["2024-01-01", "2024-01-02", "2024-01-03"]),
-    }[name]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("text", "large text", "bytes", "fixed bytes", "categories", "categories of bytes"),
-        *("integers", "unsigned", "floats", "half floats", "decimals", "huge decimals"),
-        *("yes and no", "dates"),
-    ],
-)
-def test_parquet_labels_of_any_type_are_text(name, tmp_path):
-    values, expected = values_of_parquet(name)
-    path = parquet(tmp_path / "t.parquet", path=[p.encode() for p in PATHS], label=values)
-    assert [line[:2] for line in lines(path)] == list(zip(PATHS, expected, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("values", "line"),
-    [
-        ([1.0, float("nan"), 3.0], "row 2 has no label; fill it in or delete the row"),
-        ([1, None, 3], "row 2 has no label; fill it in or delete the row"),
-        (["x", "y", None], "row 3 has no label; fill it in or delete the row"),
-        (["x", "", "y"], "row 2 has no label; fill it in or delete the row"),
-        ([None, None, None], "row 1 has no label; fill it in or delete the row"),
-        (["x", "nan", "y"], "row 2 has the label 'nan', which programs write for a missing one"),
-        ([{"a": 1}] * 3, "column 'label' must hold text or numbers (got struct<a: int64>)"),
-        ([[1], [2], [3]], "column 'label' must hold text or numbers (got list<"),
-        ([datetime.timedelta(1)] * 3, "column 'label' must hold text or numbers (got duration["),
-        ([b"x", b"caf\xe9", b"y"], "row 2: label must be UTF-8 (got byte 0xe9); write it as text"),
-        ([1.0, 2.0**60, 3.0], "row 2: label must be exact (got the float 1.15292e+18); write"),
-        ([1.0, float("inf"), 3.0], "row 2: label must be exact (got the float inf); write"),
-        (["x", "y\nz", "y"], "row 2: label must be one line of text (got 'y\\nz')"),
-        (["x", "y\0", "y"], "row 2: label must be one line of text (got 'y\\x00')"),
-    ],
-)
-def test_a_parquet_label_that_is_wrong_names_row_and_reason(values, line, tmp_path):
-    path = parquet(tmp_path / "t.parquet", path=PATHS, label=values)
-    assert error_of(path).startswith(line)
-
-
-def test_parquet_text_that_is_not_utf8_names_its_row(tmp_path):
-    arrow = pytest.importorskip("pyarrow")
-    raw = arrow.array([b"a.png", b"caf\xe9.png", b"c.png"])
-    wrong = arrow.Array.from_buffers(arrow.string(), 3, raw.buffers())
-    path = parquet(tmp_path / "t.parquet", path=wrong, label=["x", "y", "z"])
-    assert error_of(path) == "row 2: path must be UTF-8 (got byte 0xe9); write it as text"
-
-
-def test_parquet_of_no_rows_and_of_other_columns_is_refused(tmp_path):
-    arrow = pytest.importorskip("pyarrow")
-    empty = arrow.array([], arrow.string())
-    path = parquet(tmp_path / "t.parquet", path=empty, label=empty)
-    assert error_of(path) == "has no rows; give a table with a row for each image"
-    nested = [{"path": "a.png", "label": "x"}]
-    assert error_of(parquet(path, row=nested)).startswith(
-        "has no column 'path'; its columns are row"
-    )
-    said = error_of(parquet(path, path=PATHS, label=PATHS, phase=["train", "test", "test"]))
-    assert said == "column 'phase' states a split; call it 'split', or remove it"
-    said = error_of(parquet(path, path=PATHS, label=PATHS, is_test=[True, False, False]))
-    assert said.startswith("column 'is_test' states a split; write a column 'split'")
-
-
-def test_parquet_rows_are_numbered_across_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_tables, "_BATCH", 100)
-    count = 350
-    labels = ["x"] * (count - 1) + [""]
-    path = parquet(tmp_path / "t.parquet", path=[f"{n}.png" for n in range(count)], label=labels)
-    assert error_of(path).startswith(f"row {count} has no label")
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
 def test_a_table_cut_or_garbled_anywhere_is_read_or_refused(suffix, tmp_path):
     rng = np.random.default_rng(5)
@@ -332,85 +208,3 @@ def test_readers_give_columns_and_then_rows(tmp_path):
         ["x", "1"],
         ["", "2"],
     ]
-
-
-def persons(path, junk="-1", distractors="0"):
-    """Six identities to train on, six in query and gallery, and junk and distractors."""
-    files = layout([str(number) for number in (*range(1, 13), "a", "b")], 3)
-    rows = []
-    for name in files:
-        label, number = name.removesuffix(".png").split("/")
-        split = (
-            "train"
-            if label.isdigit() and int(label) < 7
-            else "query"
-            if number == "0"
-            else "gallery"
-        )
-        if label in "ab":
-            label, split = {"a": junk, "b": distractors}[label], "gallery"
-        rows.append(f"{name},{label},{split},{'' if number == '2' else 'c' + number}")
-    return written(
-        write_folder(path, files) / "t.csv", "\n".join(["path,label,split,camera", *rows])
-    )
-
-
-def test_unknown_cameras_are_no_camera(tmp_path):
-    test = load(persons(tmp_path, "13", "14"))["test"]
-    for label in range(6):
-        of_label = test.labels == label
-        assert sorted(test.cameras[of_label].tolist()) == [-1, 0, 1]
-    text = "\n".join(["path,label,camera", *(f"{name},{name[:7]}," for name in SMALL)])
-    splits = load(written(write_folder(tmp_path, SMALL) / "u.csv", text))
-    assert splits["train"].cameras is None
-
-
-def test_labels_of_junk_and_distractors_are_reported(tmp_path, caplog):
-    path = persons(tmp_path)
-    splits = load(path)
-    assert splits["test"].class_names == ("0", "7", "8", "9", "10", "11", "12", "-1")
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: the label -1 is a class of 3 images like any other; if it marks images to ignore, "
-        'give data.options.ignored_labels=("-1",)',
-        f"{path}: no query has the label 0, so that its 3 gallery images match nobody",
-    ]
-
-
-@pytest.mark.parametrize("ignored", [("-1",), (-1,), ("-1", "12")])
-def test_ignored_labels_are_left_out_and_reported(ignored, tmp_path, caplog):
-    path = persons(tmp_path)
-    test = load(path, ignored_labels=ignored)["test"]
-    assert test.class_names == ("0", "7", "8", "9", "10", "11", "12")[: 8 - len(ignored)]
-    said = [record.getMessage() for record in caplog.records]
-    assert said[0] == f"{path}: 3 images of the ignored label -1 are left out"
-    assert not any("like any other" in line for line in said)
-
-
-def test_ignored_labels_by_flag(tmp_path, capsys):
-    path = persons(tmp_path)
-    flag = '--config.data.options.ignored_labels=("13",)'
-    assert refusal(capsys, path, flag) == (
-        f"data.options.ignored_labels: no image of {path} has the label '13'; leave it out"
-    )
-    arguments = [CONFIG, f"--config.data.path={path}", "--mode=prepare"]
-    assert command_line.main(["main", *arguments, flag.replace("13", "-1")]) == 0
-    said = capsys.readouterr().out
-    assert f"{path}: 3 images of the ignored label -1 are left out\n" in said
-    assert "2 (7 images unknown)" in said
-
-
-def test_labels_that_look_alike_are_reported(tmp_path, caplog):
-    labels = ["Cat", "cat", "new york", "New\u00a0 York", "dog\u200b", "dog", "x", "y"]
-    rows = [f"{name},{labels[number // 2]}" for number, name in enumerate(SMALL)]
-    path = write_folder(tmp_path, SMALL) / "t.csv"
-    splits = load(written(path, "\n".join(["path,label", *rows])))
-    assert sum(len(split.class_names) for split in splits.values()) == 8
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        f"{path}: 3 classes differ from another in case or spaces alone; first 'Cat' and 'cat'"
-    )
-
-
-def test_ignored_labels_must_be_a_list(tmp_path, capsys):
-    said = refusal(capsys, persons(tmp_path), "--config.data.options.ignored_labels=-1")
-    assert said.startswith("data.options.ignored_labels: ")
