@@ -102,10 +102,10 @@ def get_config() -> ConfigDict:
     config.baseline = ConfigDict()
 
     config.steps = 1000  # batches to train on; 0, for a teacher with weights: none
-    # A name of darkrank_jax.training.optimizers.OPTIMIZERS and its options.
+    # A name of darkrank_jax.optimizers.OPTIMIZERS and its options.
     config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 1e-4})
     config.learning_rate = 1e-3  # the schedule's peak
-    # A name of darkrank_jax.training.optimizers.SCHEDULES and its options.
+    # A name of darkrank_jax.optimizers.SCHEDULES and its options.
     config.schedule = ConfigDict({"name": "cosine", "warmup_steps": 50})
     config.clip_norm = 0.0  # largest norm of the whole gradient; 0: no clipping
     config.ema_decay = 0.0  # of averaged parameters, which are then evaluated; 0: none are kept

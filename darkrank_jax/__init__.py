@@ -8,7 +8,7 @@
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from darkrank_jax.export.loaded import LoadedRun, load_run
+    from darkrank_jax.inference.load import LoadedRun, load_run
 
 __all__ = ["LoadedRun", "load_run"]
 __version__ = "0.1.0"
@@ -18,6 +18,6 @@ def __getattr__(name: str) -> object:
     """Loads what users of a trained network need when they ask for it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from darkrank_jax.export import loaded
+    from darkrank_jax.inference import load as loaded
 
     return getattr(loaded, name)

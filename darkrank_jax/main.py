@@ -24,10 +24,10 @@ from absl import flags
 from absl import logging as absl_logging
 
 import darkrank_jax
+from darkrank_jax.cli.modes import MODES, flag_types, function_of
+from darkrank_jax.cli.usage import usage
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.modes import MODES, flag_types, function_of
 from darkrank_jax.terminal import PrintableFormatter, printable, printable_stream
-from darkrank_jax.usage import usage
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -95,7 +95,7 @@ def console() -> None:
     code = main(sys.argv)
     if "jax" not in sys.modules:
         sys.exit(code)
-    from darkrank_jax.training.processes import leave
+    from darkrank_jax.distributed.processes import leave
 
     leave(code)
 
@@ -168,7 +168,7 @@ def read_config(command: Command) -> "tuple[ConfigDict | None, list[str]]":
         return None, command.rest
     from ml_collections import config_flags
 
-    from darkrank_jax.config_file import add_options, load_config
+    from darkrank_jax.config.file import add_options, load_config
 
     config = load_config(command.config)
     argv, values = ["darkrank", *command.rest], flags.FlagValues()
@@ -186,10 +186,10 @@ def _run(command: Command) -> int:
     config, rest = read_config(command)
     if rest and MODES[command.mode].takes != "runs":
         raise _surplus(rest[0])
-    from darkrank_jax.training.interruption import Interrupted
-    from darkrank_jax.training.processes import join
-    from darkrank_jax.training.recorded import check_measured
-    from darkrank_jax.training.run_config import read_run
+    from darkrank_jax.config.reader import read_run
+    from darkrank_jax.distributed.processes import join
+    from darkrank_jax.distributed.signals import Interrupted
+    from darkrank_jax.workdir.recorded import check_measured
 
     run = None if config is None else read_run(config.to_dict())
     _keep_compiled()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from darkrank_jax.training.run_config import needs_teacher
+from darkrank_jax.config.run import needs_teacher
 from experiments import sweep
 from experiments.resolved import check_data, refusing, resolve, teacher_fields
 from experiments.tables import spread, write_csv

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax import main as command_line
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
-from darkrank_jax.training.preflight import load_data
-from darkrank_jax.training.run_config import read_run
+from darkrank_jax.runs.preflight import load_data
 
 ROOT = Path(__file__).parent.parent
 # Fields of a run that say nothing of the network alone.

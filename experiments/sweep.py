@@ -30,13 +30,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.config.description import describe
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_json, write_text
-from darkrank_jax.training.description import describe
-from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.results import read_results
-from darkrank_jax.training.run_config import is_trained, read_run
-from darkrank_jax.training.workdir import is_workdir, read_facts
+from darkrank_jax.runs.results import read_results
+from darkrank_jax.workdir.metrics_log import read_log
+from darkrank_jax.workdir.run_file import is_workdir, read_facts
 from experiments.resolved import (
     ROOT,
     check_data,
@@ -283,7 +283,7 @@ def _teacher_job(config: str, overrides: Mapping[str, Any], seed: int, workdir: 
     """The run of a setting's teacher alone, where that is trained and not there already."""
     student = resolve(config, overrides)
     teacher = read_run(student).teacher
-    if teacher is None or teacher.checkpoint or not is_trained(teacher):
+    if teacher is None or teacher.checkpoint or not teacher.is_trained:
         return None
     whole = {name: value for name, value in student["teacher"].items() if name != "seed"}
     place = workdir / TEACHER / digest(whole) / f"seed{seed}"

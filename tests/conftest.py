@@ -53,3 +53,40 @@ def finished(tmp_path_factory):
 def copy(finished, tmp_path):
     """A copy of it to spoil."""
     return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory):
+    """The workdir of a network that was drawn, not trained."""
+    from tests.drawn_runs import make_workdir
+
+    return make_workdir(tmp_path_factory.mktemp("drawn") / "run")
+
+
+@pytest.fixture(scope="session")
+def other_workdir(tmp_path_factory):
+    """Another one."""
+    from tests.drawn_runs import make_workdir
+
+    return make_workdir(tmp_path_factory.mktemp("drawn") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """A folder of class folders with images."""
+    from tests.drawn_runs import class_folders
+
+    return class_folders(tmp_path_factory.mktemp("pictures") / "images")
+
+
+@pytest.fixture
+def source(monkeypatch):
+    """Registers a source of coloured images with names."""
+    from darkrank_jax.data import SOURCES
+    from tests.small_runs import colored
+
+    monkeypatch.setitem(SOURCES, "colored", colored)
+    yield
+    from darkrank_jax.runs import preflight
+
+    preflight._load.cache_clear()

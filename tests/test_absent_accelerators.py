@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 from configs import demo
 from darkrank_jax import losses
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.distributed.mesh import by_rows, make_mesh, replicated
 from darkrank_jax.evaluation import (
     distances,
     kmeans,
@@ -20,10 +22,8 @@ from darkrank_jax.evaluation import (
     retrieval,
 )
 from darkrank_jax.models import MODELS, build_model
-from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices, has_compiler
-from darkrank_jax.training.mesh import by_rows, make_mesh, replicated
-from darkrank_jax.training.plan import plan_step
-from darkrank_jax.training.run_config import read_run
+from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices, has_compiler
+from darkrank_jax.runs.plan import plan_step
 from tests.losses.test_invariants import RANDOM, VARIANTS
 
 pytestmark = pytest.mark.slow

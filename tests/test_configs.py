@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from configs import default
-from darkrank_jax.training.arguments import field_types
-from darkrank_jax.training.run_config import Data, Evaluation, Run, read_run
+from darkrank_jax.config.fields import field_types
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.config.run import Data, Evaluation, Run
 from tests.command import config_of_command
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))

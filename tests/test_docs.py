@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from darkrank_jax import losses
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import SOURCES
+from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.export.source import load_source
-from darkrank_jax.training import preflight, runs
-from darkrank_jax.training.mesh import make_mesh
-from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.run_config import read_run
+from darkrank_jax.runs import preflight
+from darkrank_jax.runs import train as runs
+from darkrank_jax.workdir.metrics_log import read_log
 from docs import table
 
 ROOT = Path(__file__).parent.parent

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.evaluation.digest import images_digest
+from darkrank_jax.runs.preflight import load_data
 from darkrank_jax.training import loop
-from darkrank_jax.training.preflight import load_data
-from darkrank_jax.training.run_config import read_run
 from tests import tiny_config
 from tests.command import CONFIG, newest_params, refusal, run
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs import default
-from darkrank_jax.training.preflight import load_data
+from darkrank_jax.runs.preflight import load_data
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 

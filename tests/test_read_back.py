@@ -7,7 +7,8 @@ import pytest
 
 from darkrank_jax import main as command_line
 from darkrank_jax.errors import UserError
-from darkrank_jax.training import compare, runs
+from darkrank_jax.runs import compare
+from darkrank_jax.runs import train as runs
 from darkrank_jax.training.network import check_recorded
 from tests.command import CONFIG
 

@@ -1,1 +1,1 @@
-"""The network out of the laboratory: files for other runtimes, embeddings of any images, search."""
+"""Networks in other formats, each compared with the original."""

@@ -10,7 +10,7 @@ from darkrank_jax.export.comparison import BATCH
 from darkrank_jax.export.source import Source
 from darkrank_jax.files import write_text
 from darkrank_jax.terminal import printable
-from darkrank_jax.training.workdir import read_facts
+from darkrank_jax.workdir.run_file import read_facts
 
 _CARD = """---
 library_name: darkrank_jax

@@ -15,8 +15,8 @@ from darkrank_jax.export.comparison import compare, fault
 from darkrank_jax.export.formats import FORMATS, LOADERS
 from darkrank_jax.export.source import Source, load_source
 from darkrank_jax.files import remove_unfinished, replacing, scratch
-from darkrank_jax.training.preflight import load_data
-from darkrank_jax.training.results import read_results
+from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.results import read_results
 
 # Held images that an export is compared on.
 _HELD = 2048

@@ -12,7 +12,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
 from darkrank_jax.export.graph_checks import onnx_fault, onnx_graph
 from darkrank_jax.export.source import EmbedBatch, Source
-from darkrank_jax.training.preflight import load_data
+from darkrank_jax.runs.preflight import load_data
 
 # Images by which the ranges of activations are measured.
 _CALIBRATION = 512

@@ -12,13 +12,13 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import AxisType
 
+from darkrank_jax.config.registered import needs_of
+from darkrank_jax.config.run import Run
 from darkrank_jax.export.facts import SCHEMA
 from darkrank_jax.models import build_model
-from darkrank_jax.training.needs import needs_of
 from darkrank_jax.training.network import Network, load_network
-from darkrank_jax.training.run_config import Run
 from darkrank_jax.training.step import make_embed_step
-from darkrank_jax.training.workdir import is_workdir, read_facts, recorded_run
+from darkrank_jax.workdir.run_file import is_workdir, read_facts, recorded_run
 
 # Facts on which embeddings depend.
 _SEEN = ("model", "mean", "std", "image_shape", "center_crop")

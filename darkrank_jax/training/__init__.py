@@ -1,1 +1,1 @@
-"""Training: a run's plain config, its state, its step, its loop, its checkpoints, its teacher."""
+"""Trains one network: state, step, loop and checkpoints."""

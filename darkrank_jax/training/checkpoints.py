@@ -18,13 +18,13 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 from orbax.checkpoint import checkpoint_managers
 
+from darkrank_jax.distributed.processes import lead_first, leads
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_json, write_error
 from darkrank_jax.schema import check_schema
-from darkrank_jax.training import manifests
-from darkrank_jax.training.processes import lead_first, leads
 from darkrank_jax.training.saved_arrays import missing_arrays
 from darkrank_jax.training.state import TrainState
+from darkrank_jax.workdir import manifests
 
 BEST = "recall_at_1"
 _LOG = logging.getLogger(__name__)

@@ -12,17 +12,16 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from darkrank_jax.config.run import Run, needs_teacher
 from darkrank_jax.data import POOL, Split, batches, class_neighbors
+from darkrank_jax.distributed.mesh import by_rows, put, replicated
+from darkrank_jax.distributed.processes import agreed, lead_first, leads
+from darkrank_jax.distributed.signals import Interrupted, catch_signals
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.terminal import printable
 from darkrank_jax.training import checkpoints
-from darkrank_jax.training import workdir as workdirs
-from darkrank_jax.training.identity import identify
-from darkrank_jax.training.imported import with_weights
-from darkrank_jax.training.interruption import Interrupted, catch_signals
-from darkrank_jax.training.mesh import by_rows, put, replicated
-from darkrank_jax.training.metrics_log import open_log
+from darkrank_jax.training.initial_weights import with_weights
 from darkrank_jax.training.network import (
     Embedder,
     Network,
@@ -30,14 +29,14 @@ from darkrank_jax.training.network import (
     compile_step,
     embed,
     load_network,
-    wanted_arrays,
 )
-from darkrank_jax.training.processes import agreed, lead_first, leads
 from darkrank_jax.training.profile import tracing
-from darkrank_jax.training.run_config import Run, asks_teacher, needs_teacher
+from darkrank_jax.training.provenance import identify
 from darkrank_jax.training.state import TrainState
-from darkrank_jax.training.stored_embeddings import read_stored, with_stored
-from darkrank_jax.training.teacher_store import Store, open_store, views_stream, with_teacher
+from darkrank_jax.training.teacher.embeddings import read_stored, with_stored
+from darkrank_jax.training.teacher.outputs import Store, open_store, views_stream, with_teacher
+from darkrank_jax.workdir import run_file
+from darkrank_jax.workdir.metrics_log import open_log
 
 # Share of the time for which images may be waited for before a line says so.
 _MUCH_WAITING = 0.2
@@ -75,9 +74,9 @@ def fit(
     sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
     with ExitStack() as stack:
         with lead_first():
-            stack.enter_context(workdirs.held(workdir))
+            stack.enter_context(run_file.held(workdir))
             place = teacher.workdir if teacher else workdir
-            workdirs.claim(workdir, run, **sizes, identity=identify(run, splits, place))
+            run_file.claim(workdir, run, **sizes, identity=identify(run, splits, place))
         _train(run, splits, workdir, mesh, name, teacher, sizes)
     return load_network(run, workdir, mesh)
 
@@ -191,7 +190,7 @@ def _begin(
 def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:
     """The sampler's options, with what it must know of the teacher."""
     sampler = run.data.sampler
-    if not asks_teacher(run.data) or run.teacher is None:
+    if not run.data.asks_teacher or run.teacher is None:
         return sampler
     if teacher is None:
         embeddings = read_stored(run.teacher.embeddings, train).of(np.arange(len(train.labels)))
@@ -240,7 +239,7 @@ def _store(run: Run, train: Split, sampler: dict[str, Any], teacher: Embedder, m
     def every_view() -> Iterator[tuple[Any, np.ndarray]]:
         return views_stream(run, train)
 
-    wanted = {name for name in wanted_arrays(run) if name.startswith("teacher_")}
+    wanted = {name for name in run.loss_inputs if name.startswith("teacher_")}
     folder = teacher.workdir / "outputs"
     images = every_view if run.data.views else every_batch
     return open_store(folder, run, sampler, train, teacher, wanted, images, mesh)

@@ -13,22 +13,22 @@ import optax
 from flax import linen
 from jax.sharding import Mesh
 
+from darkrank_jax.config.description import describe
+from darkrank_jax.config.options import default_options
+from darkrank_jax.config.registered import needs_of
+from darkrank_jax.config.run import Run
 from darkrank_jax.data import Split, of_process
+from darkrank_jax.distributed.mesh import by_rows, put, replicated
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embed import embed_images
 from darkrank_jax.losses import LOSSES, class_logits, combine
 from darkrank_jax.models import build_model, model_options
+from darkrank_jax.optimizers import make_optimizer, make_schedule
 from darkrank_jax.training import checkpoints
-from darkrank_jax.training.description import describe
-from darkrank_jax.training.ensemble import combine_embeddings
-from darkrank_jax.training.loss_checks import default_options
-from darkrank_jax.training.mesh import by_rows, put, replicated
-from darkrank_jax.training.needs import needs_of
-from darkrank_jax.training.optimizers import make_optimizer, make_schedule
-from darkrank_jax.training.run_config import Run, classification_losses
 from darkrank_jax.training.state import TrainState, create_state
 from darkrank_jax.training.step import Arrays, make_embed_step, make_train_step
-from darkrank_jax.training.workdir import first_difference, read_facts
+from darkrank_jax.training.teacher.ensemble import combine_embeddings
+from darkrank_jax.workdir.run_file import first_difference, read_facts
 
 
 class Network(NamedTuple):
@@ -148,7 +148,7 @@ def build(
 
 def logits_of(run: Run) -> Callable[[Arrays, Any], jax.Array]:
     """Class logits from a model's outputs and its class weights, by its one classification loss."""
-    (name,) = classification_losses(run)
+    (name,) = run.class_weights
     arguments = {k: v for k, v in run.losses[name].items() if k != "weight"}
 
     def logits(outputs: Arrays, class_weights: Any) -> jax.Array:
@@ -307,7 +307,7 @@ def compile_step(
     teacher: Embedder | None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """The run's train step under jit; the state is donated, so use the returned one."""
-    wanted = wanted_arrays(run)
+    wanted = run.loss_inputs
     step = make_train_step(
         model,
         combine(resolve_weights(run)),

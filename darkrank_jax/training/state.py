@@ -9,8 +9,8 @@ import optax
 from flax import linen, struct
 from jaxtyping import PRNGKeyArray
 
+from darkrank_jax.config.run import Run
 from darkrank_jax.data import height_and_width
-from darkrank_jax.training.run_config import Run, classification_losses
 
 
 class TrainState(struct.PyTreeNode):
@@ -66,7 +66,7 @@ def create_state(
     images = jnp.zeros((1, *size, channels))
     outputs, variables = model.init_with_output(model_key, images, train=False)
     dim = outputs["embeddings"].shape[-1]
-    names = classification_losses(run) if class_weights is None else class_weights
+    names = run.class_weights if class_weights is None else class_weights
     weights = {
         name: jax.random.normal(jax.random.fold_in(weights_key, index), (dim, num_classes))
         / jnp.sqrt(dim)

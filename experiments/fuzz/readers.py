@@ -17,13 +17,13 @@ import darkrank_jax
 from darkrank_jax.data import SOURCES, Split
 from darkrank_jax.data.pictures import decode
 from darkrank_jax.evaluation.stored import read_stored
-from darkrank_jax.export.gallery import Gallery, read_gallery, write_gallery
+from darkrank_jax.inference.gallery import Gallery, read_gallery, write_gallery
 from darkrank_jax.models import MODELS
 from darkrank_jax.models.pretrained import channels_first, load_weights, tensor_name
-from darkrank_jax.training import stored_embeddings
-from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.results import read_results
-from darkrank_jax.training.workdir import recorded_run
+from darkrank_jax.runs.results import read_results
+from darkrank_jax.training.teacher import embeddings as stored_embeddings
+from darkrank_jax.workdir.metrics_log import read_log
+from darkrank_jax.workdir.run_file import recorded_run
 from experiments.fuzz.edits import edits_of_bytes, edits_of_json, edits_of_zip
 
 Edits = Callable[[], st.SearchStrategy[Any]]

@@ -24,11 +24,11 @@ import numpy as np
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.export.command import export_run
 from darkrank_jax.export.formats import FORMATS
-from darkrank_jax.export.loaded import load_run
 from darkrank_jax.export.source import load_source
 from darkrank_jax.files import replacing
-from darkrank_jax.training.preflight import load_data
-from darkrank_jax.training.workdir import recorded_run
+from darkrank_jax.inference.load import load_run
+from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.workdir.run_file import recorded_run
 from experiments.resolved import refusing
 from experiments.tables import write_csv
 

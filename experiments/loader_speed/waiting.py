@@ -13,10 +13,10 @@ import time
 
 import jax
 
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import batches
+from darkrank_jax.runs.preflight import load_data
 from darkrank_jax.training.network import build, compile_step
-from darkrank_jax.training.preflight import load_data
-from darkrank_jax.training.run_config import baseline_of, read_run
 
 WARM = 10
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 def measure(config: str, steps: int) -> tuple[int, float, float]:
     """Batch size, seconds of a step with its batch, and seconds that the batch is waited for."""
-    run = baseline_of(read_run(runpy.run_path(config)["get_config"]().to_dict()))
+    run = read_run(runpy.run_path(config)["get_config"]().to_dict()).baseline_run
     train, data = load_data(run.data)["train"], run.data
     # Every picture once, so that none is decoded on the clock.
     _ = train.images[:]

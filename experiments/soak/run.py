@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.workdir.metrics_log import read_log
 from experiments.resolved import refusing
 from experiments.tables import write_csv
 

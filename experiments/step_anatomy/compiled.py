@@ -20,10 +20,10 @@ import jax
 import numpy as np
 
 from darkrank_jax.data import Split
-from darkrank_jax.training import plan as plans
-from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices
-from darkrank_jax.training.mesh import make_mesh
-from darkrank_jax.training.program import Operation, operations
+from darkrank_jax.distributed.mesh import make_mesh
+from darkrank_jax.runs import plan as plans
+from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices
+from darkrank_jax.runs.program import Operation, operations
 from experiments.step_anatomy import ours
 from experiments.step_anatomy.batch import LOSSES, Sizes
 

@@ -19,7 +19,7 @@ from flax import linen
 from jax.sharding import SingleDeviceSharding
 
 from darkrank_jax.models.pooling import centred, max_pool
-from darkrank_jax.training.accelerators import ACCELERATORS, absent_devices
+from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices
 
 SHAPES = ((32, 32, 32, 64), (32, 112, 112, 64), (128, 16, 16, 16), (64, 24, 24, 8))
 

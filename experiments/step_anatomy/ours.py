@@ -11,11 +11,12 @@ import numpy as np
 import optax
 
 from configs import default
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.config.run import Run
 from darkrank_jax.data import Split, batches
+from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.losses import combine
-from darkrank_jax.training.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.training.network import Network, build, compile_step, teach
-from darkrank_jax.training.run_config import Run, read_run
 from darkrank_jax.training.step import normalize_images
 from experiments.step_anatomy import batch as batches_
 from experiments.step_anatomy.batch import LOSSES, Engine, Part, Sizes

@@ -156,7 +156,7 @@ def _efficiency(sizes: Sizes, seconds: float) -> str:
     """The rate of the step's operations, and the share of what the device can do."""
     import jax
 
-    from darkrank_jax.training.accelerators import ACCELERATORS, name_of
+    from darkrank_jax.runs.accelerators import ACCELERATORS, name_of
     from experiments.step_anatomy import ours
 
     rate = ours.flops(sizes) / seconds

@@ -12,8 +12,8 @@ from PIL import Image
 
 from darkrank_jax import main as command_line
 from darkrank_jax.data import fingerprint
+from darkrank_jax.distributed import processes
 from darkrank_jax.errors import UserError
-from darkrank_jax.training import processes
 from tests.data.image_files import (
     CONFIG,
     WHOLE,

@@ -20,7 +20,7 @@ from darkrank_jax.evaluation.embedding_files import (
     unescape,
     write_index,
 )
-from darkrank_jax.export.gallery import Gallery, read_gallery, write_gallery
+from darkrank_jax.inference.gallery import Gallery, read_gallery, write_gallery
 
 RNG = np.random.default_rng(7)
 VECTORS = RNG.normal(size=(6, 5)).astype(np.float32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.stored import read_stored, same_images, write_images, write_stored
-from darkrank_jax.export.gallery import Gallery, write_gallery
+from darkrank_jax.inference.gallery import Gallery, write_gallery
 
 EMBEDDINGS = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
 LABELS = np.array([2, 0, 2, 1])

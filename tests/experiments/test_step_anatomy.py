@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.losses import combine
-from darkrank_jax.training.program import Operation
+from darkrank_jax.runs.program import Operation
 from experiments.step_anatomy import batch, compiled, run
 
 

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
+from darkrank_jax.config.description import describe
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
-from darkrank_jax.training.description import describe
-from darkrank_jax.training.run_config import read_run
 from experiments import sweep
 from tests.experiments.whole_results import WHOLE
 

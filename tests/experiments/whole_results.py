@@ -1,6 +1,6 @@
 """A results.json with every field that is read back, for runs that are only pretended."""
 
-from darkrank_jax.training.results import METRICS, SCHEMA
+from darkrank_jax.runs.results import METRICS, SCHEMA
 
 WHOLE = {
     "schema": SCHEMA,

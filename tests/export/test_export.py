@@ -21,8 +21,8 @@ from darkrank_jax.export.comparison import fault
 from darkrank_jax.export.onnx import write_onnx
 from darkrank_jax.export.source import load_source
 from darkrank_jax.models.pretrained import load_linear, load_weights
-from darkrank_jax.training.preflight import load_data
-from tests.export.conftest import make_workdir
+from darkrank_jax.runs.preflight import load_data
+from tests.drawn_runs import make_workdir
 
 FILES = {name: kind.file for name, kind in formats.FORMATS.items()}
 

@@ -22,7 +22,7 @@ from darkrank_jax.export.onnx import onnx_graph
 from darkrank_jax.export.source import load_source
 from darkrank_jax.models import build_model
 from darkrank_jax.models.pretrained import load_weights
-from darkrank_jax.training import stored_embeddings
+from darkrank_jax.training.teacher import embeddings as stored_embeddings
 
 NAMES = ("stablehlo", "onnx", "safetensors")
 RNG = np.random.default_rng(11)

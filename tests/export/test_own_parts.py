@@ -8,13 +8,13 @@ from PIL import Image
 
 import darkrank_jax
 from darkrank_jax import main as command_line
-from darkrank_jax.config_file import load_config
+from darkrank_jax.config.file import load_config
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
-from darkrank_jax.training.run_config import read_run
 from tests.command import refusal
-from tests.export.conftest import save_drawn
+from tests.drawn_runs import save_drawn
 
 OWN = """
 import numpy as np

@@ -27,12 +27,12 @@ from transformer_files import (
 )
 
 from configs import default
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.pretrained import load_weights
 from darkrank_jax.models.weight_description import describe_weights
 from darkrank_jax.models.weight_settings import Settings, read_settings
-from darkrank_jax.training import identity, imported
-from darkrank_jax.training.run_config import read_run
+from darkrank_jax.training import initial_weights, provenance
 
 __all__ = ["files", "golden", "rule"]
 
@@ -247,7 +247,7 @@ def test_images_unlike_those_of_the_settings_are_reported_once_in_a_line(tmp_pat
     config["weights"]["path"] = str(tmp_path)
     for mean, std, size in ((0.5, 0.5, (96, 96)), (IMAGENET, SPREAD, (224, 224))):
         config["data"] |= {"mean": mean, "std": std}
-        imported._report_settings(read_run(config), size)
+        initial_weights._report_settings(read_run(config), size)
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path} was trained on other images, as preprocessor_config.json beside it says, "
         f"resized by bicubic: data.mean is 0.5 and there {IMAGENET}; data.std is 0.5 and there "
@@ -262,9 +262,9 @@ def test_digest_of_a_folder_follows_the_files_in_it(tmp_path):
     config["weights"]["path"] = str(tmp_path)
     config["model"]["embedding_dim"] = 0
     run = read_run(config, "teacher")
-    first = identity._of_network(run, tmp_path)
-    assert identity._of_network(run, tmp_path) == first != ""
+    first = provenance._of_network(run, tmp_path)
+    assert provenance._of_network(run, tmp_path) == first != ""
     sharded(tensors | {"b": np.zeros(2)}, tmp_path)
-    assert identity._of_network(run, tmp_path) not in (first, "")
+    assert provenance._of_network(run, tmp_path) not in (first, "")
     (tmp_path / "b.safetensors").unlink()
-    assert identity._of_network(run, tmp_path) == ""
+    assert provenance._of_network(run, tmp_path) == ""

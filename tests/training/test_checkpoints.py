@@ -17,16 +17,16 @@ import orbax.checkpoint as ocp
 import pytest
 import tensorstore
 
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.distributed.mesh import make_mesh, replicated
+from darkrank_jax.distributed.signals import Interrupted
 from darkrank_jax.errors import UserError
+from darkrank_jax.runs.train import train, train_and_report
 from darkrank_jax.training import checkpoints, loop
-from darkrank_jax.training import workdir as workdirs
-from darkrank_jax.training.interruption import Interrupted
-from darkrank_jax.training.mesh import make_mesh, replicated
-from darkrank_jax.training.metrics_log import read_log
-from darkrank_jax.training.run_config import read_run
-from darkrank_jax.training.runs import train, train_and_report
 from darkrank_jax.training.saved_arrays import missing_arrays
 from darkrank_jax.training.state import TrainState
+from darkrank_jax.workdir import run_file
+from darkrank_jax.workdir.metrics_log import read_log
 from tests import tiny_config
 
 
@@ -353,7 +353,7 @@ def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path
     monkeypatch.undo()
     assert train(tiny(), tmp_path, "network", make_mesh(8)).seconds > 0
     # Nobody trains there any more.
-    with workdirs.held(tmp_path):
+    with run_file.held(tmp_path):
         pass
 
 

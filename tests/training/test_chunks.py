@@ -10,12 +10,12 @@ import optax
 import pytest
 from flax import linen
 
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import combine
 from darkrank_jax.models import build_model
 from darkrank_jax.training.chunks import by_chunks
-from darkrank_jax.training.mesh import by_rows, make_mesh, put, replicated
-from darkrank_jax.training.run_config import read_run
 from darkrank_jax.training.state import create_state
 from darkrank_jax.training.step import make_forward, make_train_step
 from tests import devices_config

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from darkrank_jax import main as command_line
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import batches
+from darkrank_jax.distributed import processes
+from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.errors import UserError
-from darkrank_jax.training import processes
-from darkrank_jax.training.mesh import by_rows, make_mesh, put, replicated
-from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.runs.preflight import load_data
 from darkrank_jax.training.network import Network, build, compile_step, embed_fn
-from darkrank_jax.training.preflight import load_data
-from darkrank_jax.training.run_config import read_run
+from darkrank_jax.workdir.metrics_log import read_log
 from tests import devices_config
 
 CONFIG = Path(devices_config.__file__)
@@ -92,7 +92,7 @@ MAIN = "import sys; from darkrank_jax.main import console; console()"
 # Of process 0, longer than devices wait for each other: as it builds a source, and as it reports.
 SLOW = """
 import sys, time
-from darkrank_jax.training import processes
+from darkrank_jax.distributed import processes
 processes.join(None, None, int(sys.argv[1][-1]))
 with processes.lead_first():
     time.sleep(40 * processes.leads())

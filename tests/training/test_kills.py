@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.workdir.metrics_log import read_log
 from tests.command import newest_params
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from darkrank_jax.config.reader import read_run
 from darkrank_jax.training import loop
-from darkrank_jax.training.run_config import read_run
 from tests import tiny_config
 
 VALUES = {"loss": 1.25, "images_per_second": 64.0, "waiting_for_images": 0.0}

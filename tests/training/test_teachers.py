@@ -12,17 +12,18 @@ from ml_collections import ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from darkrank_jax import main as command_line
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.pretrained import detect_resnet, load_resnet
-from darkrank_jax.training import loop, runs
-from darkrank_jax.training.ensemble import combine_embeddings
-from darkrank_jax.training.imported import import_network, read_weights, with_weights
-from darkrank_jax.training.mesh import make_mesh
-from darkrank_jax.training.metrics_log import read_log
+from darkrank_jax.runs import train as runs
+from darkrank_jax.runs.preflight import check_sizes, load_data
+from darkrank_jax.training import loop
+from darkrank_jax.training.initial_weights import import_network, read_weights, with_weights
 from darkrank_jax.training.network import Network, build, embed, make_ensemble
-from darkrank_jax.training.preflight import check_sizes, load_data
-from darkrank_jax.training.run_config import baseline_of, read_run
-from tests.training.small_runs import WEIGHTS, imported, read, refusal, small, stored, student
+from darkrank_jax.training.teacher.ensemble import combine_embeddings
+from darkrank_jax.workdir.metrics_log import read_log
+from tests.small_runs import WEIGHTS, imported, read, refusal, small, stored, student
 
 pytestmark = pytest.mark.usefixtures("source")
 
@@ -214,7 +215,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
 
     monkeypatch.setattr(loop, "put", put)
     run = read(config)
-    for name, part in (("baseline", baseline_of(run)), ("student", run)):
+    for name, part in (("baseline", run.baseline_run), ("student", run)):
         runs.train(part, tmp_path / name, name, make_mesh(8))
     assert len(seen) == 4
     assert seen[:2] == seen[2:]

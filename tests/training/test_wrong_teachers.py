@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
-from darkrank_jax.training import runs
+from darkrank_jax.runs import train as runs
+from darkrank_jax.runs.preflight import load_data
 from darkrank_jax.training.loop import fit
-from darkrank_jax.training.mesh import make_mesh
-from darkrank_jax.training.metrics_log import read_log
 from darkrank_jax.training.network import Network, build
-from darkrank_jax.training.preflight import load_data
-from tests.training.small_runs import read, small, stored
+from darkrank_jax.workdir.metrics_log import read_log
+from tests.small_runs import read, small, stored
 
 LOSSES = (
     "darkrank_soft",

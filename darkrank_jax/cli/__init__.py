@@ -1,0 +1,1 @@
+"""The command line's modes, their flags and its help."""

@@ -1,0 +1,52 @@
+"""What `--help` prints, by the table of the modes."""
+
+import textwrap
+
+from darkrank_jax.cli.modes import MODES, Flag, Mode
+
+_WIDTH = 80
+_NEEDS = {"run": "--config FILE", "runs": "DIR DIR ..."}
+_HEAD = f"""usage: darkrank [--config FILE] [--config.FIELD=VALUE ...] [--workdir DIR]
+                [--mode MODE] [flags of the mode]
+
+Trains a teacher, a student alone and a distilled student, and puts the student
+to work. `darkrank` is `python -m darkrank_jax.main`.
+
+  --config FILE         a run, such as configs/demo.py
+  --config.FIELD=VALUE  of one of its fields; configs/default.py states them all
+  --workdir DIR         where the run lies; runs/NAME of the config by default
+  --mode MODE           what to do; train by default
+  --coordinator ADDRESS HOST:PORT of process 0, or auto; for several processes,
+                        of which {" and ".join(n for n in MODES if MODES[n].shared)} alone know
+  --processes N         how many there are
+  --process I           which of them this is, from 0
+  --help, --version
+
+Modes, and the flags of each:
+"""
+
+
+def usage() -> str:
+    """Every mode with its flags and their defaults, in lines of at most 80 columns."""
+    return "\n".join([_HEAD, *(_mode(name, mode) for name, mode in MODES.items())]).rstrip()
+
+
+def _mode(name: str, mode: Mode) -> str:
+    """A mode: what it does, what it needs, its flags."""
+    lines = [
+        f"--mode {name} {_NEEDS.get(mode.takes, '--workdir DIR')}",
+        textwrap.indent(textwrap.fill(mode.text, 76), "    "),
+    ]
+    return "\n".join([*lines, *map(_flag, mode.flags)]) + "\n"
+
+
+def _flag(flag: Flag) -> str:
+    """A flag with its default, and below it what it is."""
+    if flag.kind is bool:
+        head = f"--{flag.name}"
+    elif flag.default is None:
+        head = f"--{flag.name}={flag.name.upper()} (needed)"
+    else:
+        head = f"--{flag.name}={flag.default or flag.name.upper()}"
+    text = textwrap.fill(flag.text, _WIDTH, initial_indent=10 * " ", subsequent_indent=10 * " ")
+    return f"      {head}\n{text}"

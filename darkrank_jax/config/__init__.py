@@ -1,0 +1,1 @@
+"""A run's config: loaded from a file, read into typed values, and checked."""

@@ -1,0 +1,172 @@
+"""Config files of users: loaded as the programs they are, and their fields overridden by flags."""
+
+import ast
+import contextlib
+import importlib.util
+import itertools
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ml_collections import ConfigDict, FieldReference
+
+from darkrank_jax.config.options import known_options
+from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.import_path import current_folder_last
+
+# Types for which a flag has a syntax of its own; others are Python literals.
+_TYPES = (bool, float, int, str)
+_BOOLEANS: dict[str, Any] = dict.fromkeys(("true", "t", "1", "false", "f", "0"))
+# Type of a field -> what reads the value of its flag, and what that must be.
+_READERS: dict[type, tuple[Callable[[str], Any], str]] = {
+    bool: (lambda value: _BOOLEANS[value.lower()], "true or false"),
+    int: (lambda value: int(value, 0), "a whole number"),
+    float: (float, "a number"),
+}
+
+
+# Before the others: what pyright makes of every ConfigDict depends on the first use that it meets.
+def _holder(config: ConfigDict, field: str, holders: Sequence[str]) -> ConfigDict:
+    """The part of a config that a field is in."""
+    holder = config
+    for place, name in enumerate(holders):
+        if name not in holder:
+            _refuse(field, name, holder)
+        holder = holder[name]
+        if not isinstance(holder, ConfigDict):
+            within = ".".join(holders[: place + 1])
+            raise UserError(
+                f"--config.{field}: {within} is a value and has no fields; set it whole"
+            )
+    return holder
+
+
+def load_config(path: str) -> ConfigDict:
+    """Runs a config file and calls its `get_config()`.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The config.
+
+    Raises:
+      UserError: whatever it raises, with the line of the file.
+    """
+    spec = importlib.util.spec_from_file_location(f"config_file_{Path(path).stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config: {path} is no Python file; give one of configs/*.py")
+    module = importlib.util.module_from_spec(spec)
+    # Where dataclasses and the like look for what a file of theirs defines.
+    sys.modules[spec.name] = module
+    try:
+        # A config may import another one, or a source, that lies here.
+        with current_folder_last():
+            spec.loader.exec_module(module)
+            config = module.get_config()
+    except UserError:
+        raise
+    # A user's program may raise anything.
+    except Exception as error:
+        raise UserError(_told(path, error)) from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"{path}: get_config() gives {type(config).__name__}; return a "
+            "ml_collections.ConfigDict"
+        )
+    return config
+
+
+def add_options(config: ConfigDict, argv: Sequence[str]) -> None:
+    """Lets `--config.field=value` state options that the config leaves at their defaults.
+
+    Args:
+      config: gets a field, without a value yet, for each such option.
+      argv: the command line.
+
+    Raises:
+      UserError: a field that neither the config nor what takes its options knows.
+    """
+    given = _overrides(argv)
+    for field in given:
+        *holders, name = field.split(".")
+        holder = _holder(config, field, holders)
+        within = ".".join(holders)
+        known = known_options(within, lambda other: given.get(other) or _value(config, other))
+        optional = type(None) in typing.get_args(known.get(name))
+        none = optional and f"--config.{field}=None" in argv
+        if name not in {*holder, *known}:
+            _refuse(field, name, {*holder, *known})
+        if name not in holder or none:
+            kind = known[name] if known[name] in _TYPES and not none else object
+            unlocked: Any = holder.unlock()
+            # A field that holds a number takes no None; a new one does.
+            if name in holder:
+                del unlocked[name]
+            unlocked[name] = FieldReference(None, field_type=kind)
+        if f"--config.{field}={given[field]}" in argv:
+            _check_value(field, given[field], holder)
+
+
+def _check_value(field: str, value: str, holder: ConfigDict) -> None:
+    """Refuses the value of a flag that is not of the field's type, of which absl says less."""
+    name = field.rpartition(".")[2]
+    found: Any = holder[name]
+    if isinstance(found, ConfigDict):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            if isinstance(ast.literal_eval(value), dict):
+                return
+        wanted = f"give --config.{field}.name={value}" if "name" in found else "give its fields"
+        raise UserError(f"--config.{field}: must be a mapping (got {value!r}); {wanted}")
+    for kind, (reads, wanted) in _READERS.items():
+        if holder.get_type(name) is kind:
+            try:
+                reads(value)
+            except (ValueError, KeyError) as error:
+                raise UserError(f"--config.{field}: must be {wanted} (got {value!r})") from error
+
+
+def _overrides(argv: Sequence[str]) -> dict[str, str]:
+    """Field -> value of each `--config.field=value`, or `--config.field value`."""
+    given = {}
+    for argument, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+        if argument.startswith("--config."):
+            field, stated, value = argument.removeprefix("--config.").partition("=")
+            given[field] = value if stated else following
+    return given
+
+
+def _refuse(field: str, name: str, valid: Iterable[str]) -> NoReturn:
+    """Says that a field is not there, and what is."""
+    valid = list(valid)
+    mend = nearest(name, valid) if valid else "there is none; state it in the config file"
+    raise UserError(f"--config.{field}: no field {name!r} in the config; {mend}")
+
+
+def _value(config: ConfigDict, field: str) -> Any:
+    """The value of a dotted field; None where it is not stated."""
+    found: Any = config
+    for name in field.split("."):
+        if not isinstance(found, ConfigDict) or name not in found:
+            return None
+        found = found[name]
+    return found
+
+
+def _told(path: str, error: Exception) -> str:
+    """What a config file raised, in one line with the line of the file."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}; mend the line"
+    frames = list(traceback.walk_tb(error.__traceback__))
+    lines = [line for frame, line in frames if frame.f_code.co_filename == path]
+    where = f"{path}, line {lines[-1]}" if lines else path
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # ConfigDict's own line lists everything that it holds.
+    values = frames[-1][0].f_locals
+    holder, name = values.get("self"), values.get("attribute", values.get("key"))
+    if isinstance(error, AttributeError | KeyError) and isinstance(holder, ConfigDict):
+        said = f"no field {name!r}; {nearest(str(name), map(str, holder))}"
+    return f"{where}: {' '.join(said.split())}"

@@ -1,0 +1,273 @@
+"""A run read from a config, and refused in one line before anything is compiled."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from darkrank_jax.config.fields import check_fields, field_types
+from darkrank_jax.config.names import (
+    check_augmentation,
+    check_file_name,
+    check_name,
+    check_named,
+    check_not_negative,
+    check_options,
+    check_taken,
+)
+from darkrank_jax.config.run import HOLDERS, Data, Dataset, Evaluation, Run, needs_teacher
+from darkrank_jax.data import SOURCES
+from darkrank_jax.errors import UserError
+from darkrank_jax.losses import LOSSES
+from darkrank_jax.models import MODELS, model_options
+
+
+def read_run(config: Mapping[str, Any], where: str = "") -> Run:
+    """Turns a config into a `Run`, or says in one line what is wrong with it.
+
+    Args:
+      config: nested mapping of plain values, as `ml_collections.ConfigDict.to_dict()` gives.
+      where: field of the outer config that holds this one; empty at the top.
+
+    Returns:
+      The run, and its teacher's run within it.
+
+    Raises:
+      UserError: unknown or missing fields, wrong types, unknown names in a table, arguments that
+        a loss, model, optimizer, schedule, source or augmentation does not take, a batch that
+        `images_per_class` does not divide.
+    """
+    prefix = f"{where}." if where else ""
+    types = field_types(Run) | dict.fromkeys((*HOLDERS, "teacher"), dict)
+    check_fields(config, types, where, required=list(types))
+    parts: dict[str, Any] = {}
+    for name, holder in HOLDERS.items():
+        own = field_types(holder)
+        check_fields(config[name], own, f"{prefix}{name}", required=list(own))
+        parts[name] = holder(**config[name])
+    teacher = config["teacher"]
+    parts["teacher"] = read_run(teacher, f"{prefix}teacher") if teacher else None
+    for name in config["ensemble"]:
+        check_file_name(name, f"{prefix}ensemble", taken=("outputs",))
+    parts["ensemble"] = {
+        name: read_run(member, f"{prefix}ensemble.{name}")
+        for name, member in config["ensemble"].items()
+    }
+    run = Run(**{**config, **parts})
+    _check_origin(run, prefix)
+    check_numbers(run, prefix)
+    _check_tables(run, prefix)
+    _check_teacher(run, prefix)
+    _check_evaluation(run.evaluation, f"{prefix}evaluation")
+    return run
+
+
+def asked_networks(teacher: Run, where: str) -> Iterator[tuple[Run, str]]:
+    """The networks that see images when a teacher is asked, and their fields."""
+    for name, member in teacher.ensemble.items():
+        yield from asked_networks(member, f"{where}.ensemble.{name}")
+    if not teacher.ensemble and not teacher.embeddings:
+        yield teacher, where
+
+
+def _check_origin(run: Run, prefix: str) -> None:
+    """Refuses a network that comes from nowhere, or from several places at once."""
+    places = {name: getattr(run, name) for name in ("checkpoint", "ensemble", "embeddings")}
+    found = [name for name, value in places.items() if value]
+    if len(found) > 1:
+        raise UserError(
+            f"{prefix}{found[1]}: stands beside {prefix}{found[0]}; a teacher comes from one of "
+            "them, so leave the other empty"
+        )
+    if not prefix and (run.ensemble or run.embeddings):
+        raise UserError(f"{found[0]}: is for a teacher; leave it empty to train this network")
+    for name, member in run.ensemble.items():
+        if member.embeddings:
+            raise UserError(
+                f"{prefix}ensemble.{name}.embeddings: an ensemble is of networks; combine the "
+                "vectors in one file, and give it to the teacher"
+            )
+    if not found:
+        _check_weights(run, prefix)
+
+
+def _check_weights(run: Run, prefix: str) -> None:
+    """Refuses imported weights that would leave the embedding undefined or random."""
+    weights, dim = run.weights, run.model.get("embedding_dim")
+    if weights.head and not weights.path:
+        raise UserError(f"{prefix}weights.head: is of no file; give {prefix}weights.path")
+    if not all(isinstance(first, str) and first for first in weights.ignore):
+        raise UserError(
+            f"{prefix}weights.ignore: must be what names begin with (got {weights.ignore!r}); give "
+            'texts such as ("projector.",)'
+        )
+    if weights.head and not dim:
+        raise UserError(
+            f"{prefix}weights.head: makes the embedding, and {prefix}model.embedding_dim is 0; "
+            "give as many numbers as the layer makes"
+        )
+    if not prefix or run.steps > 0:
+        return
+    if not weights.path:
+        raise UserError(
+            f"{prefix}steps: is 0, and there is no {prefix}weights.path; give one, or train for at "
+            "least 1"
+        )
+    if dim and not weights.head:
+        raise UserError(
+            f"{prefix}weights.head: is empty, so that with {prefix}steps of 0 the embedding would "
+            f"be random; name the file's layer, or set {prefix}model.embedding_dim to 0"
+        )
+
+
+def check_numbers(run: Run, prefix: str) -> None:
+    """Refuses numbers of a run outside their ranges; `prefix` is the field that holds it."""
+    minima = {
+        "seed": 0,
+        # Only a teacher can be there already.
+        "steps": 0 if prefix else 1,
+        "log_every": 1,
+        "eval_every": 1,
+        "keep_checkpoints": 1,
+        "clip_norm": 0,
+        "ema_decay": 0,
+        "chunks": 1,
+        "profile": 0,
+        "data.batch_size": 2,
+        "data.images_per_class": 1,
+        "data.views": 0,
+        "data.num_threads": 1,
+        "data.num_workers": 0,
+    }
+    for field, minimum in minima.items():
+        holder, name = (run.data, field[5:]) if field.startswith("data.") else (run, field)
+        if getattr(holder, name) < minimum:
+            found = getattr(holder, name)
+            raise UserError(f"{prefix}{field}: is {found}; give at least {minimum}")
+    if run.seed >= 2**32:
+        # JAX's keys and scikit-learn's maps take 32 bits; JAX drops the others without a word.
+        raise UserError(
+            f"{prefix}seed: must be an integer from 0 to {2**32 - 1} (got {run.seed}); give another"
+        )
+    if run.learning_rate <= 0:
+        raise UserError(f"{prefix}learning_rate: is {run.learning_rate}; give more than 0")
+    if run.ema_decay >= 1:
+        raise UserError(f"{prefix}ema_decay: is {run.ema_decay}; give less than 1")
+    _check_images(run.data, f"{prefix}data")
+    if run.chunks > 1 and run.data.batch_size % (run.chunks * run.data.images_per_class):
+        raise UserError(
+            f"{prefix}chunks: {run.chunks} chunks of a batch of {run.data.batch_size} "
+            f"({prefix}data.batch_size) are no whole number of classes of "
+            f"{run.data.images_per_class} ({prefix}data.images_per_class); give another number"
+        )
+
+
+def _check_images(data: Data, where: str) -> None:
+    """Refuses sizes, levels and batches that no image or sampler can have."""
+    size, wanted = data.image_size, "give pixels, at least 8: one number, or (height, width)"
+    sides = size if isinstance(size, tuple) else (size, size)
+    if [type(side) for side in sides] != [int, int] or min(sides) < 8:
+        raise UserError(f"{where}.image_size: is {size}; {wanted}")
+    for field, value in {"mean": data.mean, "std": data.std}.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers or not all(type(number) in (int, float) for number in numbers):
+            raise UserError(f"{where}.{field}: is {value!r}; give a number, or one a channel")
+        if field == "std" and min(numbers) <= 0:
+            raise UserError(f"{where}.std: is {value}; give more than 0")
+    per_class, others = data.images_per_class, data.sampler.get("others", 0)
+    if (data.batch_size - others) % per_class or others > data.batch_size:
+        raise UserError(
+            f"{where}.batch_size: {data.batch_size - others} images are no whole number of classes "
+            f"of {per_class} ({where}.images_per_class); give a multiple of {per_class}"
+        )
+
+
+def _check_tables(run: Run, prefix: str) -> None:
+    """Refuses names that a table lacks and options that the named thing does not take."""
+    data = run.data
+    check_name(data.source, SOURCES, f"{prefix}data.source")
+    check_taken("data.options", data.source, data.options, f"{prefix}data.options")
+    check_augmentation(data.augmentation, f"{prefix}data.augmentation")
+    check_name(run.model.get("name"), MODELS, f"{prefix}model.name")
+    options = {"name": str} | model_options(run.model["name"])
+    check_fields(run.model, options, f"{prefix}model", required=["embedding_dim"])
+    for option, value in run.model.items():
+        may_be_none = option in ("embedding_dim", "dropout")
+        if type(value) in (int, float) and (value < 0 or (value == 0 and not may_be_none)):
+            least = "at least 0" if may_be_none else "more than 0"
+            raise UserError(f"{prefix}model.{option}: is {value}; give {least}")
+    parts = {"data.sampler": data.sampler, "optimizer": run.optimizer, "schedule": run.schedule}
+    for field, part in parts.items():
+        check_named(part, field, f"{prefix}{field}")
+        check_not_negative(part, f"{prefix}{field}")
+    if run.is_trained and not run.losses and not run.evaluation.networks:
+        raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
+    for field in ("losses", "baseline"):
+        for name, loss in getattr(run, field).items():
+            check_name(name, LOSSES, f"{prefix}{field}")
+            check_options(name, loss, f"{prefix}{field}.{name}")
+
+
+def _check_teacher(run: Run, prefix: str) -> None:
+    """Refuses losses that miss a teacher or logits, and a teacher that sees other images."""
+    distilling = [name for name in run.losses if needs_teacher(name)]
+    if distilling and run.teacher is None:
+        raise UserError(f"{prefix}losses.{distilling[0]}: needs a teacher; state {prefix}teacher")
+    for name in filter(needs_teacher, run.baseline):
+        raise UserError(f"{prefix}baseline.{name}: a baseline has no teacher; name other losses")
+    if run.data.asks_teacher and run.teacher is None:
+        raise UserError(
+            f"{prefix}data.sampler: hard_classes asks a teacher which classes are alike; state "
+            f"{prefix}teacher, or name p_x_k"
+        )
+    if run.teacher is None:
+        return
+    for network, where in asked_networks(run.teacher, f"{prefix}teacher"):
+        if network.data.image_size != run.data.image_size:
+            raise UserError(
+                f"{where}.data.image_size: is {network.data.image_size}, the student's is "
+                f"{run.data.image_size}; give both the same"
+            )
+    known = _known_of(run.teacher)
+    for name in run.losses:
+        asked = [x for x in LOSSES[name].inputs if x.startswith("teacher_") and x not in known]
+        if asked:
+            raise UserError(
+                f"{prefix}losses.{name}: takes {asked[0]}, and of this {prefix}teacher there is "
+                f"only {', '.join(known)}; name other losses"
+            )
+    if "logits" in run.loss_inputs:
+        for holder, where in ((run, f"{prefix}losses"), (run.teacher, f"{prefix}teacher.losses")):
+            if len(holder.class_weights) != 1:
+                raise UserError(
+                    f"{where}: kd compares class logits, so exactly one classification loss must "
+                    "be there; add normalized_softmax"
+                )
+
+
+def _known_of(teacher: Run) -> list[str]:
+    """The arrays that losses can have of a teacher."""
+    if teacher.ensemble or teacher.embeddings:
+        return ["teacher_embeddings"]
+    logits = ["teacher_logits"] if teacher.is_trained else []
+    return ["teacher_embeddings", "teacher_features", "teacher_maps", *logits]
+
+
+def _check_evaluation(evaluation: Evaluation, where: str) -> None:
+    """Refuses what names no network or dataset; the names become names of files."""
+    for name in evaluation.datasets:
+        check_file_name(name, f"{where}.datasets")
+    for name in evaluation.networks:
+        check_file_name(name, f"{where}.networks", taken=("images",))
+    for name, place in evaluation.networks.items():
+        places = list(place.values()) if isinstance(place, Mapping) else [place]
+        if not all(isinstance(each, str) and each and "\0" not in each for each in places):
+            raise UserError(
+                f"{where}.networks.{name}: is {place!r}; give the workdir of a finished run, a "
+                "file of embeddings, or {dataset: file}"
+            )
+    for name, fields in evaluation.datasets.items():
+        at = f"{where}.datasets.{name}"
+        if not isinstance(fields, Mapping):
+            raise UserError(f'{at}: is {fields!r}; give {{"source": ..., "split": "test"}}')
+        check_fields(fields, field_types(Dataset), at, required=["source"])
+        check_name(fields["source"], SOURCES, f"{at}.source")
+        check_taken("data.options", fields["source"], fields.get("options", {}), f"{at}.options")

@@ -1,0 +1,132 @@
+"""A run as plain typed values."""
+
+import dataclasses
+from typing import Any, Literal
+
+from darkrank_jax.losses import LOSSES
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where images come from and how a batch is made of them; configs/default.py says each."""
+
+    source: str
+    path: str
+    options: dict
+    image_size: int | tuple
+    mean: float | tuple
+    std: float | tuple
+    batch_size: int
+    images_per_class: int
+    sampler: dict
+    augmentation: dict
+    views: int
+    num_threads: int
+    # Absent from the run.json of earlier versions.
+    num_workers: int = 0
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the sampler goes by a teacher's embeddings of the classes."""
+        return self.sampler["name"] == "hard_classes"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Where parameters come from that are not drawn; configs/default.py says each."""
+
+    path: str
+    prefix: str
+    head: str
+    # Absent from the run.json of earlier versions.
+    ignore: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `--mode eval` measures; configs/default.py says each field."""
+
+    networks: dict
+    datasets: dict
+    split: Literal["train", "validation", "test"]
+    save_embeddings: bool
+
+    def of_the_run_itself(self) -> bool:
+        """Whether it measures what training measured at its end."""
+        return not self.networks and not self.datasets and self.split == "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """One dataset to measure on: the fields of `Data` in which it differs, and its split."""
+
+    source: str
+    path: str
+    options: dict
+    split: Literal["train", "validation", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One network to train, and the run of its teacher; configs/default.py says each field."""
+
+    seed: int
+    model: dict
+    weights: Weights
+    data: Data
+    losses: dict
+    teacher: "Run | None"
+    store_teacher: bool
+    checkpoint: str
+    ensemble: dict
+    combine: Literal["concatenation", "mean"]
+    embeddings: str
+    baseline: dict
+    steps: int
+    optimizer: dict
+    learning_rate: float
+    schedule: dict
+    clip_norm: float
+    ema_decay: float
+    chunks: int
+    chunk_losses: bool
+    remat: bool
+    profile: int
+    log_every: int
+    eval_every: int
+    keep_checkpoints: int
+    expected_minutes: float
+    evaluation: Evaluation
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the run trains a network of its own, rather than load one."""
+        return not (self.ensemble or self.embeddings) and self.steps > 0
+
+    @property
+    def loss_inputs(self) -> set[str]:
+        """The names of all arrays that the losses take."""
+        return {array for name in self.losses for array in LOSSES[name].inputs}
+
+    @property
+    def class_weights(self) -> list[str]:
+        """The losses that hold a weight vector for each training class."""
+        return [name for name in self.losses if "class_weights" in LOSSES[name].inputs]
+
+    @property
+    def baseline_run(self) -> "Run":
+        """The same student, trained alone on the losses that `baseline` names.
+
+        The teacher stays where the sampler asks it, so that both see the same batches.
+        """
+        teacher = self.teacher if self.data.asks_teacher else None
+        return dataclasses.replace(self, losses=self.baseline, teacher=teacher, baseline={})
+
+
+# Fields of a run that are dataclasses of their own.
+HOLDERS: dict[str, Any] = {"data": Data, "evaluation": Evaluation, "weights": Weights}
+
+
+def needs_teacher(loss: str) -> bool:
+    """Whether a loss compares with a teacher."""
+    return any(name.startswith("teacher_") for name in LOSSES[loss].inputs)

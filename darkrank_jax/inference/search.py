@@ -1,0 +1,244 @@
+"""`--mode embed` and `--mode search`: a gallery of images, and the nearest of a query in it."""
+
+import base64
+import io
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from darkrank_jax.data.archives import read_file
+from darkrank_jax.data.pictures import decode, to_picture
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
+from darkrank_jax.files import remove_unfinished, write_text
+from darkrank_jax.inference.gallery import Gallery, check_format, read_gallery, write_gallery
+from darkrank_jax.inference.images import ImagesIn, holds_several, list_images, place_of
+from darkrank_jax.inference.load import LoadedRun, load_run
+from darkrank_jax.terminal import printable
+
+# Rank, distance, name, label.
+Line = tuple[str, str, str, str]
+# Share of the images that may be unreadable, as in training; of these so many are named.
+TOLERATED = 0.01
+_MOST_FAULTS = 10
+_THUMBNAIL = 96
+_STYLE = """body{font:15px system-ui,sans-serif;margin:2rem;background:#fff;color:#222}
+table{border-collapse:collapse}
+td,th{padding:.4rem .8rem;text-align:left;border-bottom:1px solid #ddd}
+img{image-rendering:pixelated;min-width:64px}
+@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}td,th{border-color:#444}}"""
+
+
+def embed_images(
+    workdir: Path, *, images: str, output: str, invert: bool = False, tolerated: float = TOLERATED
+) -> None:
+    """Embeds the images of a folder, an archive or a table into a gallery.
+
+    Args:
+      workdir: of the run whose network embeds, or an exported file.
+      images: a folder, a .zip or .tar, a .csv, .tsv or .parquet with columns `path` and `label`, or
+        one image; or the workdir of a run, for the images that it was tested on.
+      output: .npz, .parquet or .faiss.
+      invert: white becomes black: for ink on paper, where the network knows chalk on slate.
+      tolerated: largest share of images that are left out since they cannot be read, with a
+        warning.
+
+    Raises:
+      UserError: from any of these; too many images cannot be read.
+    """
+    check_format(Path(output))
+    network = load_run(workdir)
+    found = list_images(Path(images))
+    remove_unfinished(Path(output).absolute().parent)
+    rows, vectors = _embed(network, found, invert, tolerated)
+    facts = network.facts | {"place": str(Path(images).absolute())}
+    ids, labels = (np.array([column[row] for row in rows], str) for column in found[:2])
+    write_gallery(Gallery(ids, labels, vectors, facts), Path(output))
+    print(f"Wrote {output}: {len(vectors):,} embeddings of {vectors.shape[1]} numbers.")
+
+
+def search(
+    workdir: Path,
+    *,
+    query: str,
+    gallery: str,
+    output: str = "",
+    nearest: int = 10,
+    exclude_self: bool = False,
+    invert: bool = False,
+    tolerated: float = TOLERATED,
+) -> None:
+    """Shows the images of a gallery that are nearest to a query, or to each of several.
+
+    Args:
+      workdir: of the run whose network embeds the query, or an exported file.
+      query: an image; or a folder, an archive or a table of them.
+      gallery: that --mode embed wrote.
+      output: .html for a page with the pictures; empty: tables are printed.
+      nearest: how many to show.
+      exclude_self: leaves out the query where it is itself an image of the gallery.
+      invert: of the queries; see --mode embed.
+      tolerated: of the queries; see --mode embed.
+
+    Raises:
+      UserError: from any of these; or the gallery is of another network.
+    """
+    known = read_gallery(Path(gallery))
+    network = load_run(workdir)
+    _check_same(network, workdir, known, gallery)
+    several = holds_several(Path(query))
+    found = list_images(Path(query), "--query") if several else _single(Path(query))
+    if not 1 <= nearest <= len(known.ids) - exclude_self:
+        other = " but the query" if exclude_self else ""
+        raise UserError(f"--nearest: is {nearest}; the gallery has {len(known.ids)} images{other}")
+    queries, vectors = _embed(network, found, invert, tolerated)
+    distances, rows = nearest_neighbors(vectors, known.vectors, k=nearest + exclude_self)
+    own = place_of(Path(query) if several else Path(), found.ids)
+    places = place_of(Path(known.facts["place"]), known.ids) if exclude_self else None
+    tables = {}
+    for number, near, at in zip(queries, distances, rows, strict=True):
+        kept = [i for i, row in enumerate(at) if places is None or places[row] != own[number]]
+        tables[found.ids[number]] = [
+            (str(rank + 1), f"{near[i]:.3f}", str(known.ids[at[i]]), str(known.labels[at[i]]))
+            for rank, i in enumerate(kept[:nearest])
+        ]
+    if output:
+        _write_page(Path(output), found, known, tables)
+        print(f"Wrote {output}.")
+        return
+    print("\n\n".join(_table(name if len(tables) > 1 else "", x) for name, x in tables.items()))
+
+
+def _single(path: Path) -> ImagesIn:
+    """A single file of whatever name."""
+    return ImagesIn([str(path)], [""], lambda _: read_file(path))
+
+
+def _embed(
+    network: LoadedRun, found: ImagesIn, invert: bool, tolerated: float
+) -> tuple[list[int], np.ndarray]:
+    """Numbers of the images that can be read, and their embeddings; warns of the others."""
+    if not 0 <= tolerated <= 1:
+        raise UserError(f"--tolerated: must be a share from 0 to 1 (got {tolerated})")
+    rows: list[int] = []
+    faults: list[str] = []
+    count = len(found.ids)
+
+    def readable() -> Iterator[np.ndarray]:
+        height, width, channels = network.facts["image_shape"]
+        for row, name in enumerate(found.ids):
+            try:
+                # With its name, as an error of the file has to say which it is.
+                file = found.read(name)
+                picture = decode(file, name, size=(height, width), grayscale=channels == 1)
+            except UserError as error:
+                faults.append(str(error))
+                if len(faults) > tolerated * count or len(faults) == count:
+                    raise _too_many(error, faults, count) from error
+            else:
+                rows.append(row)
+                yield picture
+
+    vectors = network.embed(readable(), invert=invert)
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if wrong.size:
+        raise UserError(
+            f"{found.ids[rows[wrong[0]]]}: its embedding is not finite; train the network again, "
+            "or leave the image out"
+        )
+    if faults:
+        log = logging.getLogger(__name__)
+        log.warning("%d of %d images are left out, as they cannot be read:", len(faults), count)
+        for fault in faults[:_MOST_FAULTS]:
+            log.warning("  %s", fault)
+    return rows, vectors
+
+
+def _too_many(error: UserError, faults: list[str], count: int) -> UserError:
+    """The error of more images that cannot be read than are tolerated."""
+    if count == 1:
+        return error
+    return UserError(
+        f"{error} ({len(faults)} of the first images of {count} cannot be read; --tolerated "
+        "leaves out a larger share)"
+    )
+
+
+def _table(name: str, lines: list[Line]) -> str:
+    """What is near one query, as lines of equal columns."""
+    heads = ("", "distance", "image", "label")
+    shown = [heads, *(tuple(map(printable, line)) for line in lines)]
+    widths = [max(len(line[i]) for line in shown) for i in range(len(heads))]
+    rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in shown]
+    return "\n".join([printable(name), *rows] if name else rows)
+
+
+def _check_same(network: LoadedRun, workdir: Path, gallery: Gallery, path: str) -> None:
+    """Refuses a query that would be compared with another network's embeddings."""
+    own, other = network.facts, gallery.facts
+    if own["fingerprint"] == other["fingerprint"]:
+        return
+    if other["fingerprint"] in own["compatible_with"]:
+        return
+    raise UserError(
+        f"{path}: was embedded by {other['name']} ({other['fingerprint']}), and {workdir} is "
+        f"another network ({own['fingerprint']}); give that one, or embed the images again"
+    )
+
+
+def _write_page(
+    path: Path, queries: ImagesIn, gallery: Gallery, tables: Mapping[str, list[Line]]
+) -> None:
+    """A page with each query, and the nearest with their pictures."""
+    place = gallery.facts["place"]
+    found = list_images(Path(place), "the gallery's images")
+    there = set(found.ids)
+    for _, _, name, _ in itertools.chain.from_iterable(tables.values()):
+        if name not in there:
+            raise UserError(
+                f"{place}: has no {name} any more; embed the images again, or leave out --output "
+                "for tables without pictures"
+            )
+    sections = [
+        section
+        for name, lines in tables.items()
+        for section in (
+            tag("h1", "Nearest to ", tag("bdi", printable(name))),
+            _picture(queries.read(name), name),
+            _html_table(found, lines),
+        )
+    ]
+    title = printable(next(iter(tables))) if len(tables) == 1 else f"{len(tables)} queries"
+    style = tag("style", Html(_STYLE))
+    head = tag("head", Html('<meta charset="utf-8">'), policy(), tag("title", title), style)
+    body = tag("body", join(sections))
+    write_text(path, f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
+
+
+def _html_table(found: ImagesIn, lines: list[Line]) -> Html:
+    """What is near one query, with pictures."""
+    rows = [
+        tag(
+            "tr",
+            *(tag("td", text) for text in (rank, distance)),
+            tag("td", _picture(found.read(name), name)),
+            *(tag("td", tag("bdi", printable(text))) for text in (name, label)),
+        )
+        for rank, distance, name, label in lines
+    ]
+    heads = tag("tr", *(tag("th", text) for text in ("", "distance", "", "image", "label")))
+    return tag("table", heads, *rows)
+
+
+def _picture(file: bytes, name: str) -> Html:
+    """An image in the page itself, so that the page needs nothing beside it."""
+    picture = to_picture(decode(file, name, size=(_THUMBNAIL, _THUMBNAIL), grayscale=False))
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    coded = base64.b64encode(buffer.getvalue()).decode()
+    return tag("img", src=f"data:image/png;base64,{coded}", alt=printable(name))

@@ -1,0 +1,282 @@
+"""Embeds datasets with networks, from checkpoints or stored, and measures what they are worth."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from darkrank_jax.config.run import Data, Run
+from darkrank_jax.data import Split
+from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.evaluation.digest import images_digest, same_digest
+from darkrank_jax.evaluation.embedding_files import SUFFIXES
+from darkrank_jax.evaluation.report import Measured
+from darkrank_jax.evaluation.stored import (
+    Stored,
+    read_stored,
+    same_images,
+    write_images,
+    write_stored,
+)
+from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.results import SCHEMA, costs, measure
+from darkrank_jax.training.network import Embedder, embed, load_network
+from darkrank_jax.workdir.run_file import recorded_run
+
+# A network is a checkpoint on the devices, or the file of its embeddings for each dataset.
+Networks = Mapping[str, Embedder | Mapping[str, Path]]
+
+
+class Source(NamedTuple):
+    """Where a dataset's images come from; without data, from the stored embeddings."""
+
+    data: Data | None
+    split: str
+
+
+def datasets_of(run: Run) -> dict[str, Source]:
+    """The datasets that a run's config names for evaluation, or its own.
+
+    Args:
+      run: read from a config.
+
+    Returns:
+      Name -> images; what a dataset leaves out is as in the run's data where the source is the
+      same, and empty otherwise.
+    """
+    chosen = run.evaluation
+    if not chosen.datasets:
+        stored = chosen.networks and all(map(is_stored, chosen.networks.values()))
+        return (
+            {"stored": Source(None, "")}
+            if stored
+            else {chosen.split: Source(run.data, chosen.split)}
+        )
+    found = {}
+    for name, fields in chosen.datasets.items():
+        own = {"path": run.data.path, "options": run.data.options}
+        if fields["source"] != run.data.source:
+            own = {"path": "", "options": {}}
+        fields = own | fields
+        split = fields.pop("split", "test")
+        found[name] = Source(dataclasses.replace(run.data, **fields), split)
+    return found
+
+
+def networks_of(run: Run, datasets: Mapping[str, Source], mesh: Mesh) -> Networks:
+    """Loads the networks that a run's config names for evaluation.
+
+    Args:
+      run: read from a config.
+      datasets: that they are evaluated on.
+      mesh: the devices.
+
+    Returns:
+      Networks by name.
+
+    Raises:
+      UserError: a checkpoint is not there, or a dataset has no file of embeddings.
+    """
+    networks: dict[str, Embedder | Mapping[str, Path]] = {}
+    for name, place in run.evaluation.networks.items():
+        if is_stored(place):
+            networks[name] = _files(name, place, datasets)
+        else:
+            networks[name] = load_network(recorded_run(Path(place)), Path(place), mesh)
+    return networks
+
+
+def evaluate(
+    name: str,
+    networks: Networks,
+    datasets: Mapping[str, Source],
+    mesh: Mesh,
+    *,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Measured]]:
+    """Measures each network on each dataset.
+
+    Args:
+      name: of the results.
+      networks: by the part each plays: "teacher", "baseline", or a student's name.
+      datasets: by name; the first is what results.json holds under "dataset".
+      mesh: the devices.
+      seed: of intervals and of what the report draws at random.
+
+    Returns:
+      What results.json holds, and what the report shows, dataset by dataset.
+
+    Raises:
+      UserError: images that a network does not take, or stored embeddings of other images.
+    """
+    facts, rows, measured, fixed = {}, {}, {}, {}
+    for dataset, source in datasets.items():
+        images, embeddings = _embedded(networks, dataset, source, mesh)
+        rows[dataset], values = measure(
+            embeddings,
+            images.labels,
+            seed=seed,
+            cameras=images.cameras,
+            queries=images.queries,
+        )
+        measured[dataset] = images._replace(embeddings=embeddings, values=values)
+        facts[dataset] = _facts(dataset, source, images)
+        if not fixed and images.images is not None:
+            checkpoints = {n: each for n, each in networks.items() if isinstance(each, Embedder)}
+            fixed = {n: costs(each, images.images, mesh) for n, each in checkpoints.items()}
+    first, *others = datasets
+    results = {
+        "schema": SCHEMA,
+        "name": name,
+        "seed": seed,
+        "dataset": facts[first],
+        "devices": f"{mesh.size} x {jax.devices()[0].device_kind}",
+        "networks": {n: fixed.get(n, {}) | row for n, row in rows[first].items()},
+    }
+    if others:
+        results["further_datasets"] = {
+            other: {"dataset": facts[other], "networks": rows[other]} for other in others
+        }
+    return results, measured
+
+
+def save_embeddings(folder: Path, measured: Mapping[str, Measured]) -> None:
+    """Writes DATASET/NETWORK.npz, and once the images of a dataset that is held in memory.
+
+    Args:
+      folder: takes a folder for each dataset.
+      measured: what an evaluation found.
+
+    Raises:
+      UserError: a file cannot be written.
+    """
+    for dataset, images in measured.items():
+        for network, embeddings in images.embeddings.items():
+            path = folder / dataset / f"{network}.npz"
+            write_stored(
+                path,
+                embeddings,
+                images.labels,
+                images.class_names,
+                cameras=images.cameras,
+                queries=images.queries,
+                digest=images.digest,
+            )
+        # Files are many and large, and stay where they are.
+        if isinstance(images.images, np.ndarray):
+            write_images(folder / dataset, images.images)
+
+
+def measured_of(stored: Stored) -> Measured:
+    """The images of stored embeddings, nothing measured yet."""
+    return Measured(
+        stored.labels,
+        stored.class_names,
+        {},
+        {},
+        stored.images,
+        stored.cameras,
+        stored.queries,
+        stored.digest,
+    )
+
+
+def is_stored(place: Any) -> bool:
+    """Whether a network is given by its embeddings."""
+    return isinstance(place, Mapping) or place.endswith(SUFFIXES)
+
+
+def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, Path]:
+    """The file of a network's embeddings for each dataset."""
+    where = f"evaluation.networks.{name}"
+    if not isinstance(place, Mapping):
+        if len(datasets) > 1:
+            raise UserError(
+                f"{where}: one file for {len(datasets)} datasets; give {{dataset: file}} for "
+                f"{', '.join(datasets)}"
+            )
+        return dict.fromkeys(datasets, Path(place))
+    for dataset in place:
+        if dataset not in datasets:
+            raise UserError(f"{where}: no dataset {dataset!r}; {nearest(dataset, datasets)}")
+    for dataset in datasets:
+        if dataset not in place:
+            raise UserError(f"{where}: has no file for the dataset {dataset!r}; give one")
+    return {dataset: Path(file) for dataset, file in place.items()}
+
+
+def _embedded(
+    networks: Networks, dataset: str, source: Source, mesh: Mesh
+) -> tuple[Measured, dict[str, np.ndarray]]:
+    """The images of a dataset, and every network's embeddings of them."""
+    images = _images(networks, dataset, source)
+    embeddings = {}
+    for name, network in networks.items():
+        if isinstance(network, Embedder):
+            embeddings[name] = _by_network(name, network, dataset, source, mesh)
+            continue
+        stored = read_stored(network[dataset])
+        if not same_images(stored.labels, images.labels):
+            raise UserError(
+                f"{network[dataset]}: its {len(stored.labels)} labels are not those of the "
+                f"{len(images.labels)} images of {dataset!r}; embed the same images in their order"
+            )
+        if same_digest(stored.digest, images.digest) is False:
+            raise UserError(
+                f"{network[dataset]}: is of other images than {dataset!r}, though their labels are "
+                "alike; embed the same images"
+            )
+        embeddings[name] = stored.embeddings
+    return images, embeddings
+
+
+def _images(networks: Networks, dataset: str, source: Source) -> Measured:
+    """Labels, class names and images of a dataset, nothing measured yet."""
+    if source.data is not None:
+        split = load_data(source.data)[source.split]
+        return Measured(
+            split.labels,
+            split.class_names,
+            {},
+            {},
+            split.images,
+            split.cameras,
+            split.queries,
+            images_digest(split),
+        )
+    (first, *_) = (network for network in networks.values() if not isinstance(network, Embedder))
+    return measured_of(read_stored(first[dataset]))
+
+
+def _by_network(
+    name: str, network: Embedder, dataset: str, source: Source, mesh: Mesh
+) -> np.ndarray:
+    """Embeds a dataset at the size of image that the network was trained on."""
+    assert source.data is not None
+    data = dataclasses.replace(source.data, image_size=network.run.data.image_size)
+    split: Split = load_data(data)[source.split]
+    channels, found = network.channels, split.images.shape[-1]
+    if found != channels:
+        raise UserError(
+            f"{name}: takes images of {channels} channels, those of {dataset!r} have {found}; "
+            "evaluate it on a dataset like the one it was trained on"
+        )
+    return embed(network, split, mesh)
+
+
+def _facts(name: str, source: Source, images: Measured) -> dict[str, Any]:
+    """What results.json says of a dataset."""
+    return {
+        "name": name,
+        "source": source.data.source if source.data else "stored embeddings",
+        "split": source.split,
+        "images": len(images.labels),
+        "classes": len(np.unique(images.labels)),
+        "queries": int(np.sum(images.searching())),
+        "queries_alone": int(np.sum(images.searching() & ~images.matched())),
+        "digest": images.digest,
+    }

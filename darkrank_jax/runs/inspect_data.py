@@ -1,0 +1,84 @@
+"""Builds a run's data without training on it, and prints what was found."""
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from darkrank_jax.config.run import Data, Run
+from darkrank_jax.data import Split
+from darkrank_jax.data.split import UNKNOWN_CAMERA
+from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.terminal import printable
+
+_HEADS = ("split", "images", "classes", "smallest class", "largest class", "queries", "cameras")
+
+
+def prepare(run: Run, workdir: Path) -> None:
+    """Builds the sources of a run and its teachers, and prints splits and what is left out.
+
+    Args:
+      run: read from a config; its data counts.
+      workdir: is not written to; modes have it.
+
+    Raises:
+      UserError: from a source.
+    """
+    del workdir
+    # Warnings of what is left out are part of what was asked for, and are told here alone.
+    handler = logging.StreamHandler(sys.stdout)
+    log = logging.getLogger("darkrank_jax.data")
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        for data in _sources(run):
+            print(f"{data.source} {data.path}".rstrip(), flush=True)
+            print(table(load_data(data)))
+    finally:
+        log.removeHandler(handler)
+        log.propagate = True
+
+
+def table(splits: dict[str, Split]) -> str:
+    """Counts of each split, as lines of equal columns.
+
+    Args:
+      splits: by name.
+
+    Returns:
+      The lines; a column that says nothing is left out.
+    """
+    rows = [_HEADS, *(_row(name, split) for name, split in splits.items())]
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*columns, strict=True)
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _row(name: str, split: Split) -> tuple[str, ...]:
+    """The counts of one split."""
+    counts = np.bincount(split.labels)
+    least, most = (
+        f"{printable(split.class_names[label])} ({counts[label]:,})"
+        for label in (counts.argmin(), counts.argmax())
+    )
+    queries = "" if split.queries is None else f"{split.queries.sum():,}"
+    sizes = (f"{len(split.labels):,}", f"{len(split.class_names):,}")
+    return (name, *sizes, least, most, queries, _cameras(split))
+
+
+def _cameras(split: Split) -> str:
+    """How many cameras there are, and how many images of unknown ones."""
+    if split.cameras is None:
+        return ""
+    known = split.cameras[split.cameras != UNKNOWN_CAMERA]
+    unknown = len(split.cameras) - len(known)
+    return f"{len(np.unique(known)):,}" + (f" ({unknown:,} images unknown)" if unknown else "")
+
+
+def _sources(run: Run) -> list[Data]:
+    """The data of a run and its teachers, each once."""
+    found = [run.data, *(_sources(run.teacher) if run.teacher else [])]
+    keys = [(data.source, data.path, data.image_size, data.options) for data in found]
+    return [data for place, data in enumerate(found) if keys.index(keys[place]) == place]

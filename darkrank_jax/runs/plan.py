@@ -1,0 +1,354 @@
+"""What a run would take on some devices, by the program that XLA makes of its step; none is run."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from darkrank_jax.config.run import Run
+from darkrank_jax.distributed.mesh import by_rows, make_mesh, replicated
+from darkrank_jax.errors import UserError
+from darkrank_jax.models import compute_dtype
+from darkrank_jax.runs.accelerators import (
+    Accelerator,
+    absent_devices,
+    has_compiler,
+    known_accelerator,
+    name_of,
+)
+from darkrank_jax.runs.preflight import check_sizes, load_data, teacher_shapes
+from darkrank_jax.runs.program import operations
+from darkrank_jax.training.network import Embedder, Network, build, compile_step, make_ensemble
+
+_GB = 1e9
+# Assumed: what a training step reaches of a device's peak, and what is left of its memory for
+# evaluation, the next batch and the runtime.
+UTILISATION = 0.4
+USABLE = 0.9
+_UNITS = {"h": 3600, "min": 60, "s": 1}
+_REMEDY = "raise chunks, set remat to True, lower data.batch_size, or give more --devices"
+
+
+class Plan(NamedTuple):
+    """What a step of a run takes.
+
+    Attributes:
+      parameters: of the network that is trained.
+      flops: of a step, over all devices; what is computed twice counts twice.
+      state: bytes on each device of parameters, optimizer and the teacher.
+      batch: bytes on each device of images and labels.
+      temporary: bytes on each device of activations, gradients and relations, at their peak, of
+        the program itself, and of what the arrays above take more than they hold.
+      traffic: bytes that a device reads and writes in a step.
+    """
+
+    parameters: int
+    flops: float
+    state: int
+    batch: int
+    temporary: int
+    traffic: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes on each device."""
+        return self.state + self.batch + self.temporary
+
+    def seconds(self, accelerator: Accelerator, devices: int) -> tuple[float, float]:
+        """A step's at least, of computing alone, and at most, which first moves and then computes.
+
+        An H100 takes the most, 22.5 ms for the step of experiments/step_anatomy.
+        """
+        computing = self.flops / devices / (UTILISATION * accelerator.flops)
+        return computing, computing + self.traffic / accelerator.bandwidth
+
+
+def plan(
+    run: Run,
+    workdir: Path,
+    *,
+    devices: int = 0,
+    accelerator: str = "",
+    memory: int = 0,
+) -> None:
+    """Prints what a step of each network of a run takes, and refuses a run that does not fit.
+
+    Args:
+      run: read from a config.
+      workdir: is not written to; modes have it.
+      devices: how many; they need not be there. 0: those that there are, or one of an accelerator
+        that is named.
+      accelerator: what they are, such as h100 or tpu_v5e; empty: what is there. The step is
+        compiled for it where XLA's compiler for it is installed, and for as many CPUs where not.
+      memory: of each in GB; 0: what the accelerator has.
+
+    Raises:
+      UserError: a step does not fit in memory; an unknown accelerator; from the config.
+    """
+    del workdir
+    known = known_accelerator(accelerator) if accelerator else None
+    found = _devices(devices, known)
+    name = accelerator or name_of(found[0].device_kind)
+    device = known_accelerator(name) if name else None
+    if name:
+        run = _computing_in("bfloat16", run)
+    check_sizes(run)
+    limit = memory * _GB or (device.memory if device else 0)
+    beyond = {}
+    for place, (network, part) in enumerate(trained_networks(run)):
+        mesh = make_mesh(part.data.batch_size, found)
+        taken = plan_step(part, mesh)
+        lines = _described(part, taken, mesh, name, device)
+        print("\n" * bool(place) + f"network    {network}\n{lines}", flush=True)
+        if limit and taken.memory > USABLE * limit:
+            beyond[network] = taken.memory
+    if beyond:
+        listed = ", ".join(f"{size / _GB:.1f} GB for the {who}" for who, size in beyond.items())
+        raise UserError(
+            f"plan: a device needs {listed}, and {USABLE:.0%} of its {limit / _GB:.0f} GB are for "
+            f"the step; {_REMEDY}"
+        )
+
+
+def trained_networks(run: Run) -> Iterator[tuple[str, Run]]:
+    """The networks that `--mode train` trains, one after the other.
+
+    Args:
+      run: read from a config.
+
+    Yields:
+      What a person calls it, and its run: those of the teacher, the baseline, the student.
+    """
+    if run.teacher:
+        yield from _trained(run.teacher, "teacher")
+    if run.baseline:
+        yield "baseline", run.baseline_run
+    yield "student" if run.teacher else "network", run
+
+
+def _trained(run: Run, name: str) -> Iterator[tuple[str, Run]]:
+    """A teacher and what it learns from, but for what is there already."""
+    for member, part in run.ensemble.items():
+        yield from _trained(part, f"{name}'s {member}")
+    if run.checkpoint or not run.is_trained:
+        return
+    if run.teacher:
+        yield from _trained(run.teacher, f"{name}'s teacher")
+    yield name, run
+
+
+def plan_step(run: Run, mesh: Mesh) -> Plan:
+    """Compiles the train step of a run for shapes alone.
+
+    Args:
+      run: read from a config; its data is loaded, for its sizes.
+      mesh: the devices.
+
+    Returns:
+      What the compiled program takes on each of them.
+
+    Raises:
+      UserError: XLA's compiler itself finds that the program does not fit.
+    """
+    step, arguments = abstract_step(run, mesh)
+    compiled = _compiled(step.lower(*arguments))
+    memory: Any = compiled.memory_analysis()
+    state, batch, teacher, _ = arguments
+    state_bytes, batch_bytes = _bytes((state, teacher)), _bytes(batch) // mesh.size
+    # The new state takes the place of the old one, which is donated. Arrays may lie padded.
+    padding = max(0, memory.argument_size_in_bytes - state_bytes - batch_bytes)
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    temporary = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    return Plan(
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params["model"])),
+        flops=_flops(run),
+        state=state_bytes,
+        batch=batch_bytes,
+        temporary=temporary + results + padding,
+        traffic=_traffic(run, compiled, mesh),
+    )
+
+
+def _compiled(lowered: Any) -> Any:
+    """A program, compiled; some compilers refuse what does not fit."""
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        code, _, said = str(error).partition(": ")
+        if code != "RESOURCE_EXHAUSTED":
+            raise
+        raise UserError(f"plan: XLA says: {said.splitlines()[0].rstrip('.')}; {_REMEDY}") from error
+
+
+def _traffic(run: Run, compiled: Any, mesh: Any) -> float:
+    """Bytes that a program moves on a device."""
+    cost = compiled.cost_analysis()
+    # Of programs for GPUs that are not there XLA does not count them.
+    if cost is None:
+        return float(sum(each.times * each.bytes for each in operations(compiled.as_text())))
+    # XLA counts what is in a loop once, but in programs for TPUs as often as it runs.
+    times = 1 if mesh.devices.flat[0].platform == "tpu" else run.chunks
+    return cost["bytes accessed"] * times
+
+
+def abstract_step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+    """The step of a run under jit, and the shapes of its arguments as they lie on the devices.
+
+    Args:
+      run: read from a config; its data is loaded, for its sizes.
+      mesh: the devices; they need not be there.
+
+    Returns:
+      step, and of its state, batch, teacher's variables and random key, so that
+      `step.lower(*shapes)` can be compiled.
+    """
+    data, whole = run.data, replicated(mesh)
+    train = load_data(data)["train"]
+    sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
+    model, optimizer, initial_state = build(run, **sizes)
+    teacher = _abstract(run.teacher) if run.teacher and not run.teacher.embeddings else None
+    rows: dict[str, Any] = {
+        "images": jax.ShapeDtypeStruct((data.batch_size, *train.images.shape[1:]), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((data.batch_size,), jnp.int32),
+        "teacher": {},
+    }
+    if run.teacher and (run.teacher.embeddings or run.store_teacher):
+        said = {f"teacher_{k}": v for k, v in teacher_shapes(run.teacher, data).items()}
+        rows["teacher"] = {k: v for k, v in said.items() if k in run.loss_inputs}
+    variables = {} if teacher is None or run.store_teacher else teacher.variables
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state, variables, key = _laid((jax.eval_shape(initial_state), variables, key), whole)
+    step = compile_step(run, model, optimizer, teacher)
+    return step, (state, _laid(rows, by_rows(mesh)), variables, key)
+
+
+def _flops(run: Run) -> float:
+    """Of a step: of the plain one, since XLA counts a loop's body once, and what is repeated."""
+    # As lowered for a CPU, of whose programs alone XLA counts them before they are compiled.
+    mesh = make_mesh(run.data.batch_size, _cpus(1))
+    step, arguments = abstract_step(dataclasses.replace(run, chunks=1, remat=False), mesh)
+    state, batch, _, _ = arguments
+    programs = [step.lower(*arguments)]
+    if again := (run.chunks > 1) + run.remat:
+        forward = jax.jit(_abstract(run).embed_step())
+        programs += again * [forward.lower(state.evaluated, batch["images"])]
+    return sum(program.cost_analysis()["flops"] for program in programs)
+
+
+def _abstract(run: Run) -> Embedder:
+    """A network whose variables are shapes alone."""
+    if run.ensemble:
+        members = {name: _abstract(member) for name, member in run.ensemble.items()}
+        return make_ensemble(run, members, Path())
+    train = load_data(run.data)["train"]
+    channels = train.images.shape[-1]
+    model, _, initial_state = build(run, channels=channels, num_classes=len(train.class_names))
+    state = jax.eval_shape(initial_state)
+    return Network(run, model, state.evaluated, 0, 0.0, Path(), channels)
+
+
+def _laid(tree: Any, sharding: NamedSharding) -> Any:
+    """Shapes that know where they lie."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+    )
+
+
+def _bytes(tree: Any) -> int:
+    """Of all arrays of a tree."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _devices(count: int, accelerator: Accelerator | None) -> Sequence[Any]:
+    """So many devices, of an accelerator, or what there is; simulated where there are fewer."""
+    if accelerator is None and not count:
+        return jax.devices()
+    if accelerator is not None:
+        # Plugins complain of what is not there, unless nobody wants to run on it.
+        jax.config.update("jax_platforms", "cpu")
+    count = count or 1
+    # Where JAX has begun already, it has as many as it has.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)
+    if accelerator is not None and has_compiler(accelerator):
+        # What is compiled for absent devices can be kept, but not be read again.
+        jax.config.update("jax_enable_compilation_cache", False)
+        return absent_devices(accelerator, count)
+    there = jax.devices()
+    return there[:count] if len(there) >= count else _cpus(count)
+
+
+def _cpus(count: int) -> Sequence[Any]:
+    """So many CPUs, which `_devices` has simulated."""
+    found = jax.devices("cpu")
+    if len(found) < count:
+        raise UserError(f"--devices: is {count}, and JAX began with {len(found)}; start it anew")
+    return found[:count]
+
+
+def _computing_in(dtype: str, run: Run) -> Run:
+    """A run and its teachers, with the type that "auto" has on an accelerator."""
+    model = run.model | ({"dtype": dtype} if run.model.get("dtype") == "auto" else {})
+    return dataclasses.replace(
+        run,
+        model=model,
+        teacher=run.teacher and _computing_in(dtype, run.teacher),
+        ensemble={name: _computing_in(dtype, each) for name, each in run.ensemble.items()},
+    )
+
+
+def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator | None) -> str:
+    """The plan as lines."""
+    compiled_for = mesh.devices.flat[0].device_kind
+    program = f"compiled for {compiled_for}"
+    if device is not None and not compiled_for.startswith(device.kind):
+        program += f"; pip install -U {device.compiler.package} to compile for {name}"
+    dtype = compute_dtype(run.model.get("dtype", "float32")).__name__
+    chunks = f" in {run.chunks} chunks" if run.chunks > 1 else ""
+    parts = {"state": found.state, "batch": found.batch, "temporary": found.temporary}
+    listed = ", ".join(f"{part} {size / _GB:.3f}" for part, size in parts.items())
+    lines = {
+        "devices": f"{mesh.size} x {name or compiled_for}",
+        "program": program,
+        "batch": f"{run.data.batch_size:,} images{chunks}, {dtype}",
+        "parameters": f"{found.parameters:,}",
+        "memory": f"{found.memory / _GB:.3f} GB a device: {listed}",
+        "compute": f"{found.flops:.3g} FLOP a step, {found.flops / mesh.size:.3g} a device",
+        "traffic": f"{found.traffic / _GB:.3f} GB a step and device",
+    }
+    if device is not None:
+        low, high = found.seconds(device, mesh.size)
+        images = run.data.batch_size
+        lines["time"] = (
+            f"{_span(1e3 * low, 1e3 * high)} ms a step, {_span(images / high, images / low)} "
+            f"images/s, {_duration(run.steps * low, run.steps * high)} for {run.steps:,} steps"
+        )
+        lines["assumed"] = (
+            f"{UTILISATION:.0%} of {device.flops / 1e12:.0f} TFLOP/s, "
+            f"{device.bandwidth / 1e12:.2f} TB/s, no wait for data or other devices"
+        )
+    return "\n".join(f"{title:<10} {line}" for title, line in lines.items())
+
+
+def _duration(low: float, high: float) -> str:
+    """From so many seconds to so many, in a unit that reads well."""
+    unit, seconds = next((u, s) for u, s in _UNITS.items() if high >= s or s == 1)
+    return f"{_span(low / seconds, high / seconds)} {unit}"
+
+
+def _span(low: float, high: float) -> str:
+    """Two numbers in three significant digits."""
+    return f"{_digits(low)} to {_digits(high)}"
+
+
+def _digits(number: float) -> str:
+    """Three significant digits, no exponent."""
+    if not number:
+        return "0"
+    decimals = 2 - int(f"{number:.2e}".partition("e")[2])
+    return f"{round(number, decimals):,.{max(0, decimals)}f}"

@@ -1,0 +1,62 @@
+"""What a run was given and its config only names, as digests: the splits, and the teacher."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from darkrank_jax.config.run import Run
+from darkrank_jax.data import Split
+from darkrank_jax.models.weight_files import weight_paths
+from darkrank_jax.training import checkpoints
+from darkrank_jax.workdir.manifests import NAME
+
+
+def identify(run: Run, splits: Mapping[str, Split], place: Path) -> dict[str, str]:
+    """Digests that differ where the same config would now be another run.
+
+    Args:
+      run: the run.
+      splits: of its data, by name; none where they are not at hand.
+      place: of its teacher, where it is trained here.
+
+    Returns:
+      Digest by what it is of: "teacher", "train split of data", ...; a teacher that is no longer
+      there has none.
+    """
+    found = {f"{name} split of data": _of_split(split) for name, split in splits.items()}
+    teacher = _of_network(run.teacher, place) if run.teacher else ""
+    return found | ({"teacher": teacher} if teacher else {})
+
+
+def _of_split(split: Split) -> str:
+    """A digest of the classes and of which image is of which."""
+    names = json.dumps(list(split.class_names)).encode()
+    return hashlib.sha256(names + split.labels.tobytes()).hexdigest()[:32]
+
+
+def _of_network(run: Run, place: Path) -> str:
+    """A digest of the file, or the checkpoint, that a network is read from; empty without it."""
+    if run.ensemble:
+        members = [_of_network(member, place / name) for name, member in run.ensemble.items()]
+        return _digest_of(members) if all(members) else ""
+    if run.embeddings or not (run.checkpoint or run.is_trained):
+        path = Path(run.embeddings or run.weights.path)
+    else:
+        folder = Path(run.checkpoint or place)
+        # Lists the digests of all files of the checkpoint, wherever it lies.
+        path = checkpoints.folder_of(folder, checkpoints.best_step(folder)) / NAME
+    parts = weight_paths(path) if path.is_dir() else [path]
+    if not all(part.is_file() for part in parts):
+        return ""
+    digests = []
+    for part in parts:
+        with part.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest()[:32])
+    # That of the file itself where there is one.
+    return digests[0] if len(digests) == 1 else _digest_of(digests)
+
+
+def _digest_of(digests: list[str]) -> str:
+    """One digest of several."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]

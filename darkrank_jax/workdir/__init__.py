@@ -1,0 +1,1 @@
+"""What a run leaves on disk beside its checkpoints, and whether another run may continue there."""

@@ -1,0 +1,127 @@
+"""What the command line says of itself, and to who calls it wrongly."""
+
+import inspect
+import re
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+import darkrank_jax
+from darkrank_jax import main as command_line
+from darkrank_jax.cli.modes import MODES, function_of
+from tests.command import CONFIG, refusal
+
+
+def test_refuses_what_is_no_command(capsys, tmp_path):
+    or_help = ", or --help for all that there is"
+    assert refusal(capsys) == f"--config: missing; give --config configs/NAME.py{or_help}"
+    said = refusal(capsys, "--mode=search", "--query=a.png", "--gallery=g.npz")
+    assert said == f"--workdir: missing; --mode search needs that of a run{or_help}"
+    said = refusal(capsys, "--config.steps=3")
+    assert said.startswith("--config.steps=3: is a field of no config; give --config configs/NAME")
+    assert refusal(capsys, CONFIG, "extra").startswith("extra: no flag; give --config")
+    assert refusal(capsys, CONFIG, "--config.seed", "3", "x").startswith(
+        "x: no flag; give --config"
+    )
+
+
+# Each is wrong by itself, whatever its config holds.
+WRONG = {
+    ("--config=no.py",): "--config: no file 'no.py'; give one of configs/*.py",
+    ("--config=.", "--wokdir=x"): "--config: no file '.'; give one of configs/*.py",
+    (CONFIG, "--wokdir=x"): "--wokdir: unknown flag; did you mean 'workdir'?",
+    (CONFIG, "-m", "train"): "--m: unknown flag; valid: accelerator, config, ",
+    (CONFIG, "--mode=tarin"): "--mode: unknown mode 'tarin'; did you mean 'train'?",
+    (CONFIG, "--mode="): "--mode: unknown mode ''; valid: compare, embed, ",
+    (CONFIG, "--mode=plan", "--coordinator=auto"): (
+        "--coordinator: --mode plan is for one process; leave it out"
+    ),
+    (CONFIG, "--mode=eval", "--nearest=3"): "--nearest: is no flag of --mode eval; leave it out",
+    (CONFIG, "--mode=plan", "--devices=few"): "flag --devices=few: invalid literal for int()",
+    (CONFIG, "--mode=search", "--query=a"): "--gallery: missing; --mode search needs it",
+    (CONFIG, "--mode=compare", "a", "b"): "--config: is not for --mode compare; give the workdirs",
+    ("--mode=export",): "--workdir: missing; --mode export needs that of a run, or --help for all",
+    ("--workdir=w", "--config.seed=3"): "--config.seed=3: is a field of no config; give --config",
+    ("--workdir=w", "--processes=two"): "flag --processes=two: invalid literal for int()",
+    (
+        "--workdir=w",
+        "--mode=prepare",
+    ): "--config: missing; give --config configs/NAME.py, or --help",
+}
+
+
+@pytest.mark.parametrize(("arguments", "line"), WRONG.items())
+def test_a_wrong_flag_is_refused(capsys, arguments, line):
+    assert refusal(capsys, *arguments).startswith(line)
+
+
+# Whatever takes long to import, or is no part of the standard library but absl.
+LIGHT = """
+import sys, time
+from darkrank_jax import main
+codes = [main.main(["darkrank", *arguments]) for arguments in {!r}]
+heavy = sys.modules.keys() & {{"jax", "numpy", "flax", "cv2", "orbax", "ml_collections", "sklearn"}}
+print(codes, sorted(heavy), time.process_time())
+"""
+
+
+def test_help_version_and_wrong_flags_import_nothing_heavy():
+    wrong = [["--help"], ["--version"], *map(list, WRONG)]
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(wrong)], capture_output=True, text=True, check=True
+    )
+    *_, last = done.stdout.splitlines()
+    codes, heavy, seconds = re.fullmatch(r"(\[.*?\]) (\[.*?\]) (.*)", last).groups()
+    assert codes == str([0, 0, *[2] * len(WRONG)])
+    assert heavy == "[]"
+    assert float(seconds) < 1
+
+
+def test_flags_may_follow_the_runs_to_compare(capsys, tmp_path):
+    said = refusal(capsys, "--mode=compare", tmp_path, tmp_path / "b", f"--workdir={tmp_path}")
+    assert said.startswith(f"{tmp_path}: has no results.json")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_table_of_modes_says_what_the_functions_take(mode):
+    parameters = inspect.signature(function_of(mode)).parameters
+    own = {n: p for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert [*own] == [flag.name for flag in MODES[mode].flags]
+    for flag in MODES[mode].flags:
+        parameter = own[flag.name]
+        expected = parameter.empty if flag.default is None else flag.default
+        assert (parameter.annotation, parameter.default) == (flag.kind, expected)
+        assert flag.text
+    first = {"runs": "runs", "workdir": "workdir"}.get(MODES[mode].takes, "run")
+    assert [n for n in parameters if n not in own] == list(dict.fromkeys([first, "workdir"]))
+    optional = MODES[mode].takes == "run or workdir"
+    assert optional == (type(None) in get_args(parameters[first].annotation))
+
+
+def test_refuses_a_workdir_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = refusal(capsys, CONFIG, f"--workdir={tmp_path / 'file' / 'w'}")
+    assert said.startswith(f"{tmp_path / 'file' / 'w' / 'teacher'}: cannot be written (")
+
+
+def test_help_names_every_mode_and_flag_at_80_columns(capsys):
+    for spelling in ("--help", "-h", "--helpfull"):
+        # Even beside what is wrong.
+        assert command_line.main(["main", "--mode=export", spelling, "--config=no.py"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    # Each is followed by what it is for.
+    for name, mode in MODES.items():
+        head, first, *_ = said[said.index(f"--mode {name}") :].splitlines()
+        assert head.split()[2] in ("--config", "--workdir", "DIR")
+        assert mode.text.startswith(first.strip())
+        assert all(f"--{flag.name}" in said for flag in mode.flags)
+    assert "--query=QUERY (needed)" in said
+    assert "--nearest=10\n          how many to show" in said
+
+
+def test_says_its_version(capsys):
+    assert command_line.main(["main", "--version"]) == 0
+    assert capsys.readouterr().out == f"darkrank_jax {darkrank_jax.__version__}\n"

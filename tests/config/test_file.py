@@ -1,0 +1,289 @@
+"""What is wrong with a config, in one line; and the options that a flag may add to it."""
+
+import pytest
+
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.data import SOURCES
+from tests.command import CONFIG, config_of_command, refusal
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("stpes=3", "--config.stpes: no field 'stpes' in the config; did you mean 'steps'?"),
+        (
+            "losses.kd.temprature=3",
+            "--config.losses.kd.temprature: no field 'temprature' in the config; did you mean "
+            "'temperature'?",
+        ),
+        (
+            "losses.kdd.temperature=3",
+            "--config.losses.kdd.temperature: no field 'kdd' in the config; did you mean 'kd'?",
+        ),
+        (
+            "data.options.num_clases=3",
+            "--config.data.options.num_clases: no field 'num_clases' in the config; did you mean "
+            "'num_classes'?",
+        ),
+        (
+            "evaluation.datasets.x=3",
+            "--config.evaluation.datasets.x: no field 'x' in the config; there is none; state it "
+            "in the config file",
+        ),
+        ("steps.x=3", "--config.steps.x: steps is a value and has no fields; set it whole"),
+        (
+            "data.options.seed=first",
+            "--config.data.options.seed: must be a whole number (got 'first')",
+        ),
+        (
+            "teacher.model.stem=smal",
+            "teacher.model.stem: is 'smal' (str); give 'imagenet' or 'strided' or 'small'",
+        ),
+        ("steps=many", "--config.steps: must be a whole number (got 'many')"),
+        ("steps=0", "steps: is 0; give at least 1"),
+        ("ema_decay=1.0", "ema_decay: is 1.0; give less than 1"),
+        ("data.std=0.0", "data.std: is 0.0; give more than 0"),
+        ("model.name=resnet19", "model.name: unknown name 'resnet19'; did you mean 'resnet18'?"),
+        ("model.stem=smal", "model.stem: is 'smal' (str); give 'imagenet' or 'strided' or 'small'"),
+        ("data.source=glyph", "data.source: unknown name 'glyph'; did you mean 'glyphs'?"),
+        ("optimizer.name=adam", "optimizer.name: unknown name 'adam'; did you mean 'adamw'?"),
+        ("schedule.name=cosinus", "schedule.name: unknown name 'cosinus'; did you mean 'cosine'?"),
+        (
+            "data.batch_size=9",
+            "data.batch_size: 9 images are no whole number of classes of 2 "
+            "(data.images_per_class); give a multiple of 2",
+        ),
+        (
+            "data.batch_size=10",
+            "data.batch_size: 10 images do not divide over 4 devices; give a multiple of 4",
+        ),
+        (
+            "teacher.data.batch_size=6",
+            "teacher.data.batch_size: 6 images do not divide over 4 devices; give a multiple of 4",
+        ),
+        (
+            "teacher.data.batch_size=48",
+            "teacher.data.batch_size: 48 images at 2 a class (teacher.data.images_per_class) need "
+            "24 classes, and the training split has 12; give at most 24, or more images a class",
+        ),
+        (
+            "teacher.data.batch_size=9",
+            "teacher.data.batch_size: 9 images are no whole number of classes of 2 "
+            "(teacher.data.images_per_class); give a multiple of 2",
+        ),
+        ("learning_rate=0.0", "learning_rate: is 0.0; give more than 0"),
+        ("teacher.learning_rate=-1.0", "teacher.learning_rate: is -1.0; give more than 0"),
+        ("optimizer.weight_decay=-1.0", "optimizer.weight_decay: is -1.0; give at least 0"),
+        ("schedule.warmup_steps=-1", "schedule.warmup_steps: is -1; give at least 0"),
+        (
+            "losses.kd.weight.warmup_steps=-2",
+            "losses.kd.weight.warmup_steps: is -2; give at least 0",
+        ),
+        (
+            "losses.kd.weight.value=inf",
+            "losses.kd.weight: is inf; give a number or a schedule with a value",
+        ),
+        ("seed=-1", "seed: is -1; give at least 0"),
+        *(
+            (
+                f"{field}={seed}",
+                f"{field}: must be an integer from 0 to 4294967295 (got {seed}); give another",
+            )
+            for field in ("seed", "teacher.seed")
+            for seed in (2**32, 20261127141500, 2**70)
+        ),
+        (
+            "data.options.seed=4294967296",
+            "data.options.seed: is 4294967296; give 0 to 4294967295",
+        ),
+        (
+            "schedule=cosine",
+            "--config.schedule: must be a mapping (got 'cosine'); give "
+            "--config.schedule.name=cosine",
+        ),
+        (
+            "model=resnet50",
+            "--config.model: must be a mapping (got 'resnet50'); give --config.model.name=resnet50",
+        ),
+        ("baseline=[1]", "--config.baseline: must be a mapping (got '[1]'); give its fields"),
+        ("steps=1e3", "--config.steps: must be a whole number (got '1e3')"),
+        ("steps=None", "--config.steps: must be a whole number (got 'None')"),
+        ("remat=maybe", "--config.remat: must be true or false (got 'maybe')"),
+        ("learning_rate=slow", "--config.learning_rate: must be a number (got 'slow')"),
+        ("ema_decay=nan", "ema_decay: is nan; give a finite number"),
+        ("model.width=0", "model.width: is 0; give more than 0"),
+        ("teacher.model.width=-3", "teacher.model.width: is -3; give more than 0"),
+        ("model.embedding_dim=-1", "model.embedding_dim: is -1; give at least 0"),
+        (
+            "data.images_per_class=1",
+            "baseline.triplet: learns from images of the same class, and a batch has 1 of each "
+            "(data.images_per_class); give at least 2",
+        ),
+        (
+            "data.batch_size=48",
+            "data.batch_size: 48 images at 2 a class (data.images_per_class) need 24 classes, and "
+            "the training split has 12; give at most 24, or more images a class",
+        ),
+        (
+            "teacher.data.image_size=24",
+            "teacher.data.image_size: is 24, the student's is 16; give both the same",
+        ),
+        (
+            "checkpoint=somewhere",
+            "checkpoint: is for a teacher; leave it empty to train this network",
+        ),
+        (
+            "teacher.checkpoint=nowhere",
+            "nowhere: has no run.json, so no run was trained there; train it first",
+        ),
+        (
+            "data.options.num_classes=99999",
+            "data.options.num_classes: is 99999; the fonts have 2687 characters, give at most that",
+        ),
+    ],
+)
+def test_refuses_a_config_in_one_line(change, line, capsys, tmp_path):
+    said = refusal(capsys, CONFIG, f"--workdir={tmp_path / 'w'}", f"--config.{change}")
+    assert said == line
+    assert not (tmp_path / "w" / "checkpoints").exists()
+
+
+CHANGED = """
+from tests import tiny_config
+def get_config():
+    config = tiny_config.get_config().unlock()
+    {change}
+    return config
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("config.stpes = 3", "stpes: unknown field; did you mean 'steps'?"),
+        ("del config.steps", "steps: missing; give int"),
+        ("config.lock().stpes = 3", "{path}, line 5: no field 'stpes'; did you mean 'steps'?"),
+        ("config.lock().model['widht'] = 3", "{path}, line 5: no field 'widht'; did you mean 'wi"),
+        ("config.data.pth", "{path}, line 5: no field 'pth'; did you mean 'path'?"),
+        ("confg.steps = 3", "{path}, line 5: NameError: name 'confg' is not defined"),
+        ("import nowhere", "{path}, line 5: ModuleNotFoundError: No module named 'nowhere'"),
+        ("config.steps = 1 / 0", "{path}, line 5: ZeroDivisionError: division by zero"),
+        ("config.steps = 'x'", "{path}, line 5: TypeError: Could not override field 'steps' "),
+        ("config.steps = (", "{path}, line 5: '(' was never closed; mend the line"),
+        ("return 3", "{path}: get_config() gives int; return a ml_collections.ConfigDict"),
+        ("return config.lock(\ndef x():", "{path}, line 5: "),
+        (
+            "with config.ignore_type(): config.data.path = 3.5",
+            "data.path: is 3.5 (float); give str",
+        ),
+        ("config.losses = {}", "losses: is empty; name at least one of: "),
+        (
+            "config.losses = {'triplt': {'weight': 1}}",
+            "losses: unknown name 'triplt'; did you mean ",
+        ),
+        ("config.losses = {'triplet': {}}", "losses.triplet: has no weight; give "),
+        (
+            "with config.ignore_type(): config.losses.kd.weight = 'x'",
+            "losses.kd.weight: is 'x'; give a number or a schedule",
+        ),
+        ("config.losses.kd.weight.nam = 1", "losses.kd.weight.nam: unknown field; valid: "),
+        ("config.losses.kd.temprature = 1.0", "losses.kd.temprature: unknown field; did you mean "),
+        (
+            "with config.ignore_type(): config.losses.kd.temperature = '1'",
+            "losses.kd.temperature: is '1' (str); give float",
+        ),
+        (
+            "config.losses.darkrank_soft.method = 'best'",
+            "losses.darkrank_soft: method: got 'best', expected one of ",
+        ),
+        ("config.teacher = {}", "losses.darkrank_soft: needs a teacher; state teacher"),
+        ("config.baseline = {'pkt': {'weight': 1}}", "baseline.pkt: a baseline has no teacher; "),
+        ("del config.teacher.losses.normalized_softmax", "teacher.losses: is empty; name at least"),
+        (
+            "config.teacher.losses = {'triplet': {'weight': 1.0}}",
+            "teacher.losses: kd compares class logits, so exactly one classification loss must",
+        ),
+        (
+            "config.data.augmentation.random_afine = {}",
+            "data.augmentation: unknown name 'random_afine'; did you mean 'random_affine'?",
+        ),
+        (
+            "config.losses = {'embedding_match': {'weight': 1}}; config.model.embedding_dim = 9",
+            "losses.embedding_match: ",
+        ),
+        (
+            "config.losses.darkrank_hard = {'weight': 1.0, 'list_size': 8}",
+            "losses.darkrank_hard.list_size: is 8; a batch of 8 has 7 other images, give at most 7",
+        ),
+    ],
+)
+def test_refuses_a_config_file_in_one_line(change, line, capsys, tmp_path):
+    path = tmp_path / "changed.py"
+    path.write_text(CHANGED.format(change=change))
+    said = refusal(capsys, f"--config={path}", f"--workdir={tmp_path / 'w'}")
+    assert said.startswith(line.format(path=path) if "{path}" in line else line)
+    assert not (tmp_path / "w" / "checkpoints").exists()
+
+
+def config_of(*flags):
+    """The config of the tiny run with flags, as plain values."""
+    return config_of_command(CONFIG, *flags).to_dict()
+
+
+def test_a_flag_states_an_option_that_the_config_leaves_out():
+    before, after = (
+        config_of(*flags)
+        for flags in (
+            (),
+            (
+                "--config.data.options.test_fraction=0.5",
+                "--config.data.options.seed",
+                "7",
+                "--config.teacher.model.head_batch_norm=true",
+                "--config.losses.darkrank_soft.top_k=3",
+                "--config.losses.darkrank_soft.beta=2",
+                "--config.baseline.triplet.mining=semi_hard",
+                "--config.data.augmentation.random_affine.scale=(0.5, 2.0)",
+                # Of the optimizer that is named by another flag.
+                "--config.optimizer.momentum=0.5",
+                "--config.optimizer.name=sgd",
+            ),
+        )
+    )
+    assert after["data"]["options"] == before["data"]["options"] | {"test_fraction": 0.5, "seed": 7}
+    assert after["teacher"]["model"] == before["teacher"]["model"] | {"head_batch_norm": True}
+    assert after["model"] == before["model"]
+    soft = before["losses"]["darkrank_soft"] | {"top_k": 3, "beta": 2.0}
+    assert after["losses"]["darkrank_soft"] == soft
+    assert isinstance(after["losses"]["darkrank_soft"]["beta"], float)
+    assert after["baseline"]["triplet"] == before["baseline"]["triplet"] | {"mining": "semi_hard"}
+    affine = {"degrees": 5.0, "scale": (0.5, 2.0)}
+    assert after["data"]["augmentation"] == {"random_affine": affine}
+    assert after["optimizer"] == {"name": "sgd", "weight_decay": 1e-4, "momentum": 0.5}
+    read_run(after)
+
+
+def test_a_flag_makes_none_of_a_number_that_may_be_none():
+    flag = ("--config.losses.darkrank_soft.list_size=None",)
+    before, after = config_of()["losses"], config_of(*flag)["losses"]
+    assert before["darkrank_soft"]["list_size"] == 6
+    assert after == before | {"darkrank_soft": before["darkrank_soft"] | {"list_size": None}}
+
+
+def test_a_source_of_the_config_file_has_its_options_too(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from darkrank_jax.data import SOURCES\n"
+        "from tests import tiny_config\n"
+        "def stripes(*, path: str, image_size: tuple, width: int = 3): ...\n"
+        "SOURCES['stripes'] = stripes\n"
+        "def get_config():\n"
+        "    config = tiny_config.get_config().unlock()\n"
+        "    config.data.source = 'stripes'\n"
+        "    config.data.options = {}\n"
+        "    return config.lock()\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SOURCES, "stripes", None)
+        config = config_of_command(f"--config={path}", "--config.data.options.width=8")
+    assert config.data.options.to_dict() == {"width": 8}

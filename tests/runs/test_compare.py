@@ -1,0 +1,152 @@
+"""Runs stand on one page only where they were measured on the same images, as far as is known."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from darkrank_jax.config.description import describe
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.distributed.mesh import make_mesh
+from darkrank_jax.errors import UserError
+from darkrank_jax.runs.compare import compare
+from darkrank_jax.runs.evaluate import Source, evaluate, save_embeddings
+from darkrank_jax.runs.results import write_results
+from tests import tiny_config
+
+
+def finished(folder, noise, **options):
+    """A run whose student is as good as the noise lets it be, measured on glyphs."""
+    config = tiny_config.get_config().unlock()
+    config.data.options.update(options)
+    run, folder = read_run(config.to_dict()), folder / f"noise {noise}"
+    folder.mkdir()
+    rng, labels = np.random.default_rng(round(100 * noise)), np.repeat(np.arange(5), 4)
+    networks = {}
+    for name, scale in (("baseline", 2 * noise), ("student", noise)):
+        rows = np.eye(5)[labels] + scale * rng.normal(size=(20, 5))
+        np.savez(folder / f"{name}.npz", embeddings=rows, labels=labels)
+        networks[name] = {"test": folder / f"{name}.npz"}
+    source = {"test": Source(run.data, "test")}
+    results, measured = evaluate(folder.name, networks, source, make_mesh(4), seed=3)
+    save_embeddings(folder / "embeddings", measured)
+    write_results(folder / "results.json", results)
+    return folder
+
+
+def without_digest(folder, *, embeddings):
+    """Makes of a run what an earlier version wrote."""
+    if embeddings:
+        file = folder / "embeddings" / "test" / "student.npz"
+        with np.load(file) as arrays:
+            kept = {name: arrays[name] for name in arrays.files if name != "digest"}
+        np.savez(file, **kept)
+        return
+    results = json.loads((folder / "results.json").read_text())
+    assert results["dataset"].pop("digest")
+    write_results(folder / "results.json", results)
+
+
+def row_of(page, name):
+    """A network's row of the first table, in words."""
+    table, name = page.split("</table>")[0], name.replace("/", "/<wbr>")
+    (row,) = re.findall(rf"<tr><th[^>]*><bdi>{name}</bdi>.*?</tr>", table)
+    return re.sub("<[^>]*>", "|", row)
+
+
+def test_the_same_images_are_compared_query_by_query(tmp_path):
+    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    said = compare(runs, tmp_path / "report.html")
+    assert "known" not in said
+    page = (tmp_path / "report.html").read_text()
+    assert "p = " in row_of(page, "noise 0.2/student")
+    assert "not known" not in page.lower()
+    assert "noise 0.2/student right, noise 0.5/student wrong" in page
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"distortion": 0.5}], ids=str)
+def test_other_images_with_labels_alike_are_refused(tmp_path, options):
+    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2, **options)]
+    line = (
+        f"{runs[1]}: was measured on other images of 'test' (glyphs, 20 images) than {runs[0]}, "
+        "whose classes, files, pixels or order differ; compare runs on the same images"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
+        compare(runs, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_embeddings_of_other_images_are_refused_where_results_do_not_say(tmp_path):
+    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2, seed=1)]
+    without_digest(runs[1], embeddings=False)
+    with pytest.raises(UserError, match=r"baseline\.npz: is of other images than the embeddings"):
+        compare(runs, tmp_path / "report.html")
+
+
+def test_what_an_earlier_version_stored_is_not_paired_and_a_line_says_so(tmp_path):
+    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    without_digest(runs[1], embeddings=False)
+    without_digest(runs[1], embeddings=True)
+    said = compare(runs, tmp_path / "report.html")
+    line = "Not known is on which images noise 0.2 was measured, since results.json has no digest"
+    page = (tmp_path / "report.html").read_text()
+    assert said.splitlines()[-1].startswith(line)
+    assert line in page
+    row = row_of(page, "noise 0.2/student")
+    assert "images not known to be the same" in row
+    assert "p = " not in row
+    # What the same run stored with a digest is still compared.
+    assert "p = " in row_of(page, "noise 0.2/baseline")
+    assert (
+        "Networks of which it is not known that they embedded the same images have no lead" in page
+    )
+
+
+def test_a_network_whose_embeddings_are_not_stored_says_so(tmp_path):
+    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    (runs[1] / "embeddings" / "test" / "student.npz").unlink()
+    compare(runs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "embeddings not stored" in row_of(page, "noise 0.2/student")
+    assert "p = " in row_of(page, "noise 0.5/baseline")
+    assert "|reference|" in row_of(page, "noise 0.5/student")
+    assert "--config.evaluation.save_embeddings=true" in page
+
+
+def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
+    runs = []
+    for noise, setting in ((0.5, "a"), (0.2, "b")):
+        (tmp_path / setting).mkdir()
+        runs.append(finished(tmp_path, noise).rename(tmp_path / setting / "seed0"))
+    said = compare(runs, tmp_path / "report.html")
+    names = ["a/seed0/baseline", "a/seed0/student", "b/seed0/baseline", "b/seed0/student"]
+    assert [line.split()[0] for line in said.splitlines()[1:]] == names
+    with pytest.raises(UserError, match=r"^--mode compare: names one run twice; give each once$"):
+        compare([*runs, tmp_path / "b" / ".." / "a" / "seed0"], tmp_path / "report.html")
+
+
+def test_a_teacher_that_was_trained_elsewhere_has_its_learning_curve(tmp_path):
+    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "metrics.jsonl").write_text('{"step": 2, "loss": 8.0}\n{"step": 6, "loss": 0.5}\n')
+    described = json.loads(json.dumps(describe(read_run(tiny_config.get_config().to_dict()))))
+    described["teacher"]["checkpoint"] = str(elsewhere)
+    facts = {"run": described, "channels": 1, "num_classes": 5}
+    (runs[0] / "run.json").write_text(json.dumps(facts))
+    results = json.loads((runs[0] / "results.json").read_text())
+    results["networks"]["teacher"] = results["networks"]["student"]
+    write_results(runs[0] / "results.json", results)
+    compare(runs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "noise 0.5/teacher: from 8 at step 2 to 0.5 at step 6." in page
+
+
+def test_stored_embeddings_of_other_images_are_not_evaluated(tmp_path):
+    first, other = finished(tmp_path, 0.5), finished(tmp_path, 0.2, seed=1)
+    networks = {
+        path.name: {"test": path / "embeddings" / "test" / "student.npz"} for path in (first, other)
+    }
+    with pytest.raises(UserError, match=r"student\.npz: is of other images than 'test', though"):
+        evaluate("x", networks, {"test": Source(None, "")}, make_mesh(4), seed=0)

@@ -1,0 +1,162 @@
+"""What is refused before a run starts."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.errors import UserError
+from darkrank_jax.losses import LOSSES
+from darkrank_jax.runs import preflight
+from darkrank_jax.runs.loss_checks import check_learns_alone
+from darkrank_jax.runs.preflight import check_sizes, load_data
+from darkrank_jax.workdir.run_file import claim
+from tests import tiny_config
+
+
+def config(losses, teacher=False, **changes):
+    found = tiny_config.small()
+    found.losses = ConfigDict(losses)
+    if teacher:
+        found.teacher = tiny_config.small()
+        found.teacher.losses = ConfigDict({"normalized_softmax": {"weight": 1.0}})
+    found.update(changes)
+    return found
+
+
+def refusal(config):
+    with pytest.raises(UserError) as error:
+        check_sizes(read_run(config.to_dict()))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+RANKS = {"weight": 1.0, "alpha": 3.0, "beta": 2.0}
+
+
+def test_losses_of_chunks_are_checked_on_chunks():
+    lists = {"darkrank_soft": RANKS | {"list_size": 6}}
+    chunked = {"chunks": 4, "chunk_losses": True}
+    assert refusal(config(lists, teacher=True, **chunked)) == (
+        "losses.darkrank_soft.list_size: is 6; a chunk of 2 has 1 other images, give at most 1"
+    )
+    check_sizes(read_run(config(lists, teacher=True, chunks=4).to_dict()))
+
+
+def test_losses_of_chunks_may_be_too_large_for_a_batch():
+    """ "exact" takes lists of up to 16: the others are 19 in a batch, 9 in a chunk."""
+    whole = {"darkrank_soft": RANKS | {"list_size": None, "method": "exact"}}
+    found = config(whole, teacher=True, chunk_losses=True)
+    for each in (found, found.teacher):
+        each.data.batch_size = 20
+    assert "got lists of 19, expected at most 16" in refusal(found)
+    found.chunks = 2
+    check_sizes(read_run(found.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "line"),
+    [
+        ({"random_affine": {"degrees": -5.0}}, "random_affine: cannot be done (high - low < 0);"),
+        ({"random_crop": {"padding": -1}}, "random_crop: cannot be done (index can't contain "),
+        # Of every second image alone.
+        ({"random_erasing": {"area": (0.5, 0.1)}}, "random_erasing: cannot be done (high - low"),
+    ],
+)
+def test_options_of_augmentation_are_tried(augmentation, line):
+    found = config({"triplet": {"weight": 1.0}})
+    found.data.augmentation = ConfigDict(augmentation)
+    assert refusal(found).startswith(f"data.augmentation.{line}")
+
+
+def learns_alone(name, **options):
+    shapes = {"embeddings": jax.ShapeDtypeStruct((8, 5), np.float32)}
+    check_learns_alone(name, options, shapes, f"losses.{name}", "data.images_per_class")
+
+
+@pytest.mark.parametrize("name", ["triplet", "supcon", "lmnn", "n_pairs", "smooth_ap"])
+def test_losses_of_positives_need_two_images_of_a_class(name):
+    with pytest.raises(UserError, match=rf"^losses\.{name}: learns from images of the same class"):
+        learns_alone(name)
+
+
+def test_losses_that_push_or_hold_class_weights_learn_from_one_image_of_a_class():
+    learns_alone("contrastive")
+    assert "class_weights" in LOSSES["arcface"].inputs
+    learns_alone("arcface")
+
+
+def test_a_teacher_does_not_train_on_classes_that_the_student_is_measured_on():
+    found = config({"rkd_distance": {"weight": 1.0}}, teacher=True)
+    check_sizes(read_run(found.to_dict()))
+    found.teacher.data.options.num_classes = 40
+    run = read_run(found.to_dict())
+    seen = set(load_data(run.teacher.data)["train"].class_names)
+    validation = load_data(run.data)["validation"].class_names
+    both = sorted(seen.intersection(validation))
+    assert both
+    assert refusal(found) == (
+        f"teacher.data.options: the teacher trains on {len(both)} of the {len(validation)} "
+        f"validation classes of data, such as {both[0]!r}; give both the same options"
+    )
+
+
+def test_kd_compares_logits_of_the_same_classes(monkeypatch):
+    softmax = {"normalized_softmax": {"weight": 1.0}}
+    found = config({**softmax, "kd": {"weight": 1.0}}, teacher=True)
+    check_sizes(read_run(found.to_dict()))
+    # Fewer images, and the same classes.
+    found.teacher.data.options.images_per_class = 3
+    check_sizes(read_run(found.to_dict()))
+    original = preflight.load_data
+
+    def turned(data):
+        """The teacher's classes in another order."""
+        splits = original(data)
+        if data.options["images_per_class"] == 3:
+            train = splits["train"]
+            splits = splits | {"train": train._replace(class_names=train.class_names[::-1])}
+        return splits
+
+    monkeypatch.setattr(preflight, "load_data", turned)
+    assert refusal(found) == (
+        "teacher.data.options: kd compares class logits, and the teacher trains on other classes "
+        "than data; give both the same options"
+    )
+
+
+def test_a_checkpoint_was_trained_on_what_its_own_run_says(tmp_path):
+    """The config that names it says nothing of its classes."""
+    trained = config({"normalized_softmax": {"weight": 1.0}})
+    trained.data.options.num_classes = 40
+    claim(tmp_path, read_run(trained.to_dict()), channels=1, num_classes=24)
+    found = config({"rkd_distance": {"weight": 1.0}}, teacher=True)
+    found.teacher.checkpoint = str(tmp_path)
+    assert refusal(found).startswith("teacher.data.options: the teacher trains on ")
+
+
+def test_a_checkpoint_states_its_options_or_leaves_them_out(tmp_path):
+    trained = config({"normalized_softmax": {"weight": 2.0, "temperature": 0.05}})
+    run = read_run(trained.to_dict())
+    defaults = {"normalize": True, "pooling": "average", "dtype": "float32"}
+    claim(tmp_path, dataclasses.replace(run, model=run.model | defaults), channels=1, num_classes=9)
+    found = config({"rkd_distance": {"weight": 1.0}}, teacher=True)
+    found.teacher.checkpoint = str(tmp_path)
+    found.teacher.losses = ConfigDict({"normalized_softmax": {"weight": 1.0, "temperature": 0.05}})
+    check_sizes(read_run(found.to_dict()))
+    found.teacher.losses.normalized_softmax.temperature = 0.1
+    assert refusal(found) == (
+        f"teacher.losses.normalized_softmax.temperature: is 0.1, and {tmp_path} was trained with "
+        "0.05; give that"
+    )
+    facts = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(facts | {"channels": 3}))
+    found.teacher.losses.normalized_softmax.temperature = 0.05
+    assert refusal(found) == (
+        f"teacher.checkpoint: {tmp_path} takes images of 3 channels, and those of teacher.data "
+        "have 1; give another"
+    )

@@ -1,0 +1,96 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from darkrank_jax.optimizers import SCHEDULES, make_optimizer, make_schedule
+
+PARAMS = {
+    "conv": {"kernel": jnp.array([[0.5, -2.0], [3.0, 0.25]]), "bias": jnp.array([1.0, -1.0])},
+    "norm": {"scale": jnp.array([2.0, 0.5])},
+}
+GRADIENT = {
+    "conv": {"kernel": jnp.array([[0.1, 0.3], [-0.2, 0.7]]), "bias": jnp.array([0.2, 0.4])},
+    "norm": {"scale": jnp.array([-0.3, 0.1])},
+}
+
+
+def updates(optimizer, clip_norm=0.0, rate=0.1):
+    transform = make_optimizer(optimizer, lambda step: rate, clip_norm)
+    return transform.update(GRADIENT, transform.init(PARAMS), PARAMS)[0]
+
+
+def test_adamw_against_its_formula():
+    moved = updates({"name": "adamw", "weight_decay": 0.3, "eps": 1e-4, "b1": 0.8, "b2": 0.95})
+    gradient, kernel = np.asarray(GRADIENT["conv"]["kernel"]), np.asarray(PARAMS["conv"]["kernel"])
+    # At the first step the bias corrections leave the gradient and its square.
+    expected = -0.1 * (gradient / (np.abs(gradient) + 1e-4) + 0.3 * kernel)
+    np.testing.assert_allclose(moved["conv"]["kernel"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
+def test_biases_and_norms_do_not_decay(name):
+    plain = updates({"name": name, "weight_decay": 0.0})
+    decayed = updates({"name": name, "weight_decay": 0.5})
+    np.testing.assert_array_equal(decayed["conv"]["bias"], plain["conv"]["bias"])
+    np.testing.assert_array_equal(decayed["norm"]["scale"], plain["norm"]["scale"])
+    assert np.abs(decayed["conv"]["kernel"] - plain["conv"]["kernel"]).min() > 1e-4
+
+
+def test_sgd_with_momentum_over_two_steps():
+    transform = make_optimizer(
+        {"name": "sgd", "momentum": 0.7, "weight_decay": 0.2}, lambda step: 0.1, 0.0
+    )
+    state = transform.init(PARAMS)
+    _, state = transform.update(GRADIENT, state, PARAMS)
+    moved, _ = transform.update(GRADIENT, state, PARAMS)
+    slope = np.asarray(GRADIENT["conv"]["kernel"]) + 0.2 * np.asarray(PARAMS["conv"]["kernel"])
+    np.testing.assert_allclose(moved["conv"]["kernel"], -0.1 * 1.7 * slope, rtol=1e-6)
+
+
+def test_clips_the_norm_of_the_whole_gradient():
+    norm = math.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(GRADIENT)))
+    plain = updates({"name": "sgd", "momentum": 0.0})
+    clipped = updates({"name": "sgd", "momentum": 0.0}, clip_norm=norm / 4)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(clipped), strict=True):
+        np.testing.assert_allclose(a, 4 * b, rtol=1e-6)
+
+
+def test_cosine_rises_and_falls():
+    schedule = make_schedule(
+        {"name": "cosine", "warmup_steps": 10, "final_fraction": 0.2}, value=3.0, steps=110
+    )
+    assert float(schedule(5)) == pytest.approx(1.5)
+    assert float(schedule(10)) == pytest.approx(3.0)
+    quarter = 0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi / 4))
+    assert float(schedule(35)) == pytest.approx(3.0 * quarter, rel=1e-5)
+    assert float(schedule(110)) == pytest.approx(0.6)
+
+
+def test_staircase_drops_at_shares_of_the_run():
+    schedule = make_schedule(
+        {"name": "staircase", "boundaries": (0.25, 0.5), "factor": 0.5, "warmup_steps": 4},
+        value=8.0,
+        steps=40,
+    )
+    assert [float(schedule(step)) for step in (0, 2, 9, 11, 19, 21, 39)] == [0, 4, 8, 4, 4, 2, 2]
+
+
+def test_constant_after_its_rise():
+    schedule = make_schedule({"name": "constant", "warmup_steps": 4}, value=2.0, steps=9)
+    assert [float(schedule(step)) for step in (0, 1, 4, 99)] == [0.0, 0.5, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_begins_at_its_value_where_nothing_else_is_said(name):
+    schedule = make_schedule({"name": name}, value=0.375, steps=20)
+    assert float(schedule(0)) == 0.375
+    assert 0 < float(schedule(jnp.asarray(7, jnp.int32))) <= 0.375
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_goes_on_rising_where_its_rise_is_longer_than_the_run(name):
+    schedule = make_schedule({"name": name, "warmup_steps": 8}, value=2.0, steps=4)
+    assert [float(schedule(step)) for step in (0, 1)] == [0.0, 0.25]
