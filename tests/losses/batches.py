@@ -32,12 +32,20 @@ SCORES = {"listmle": losses.listmle_loss, "permutation_kl": losses.permutation_k
 RANDOM = {"darkrank_soft sampled", "triplet distance_weighted"}
 
 
-def over(variants, *, slow=()):
-    """Tests of one variant go to one worker, which compiles it once."""
+# One of each family: pairs, triplets, lists of scores and of distances, classes, distillation of
+# embeddings, of maps and of logits. Tests that compile a program of their own are quick on these.
+QUICK = {
+    "attention_transfer", "contrastive", "darkrank_hard", "kd", "listmle", "normalized_softmax",
+    "pkt", "proxy_anchor", "rkd_distance", "triplet",
+}  # fmt: skip
+
+
+def over(variants, *, quick=None):
+    """Tests of one variant go to one worker, which compiles it once; all but `quick` are slow."""
 
     def marks(name):
         group = [pytest.mark.xdist_group(name)]
-        return [*group, pytest.mark.slow] if name in slow else group
+        return group if quick is None or name in quick else [*group, pytest.mark.slow]
 
     marked = [pytest.param(name, marks=marks(name)) for name in variants]
     return pytest.mark.parametrize("variant", marked)

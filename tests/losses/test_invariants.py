@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from darkrank_jax import losses
 from darkrank_jax.losses import tiles
-from tests.losses.batches import BATCH, RANDOM, VARIANTS, arrays_of, over
+from tests.losses.batches import BATCH, QUICK, RANDOM, VARIANTS, arrays_of, over
 
 # The one loss that looks at rows which follow each other.
 ORDERED = {"correlation_congruence"}
@@ -29,8 +29,9 @@ ZERO_AT_TEACHER = [
 
 
 every_variant = over(VARIANTS)
-every_loss = over(losses.LOSSES)
-in_any_order = over([name for name in VARIANTS if name not in RANDOM | ORDERED])
+IN_ANY_ORDER = [name for name in VARIANTS if name not in RANDOM | ORDERED]
+# Those that run a program no other test compiles.
+some_losses = over(losses.LOSSES, quick=QUICK)
 
 
 @functools.cache
@@ -69,7 +70,7 @@ def rows_of(arrays, index):
     return {name: a if name == "class_weights" else a[index] for name, a in arrays.items()}
 
 
-@in_any_order
+@over(IN_ANY_ORDER)
 def test_the_order_of_the_batch_does_not_matter(variant):
     if "num_anchors" in VARIANTS[variant][1]:
         order = np.array([4, 2, 0, 1, 3, 7, 5, 6])  # queries stay among the first
@@ -101,7 +102,7 @@ def test_what_stands_in_a_masked_row_does_not_matter(variant):
             assert not gradient[2].any()
 
 
-@in_any_order
+@over(IN_ANY_ORDER, quick=QUICK)
 def test_a_masked_row_is_a_row_that_is_not_there(variant):
     arrays, last = arrays_of(), BATCH - 1
     value, _ = run(variant, arrays, np.arange(BATCH) != last)
@@ -110,7 +111,7 @@ def test_a_masked_row_is_a_row_that_is_not_there(variant):
     np.testing.assert_allclose(value, expected, rtol=2e-5)
 
 
-@over(OF_DISTANCES)
+@over(OF_DISTANCES, quick=QUICK)
 def test_far_from_the_origin_a_masked_row_is_still_not_there(variant):
     """Were it part of the centre, distances would be less than their rounding errors."""
     arrays, half = arrays_of(), np.arange(BATCH) < BATCH // 2
@@ -142,7 +143,7 @@ def test_only_the_student_learns(variant):
         assert gradient.any() != name.startswith("teacher"), name
 
 
-@over(["darkrank_hard", "darkrank_hard mean", "rkd_angle", "smooth_ap"])
+@over(["darkrank_hard", "darkrank_hard mean", "rkd_angle", "smooth_ap"], quick={"darkrank_hard"})
 def test_what_other_platforms_compute_is_what_a_cpu_computes(variant, monkeypatch):
     arrays, where = arrays_of(), np.arange(BATCH) != 2
     value, gradients = run(variant, arrays, where)
@@ -178,7 +179,7 @@ def test_a_student_like_its_teacher_is_at_the_minimum(variant):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-@every_loss
+@some_losses
 def test_half_precision_gives_float32(variant, dtype):
     floats, labels = split(variant, arrays_of())
     halves = {name: jnp.asarray(a, dtype) for name, a in floats.items()}
@@ -229,14 +230,14 @@ def test_one_valid_row_stays_finite(variant):
     assert all(np.isfinite(gradient).all() for gradient in gradients.values())
 
 
-@every_loss
+@some_losses
 def test_a_batch_of_one_stays_finite(variant):
     value, gradients = run(variant, arrays_of(batch=1))
     assert np.isfinite(value)
     assert all(np.isfinite(gradient).all() for gradient in gradients.values())
 
 
-@every_loss
+@some_losses
 def test_vmap(variant):
     batches = [arrays_of(seed=seed) for seed in (0, 1)]
     stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
@@ -245,7 +246,7 @@ def test_vmap(variant):
     np.testing.assert_allclose(values, [run(variant, batch)[0] for batch in batches], rtol=2e-5)
 
 
-@every_loss
+@some_losses
 def test_four_devices_give_the_value_of_one(variant):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     arrays = arrays_of()

@@ -10,7 +10,7 @@ import pytest
 
 from darkrank_jax import losses
 from darkrank_jax.losses.reductions import apply_reduction
-from tests.losses.batches import BATCH, CLASSES, SCORES, VARIANTS, arrays_of, call_of, over
+from tests.losses.batches import BATCH, CLASSES, QUICK, SCORES, VARIANTS, arrays_of, call_of, over
 
 MASKED = 2
 # Shapes of the values: of pairs, of each class; all others have one for each row or anchor.
@@ -21,8 +21,6 @@ PAIRS = {
 # More than one mean, or values that stand for several terms each.
 COMPOSED = {"contrastive", "lmnn", "margin", "n_pairs", "n_pairs l2", "proxy_anchor", "triplet"}
 ALL = [*VARIANTS, *SCORES]
-# Options share their last step with the loss of their default.
-SLOW = {variant for variant in VARIANTS if variant not in losses.LOSSES}
 CUSTOM = {
     "mean of all": lambda values: values.mean(),
     "logarithm": lambda values: jnp.log(values.sum()),
@@ -91,7 +89,7 @@ def results(variant):
     return jax.tree.map(np.asarray, found)
 
 
-@over(ALL, slow=SLOW)
+@over(ALL, quick=QUICK)
 def test_none_sums_and_means_agree_with_each_other_and_with_the_default(variant):
     found = {name: value for (name, given), value in results(variant).items() if given == "none"}
     values = found["None"]
@@ -110,7 +108,7 @@ def test_none_sums_and_means_agree_with_each_other_and_with_the_default(variant)
         np.testing.assert_allclose(found["default"], above.mean(), rtol=1e-5)
 
 
-@over(ALL, slow=SLOW)
+@over(ALL, quick=QUICK)
 def test_weights_multiply_the_terms_of_their_row_and_divide_the_mean(variant):
     found = results(variant)
     plain, values = found["None", "none"], found["None", "counts"]
@@ -131,7 +129,7 @@ def test_weights_multiply_the_terms_of_their_row_and_divide_the_mean(variant):
         np.testing.assert_allclose(mean, repeated.mean(), rtol=1e-5)
 
 
-@over([variant for variant in ALL if variant not in COMPOSED], slow=SLOW)
+@over([variant for variant in ALL if variant not in COMPOSED], quick=QUICK)
 def test_a_weight_of_zero_leaves_the_anchor_out_of_the_mean(variant):
     """As a positive, a negative or an item of a list the row still counts in full."""
     found = results(variant)
@@ -142,7 +140,7 @@ def test_a_weight_of_zero_leaves_the_anchor_out_of_the_mean(variant):
     np.testing.assert_allclose(found["mean", "without"], expected, rtol=1e-5)
 
 
-@over(ALL, slow=SLOW)
+@over(ALL, quick=QUICK)
 def test_an_empty_set_gives_zero_with_zero_gradient_under_every_reduction(variant):
     call, arrays = call_of(variant), jax.tree.map(jnp.asarray, arrays_of())
     labels = arrays.pop("labels")
@@ -168,9 +166,8 @@ def test_an_empty_set_gives_zero_with_zero_gradient_under_every_reduction(varian
 def test_weights_of_composed_means_repeat_the_terms_of_the_anchor(reduce_fn):
     arrays, counts = arrays_of(), np.array([2, 1, 3, 0, 1, 4, 1, 2])
     x, labels = jnp.asarray(arrays["embeddings"]), jnp.asarray(arrays["labels"])
-    found = losses.contrastive_loss(
-        x, labels, weights=jnp.asarray(counts, jnp.float32), reduce_fn=reduce_fn
-    )
+    loss = jax.jit(functools.partial(losses.contrastive_loss, reduce_fn=reduce_fn))
+    found = loss(x, labels, weights=jnp.asarray(counts, jnp.float32))
     unit = arrays["embeddings"] / np.linalg.norm(arrays["embeddings"], axis=1, keepdims=True)
     lengths = np.linalg.norm(unit[:, None] - unit[None], axis=-1)
     expected = 0.0
@@ -210,10 +207,9 @@ def test_weights_of_triplets_are_those_of_their_anchor(name, reduce_fn):
     expected = (times * terms).sum() / (1 if reduce_fn is losses.total else times.sum())
     options = {"push_weight": 1.0} if name == "lmnn" else {}
     loss = losses.LOSSES[name].function
-    found = loss(
-        *map(jnp.asarray, (arrays["embeddings"], labels)), weights=jnp.asarray(weights),
-        reduce_fn=reduce_fn, **options,
-    )  # fmt: skip
+    found = jax.jit(functools.partial(loss, reduce_fn=reduce_fn, **options))(
+        *map(jnp.asarray, (arrays["embeddings"], labels)), weights=jnp.asarray(weights)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -292,13 +288,14 @@ def test_what_a_masked_value_weighs_does_not_matter():
 def test_combine_gives_rows_and_weights_to_every_loss():
     arrays = jax.tree.map(jnp.asarray, arrays_of())
     where, weights = jnp.arange(BATCH) != MASKED, jnp.linspace(0.0, 2.0, BATCH)
-    total, values = losses.combine(
+    combined = losses.combine(
         {"supcon": {"weight": 2.0}, "pkt": {"weight": 0.5, "reduce_fn": jnp.sum}}
-    )(arrays, where=where, weights=weights)
+    )
     rows = {"where": where, "weights": weights}
-    supcon = losses.supcon_loss(arrays["embeddings"], arrays["labels"], **rows)
-    pkt = losses.pkt_loss(
-        arrays["embeddings"], arrays["teacher_embeddings"], **rows, reduce_fn=jnp.sum
+    total, values = jax.jit(combined)(arrays, **rows)
+    supcon = jax.jit(losses.supcon_loss)(arrays["embeddings"], arrays["labels"], **rows)
+    pkt = jax.jit(functools.partial(losses.pkt_loss, reduce_fn=jnp.sum))(
+        arrays["embeddings"], arrays["teacher_embeddings"], **rows
     )
     np.testing.assert_allclose([values["supcon"], values["pkt"]], [supcon, pkt], rtol=1e-6)
     np.testing.assert_allclose(total, 2 * supcon + 0.5 * pkt, rtol=1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax import losses
+from tests.losses.batches import QUICK
 
 BATCH, DIM, CLASSES = 4, 5, 3
 SHAPES = {
@@ -194,8 +195,15 @@ def test_the_memory_refuses_labels_that_jax_would_wrap():
             use(state, bad)
 
 
-@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz"])
-@every_loss
+# Quickly, each format with some of the losses; slowly, all with all.
+EIGHT_BITS = [
+    pytest.param(n, dtype, marks=() if n in QUICK and (i + j) % 3 == 0 else pytest.mark.slow)
+    for i, n in enumerate(losses.LOSSES)
+    for j, dtype in enumerate(["float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz"])
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), EIGHT_BITS)
 def test_eight_bits_give_the_value_of_float32(name, dtype):
     function, inputs = losses.LOSSES[name]
     rng = np.random.default_rng(4)
@@ -210,7 +218,8 @@ def test_eight_bits_give_the_value_of_float32(name, dtype):
         return function(*[(arrays | labels)[key] for key in inputs], weights=weights)
 
     weights = jnp.array([0.5, 1.0, 2.0, 1.0])
-    found, expected = jax.jit(value)(narrow, weights.astype(dtype)), jax.jit(value)(wide, weights)
+    call = jax.jit(value)
+    found, expected = call(narrow, weights.astype(dtype)), call(wide, weights)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
