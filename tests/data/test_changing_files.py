@@ -102,7 +102,10 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize("method", ["deflate", "bzip2", "lzma"])
+@pytest.mark.parametrize(
+    "method",
+    ["deflate", *(pytest.param(method, marks=pytest.mark.slow) for method in ("bzip2", "lzma"))],
+)
 def test_a_small_member_that_unpacks_to_hundreds_of_megabytes_takes_no_memory(method, tmp_path):
     path = tmp_path / "images.zip"
     with (

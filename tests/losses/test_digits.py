@@ -96,8 +96,8 @@ def test_angles_are_those_of_unit_difference_vectors(x64, gap):
         size = jnp.abs(angles[0] - angles[1])
         return jnp.where(size < 1, 0.5 * size**2, size - 0.5).mean()
 
-    expected, slope = jax.value_and_grad(loss)(student)
-    found, found_slope = jax.value_and_grad(losses.rkd_angle_loss)(student, teacher)
+    expected, slope = jax.jit(jax.value_and_grad(loss))(student)
+    found, found_slope = jax.jit(jax.value_and_grad(losses.rkd_angle_loss))(student, teacher)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert relative(found_slope, np.asarray(slope)) < 1e-9
 
@@ -141,7 +141,7 @@ def test_gradient_of_the_other_rows_is_that_of_differences():
     x, y, weights = (
         jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((5, 7), (40, 7), (5, 40))
     )
-    slope = jax.grad(lambda y: (weights * pairwise.squared_distances(x, y)).sum())(y)
+    slope = jax.jit(jax.grad(lambda y: (weights * pairwise.squared_distances(x, y)).sum()))(y)
     gaps = np.asarray(y, float)[None] - np.asarray(x, float)[:, None]
     assert relative(slope, 2 * (np.asarray(weights)[:, :, None] * gaps).sum(0)) < 1e-6
 
@@ -155,14 +155,14 @@ def test_second_derivatives_are_those_of_differences(x64):
     def ours(x):
         return (pairwise.squared_distances(x) ** 2).sum()
 
-    exact = jax.hessian(plain)(x)
-    np.testing.assert_allclose(jax.hessian(ours)(x), exact, atol=1e-9)
-    np.testing.assert_allclose(jax.jacrev(jax.grad(ours))(x), exact, atol=1e-9)
+    exact = jax.jit(jax.hessian(plain))(x)
+    np.testing.assert_allclose(jax.jit(jax.hessian(ours))(x), exact, atol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(jax.grad(ours)))(x), exact, atol=1e-9)
 
 
 def test_duplicates_and_zero_vectors_have_zero_distance_and_gradient():
     x = jnp.asarray([[0.0, 0.0], [0.6, 0.8], [0.6, 0.8], [0.0, 0.0]])
-    lengths, pull = jax.vjp(pairwise.distances, x)
+    lengths, pull = jax.vjp(jax.jit(pairwise.distances), x)
     assert not lengths[[0, 1], [3, 2]].any()
     same = jnp.zeros([4, 4]).at[[0, 1, 2, 3], [3, 2, 1, 0]].set(1.0)
     assert not pull(same)[0].any()
