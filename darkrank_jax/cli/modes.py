@@ -79,13 +79,13 @@ MODES = {
         shared=True,
     ),
     "eval": Mode(
-        "runs.train:evaluate_and_report",
+        "runs.evaluate:evaluate_and_report",
         "Evaluates a finished run again, or what the config's `evaluation` names, and reports.",
         "run or workdir",
         shared=True,
     ),
     "compare": Mode(
-        "runs.train:compare_and_report", "Makes one page out of several finished runs.", "runs"
+        "runs.compare:compare_and_report", "Makes one page out of several finished runs.", "runs"
     ),
     "export": Mode(
         "export.command:export_run",

@@ -15,8 +15,8 @@ from darkrank_jax.export.comparison import compare, fault
 from darkrank_jax.export.formats import FORMATS, LOADERS
 from darkrank_jax.export.source import Source, load_source
 from darkrank_jax.files import remove_unfinished, replacing, scratch
-from darkrank_jax.runs.preflight import load_data
 from darkrank_jax.runs.results import read_results
+from darkrank_jax.runs.splits import Splits
 
 # Held images that an export is compared on.
 _HELD = 2048
@@ -45,7 +45,7 @@ def export_run(
     source = load_source(workdir)
     results = workdir / "results.json"
     networks = read_results(results)["networks"] if results.exists() else {}
-    test = load_data(source.network.run.data)["test"]
+    test = Splits()[source.network.run.data]["test"]
     held, labels = test.images[:_HELD], test.labels[:_HELD]
     print(f"Compared on {len(held):,} of the {len(test.labels):,} images of the test split:")
     folder = Path(output) if output else workdir / "export"

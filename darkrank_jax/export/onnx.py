@@ -12,7 +12,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
 from darkrank_jax.export.graph_checks import onnx_fault, onnx_graph
 from darkrank_jax.export.source import EmbedBatch, Source
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 
 # Images by which the ranges of activations are measured.
 _CALIBRATION = 512
@@ -52,7 +52,7 @@ def write_onnx_int8(source: Source, path: Path) -> None:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    images = load_data(source.network.run.data)["train"].images
+    images = Splits()[source.network.run.data]["train"].images
     rng = np.random.default_rng(source.network.run.seed)
     chosen = np.sort(rng.permutation(len(images))[:_CALIBRATION])
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from darkrank_jax.data.folders import is_hidden
 from darkrank_jax.data.pictures import SUFFIXES, to_picture
 from darkrank_jax.data.tables import READERS, read_table
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.run_file import is_workdir, recorded_run
 
 
@@ -98,7 +98,7 @@ def _is_tar(path: Path) -> bool:
 
 def _tested_on(workdir: Path) -> ImagesIn:
     """The test split of a run, as files of the size at which its network sees them."""
-    split = load_data(recorded_run(workdir).data)["test"]
+    split = Splits()[recorded_run(workdir).data]["test"]
     labels = [split.class_names[label] for label in split.labels]
     # A source that draws its images has no names for them.
     names = split.names or [f"{label}/{row}" for row, label in enumerate(labels)]

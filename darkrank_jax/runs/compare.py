@@ -19,9 +19,24 @@ from darkrank_jax.evaluation.stored import read_stored, same_images
 from darkrank_jax.runs.evaluate import measured_of
 from darkrank_jax.runs.results import differences, read_results, values_of
 from darkrank_jax.workdir.metrics_log import read_log
-from darkrank_jax.workdir.run_file import is_workdir, read_facts
+from darkrank_jax.workdir.run_file import is_workdir, make_folder, read_facts
 
 _KS = (1, 2, 4, 8)
+
+
+def compare_and_report(runs: Sequence[Path], workdir: Path) -> None:
+    """Makes one page out of several finished runs.
+
+    Args:
+      runs: workdirs that hold a results.json.
+      workdir: takes report.html.
+
+    Raises:
+      UserError: a run is not finished, or they were measured on different images.
+    """
+    make_folder(workdir)
+    print(compare(runs, workdir / "report.html"))
+    print(f"\nWrote {workdir / 'report.html'}.")
 
 
 def compare(paths: Sequence[Path], page: Path) -> str:

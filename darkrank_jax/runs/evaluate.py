@@ -10,11 +10,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from darkrank_jax.config.run import Data, Run
-from darkrank_jax.data import Split
+from darkrank_jax.distributed.mesh import make_mesh
+from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.evaluation.digest import images_digest, same_digest
 from darkrank_jax.evaluation.embedding_files import SUFFIXES
-from darkrank_jax.evaluation.report import Measured
+from darkrank_jax.evaluation.report import Measured, view, write_report
 from darkrank_jax.evaluation.stored import (
     Stored,
     read_stored,
@@ -22,10 +23,14 @@ from darkrank_jax.evaluation.stored import (
     write_images,
     write_stored,
 )
-from darkrank_jax.runs.preflight import load_data
-from darkrank_jax.runs.results import SCHEMA, costs, measure
+from darkrank_jax.runs.parts import load, parts_of
+from darkrank_jax.runs.results import SCHEMA, costs, measure, table, write_results
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.network import Embedder, embed, load_network
-from darkrank_jax.workdir.run_file import recorded_run
+from darkrank_jax.training.provenance import identify
+from darkrank_jax.workdir.metrics_log import read_log
+from darkrank_jax.workdir.recorded import as_recorded, whole_run
+from darkrank_jax.workdir.run_file import check_same, make_folder, recorded_run
 
 # A network is a checkpoint on the devices, or the file of its embeddings for each dataset.
 Networks = Mapping[str, Embedder | Mapping[str, Path]]
@@ -36,6 +41,49 @@ class Source(NamedTuple):
 
     data: Data | None
     split: str
+
+
+def evaluate_and_report(
+    run: Run | None,
+    workdir: Path,
+    *,
+    splits: Splits | None = None,
+    networks: Networks | None = None,
+) -> None:
+    """Evaluates a finished run again, or what the config's `evaluation` names, and reports.
+
+    By default those are the networks of a finished run on its test split, whose results and report
+    are replaced; anything else goes to `workdir / "evaluation"`.
+
+    Args:
+      run: read from a config, of which only what is measured must be that of the workdir; None:
+        the run as the workdir has it.
+      workdir: that `train_and_report` wrote, unless the config names other networks.
+      splits: that are loaded already.
+      networks: those of the run, which was just trained; None: loaded from their checkpoints.
+
+    Raises:
+      UserError: a network, a dataset or a file of embeddings is not there, or does not fit.
+    """
+    splits = splits or Splits()
+    run = run or whole_run(workdir)
+    mesh = make_mesh(run.data.batch_size)
+    if networks is not None:
+        own = {"test": Source(run.data, "test")}
+        _report(run, workdir, workdir, networks, own, splits, mesh)
+        return
+    chosen, datasets = run.evaluation, datasets_of(run)
+    if chosen.networks:
+        networks = networks_of(run, datasets, mesh)
+    else:
+        advice = "leave out --config, or give its own; another dataset goes to evaluation.datasets"
+        run = as_recorded(workdir, run, advice)
+        parts = parts_of(run, workdir).items()
+        networks = {name: load(part, splits, path, mesh) for name, (part, path) in parts}
+        identity = identify(run, splits[run.data], workdir / "teacher")
+        check_same(workdir, run, advice, identity=identity)
+    target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
+    _report(run, workdir, target, networks, datasets, splits, mesh)
 
 
 def datasets_of(run: Run) -> dict[str, Source]:
@@ -94,6 +142,7 @@ def evaluate(
     name: str,
     networks: Networks,
     datasets: Mapping[str, Source],
+    splits: Splits,
     mesh: Mesh,
     *,
     seed: int,
@@ -104,6 +153,7 @@ def evaluate(
       name: of the results.
       networks: by the part each plays: "teacher", "baseline", or a student's name.
       datasets: by name; the first is what results.json holds under "dataset".
+      splits: of the datasets.
       mesh: the devices.
       seed: of intervals and of what the report draws at random.
 
@@ -115,7 +165,7 @@ def evaluate(
     """
     facts, rows, measured, fixed = {}, {}, {}, {}
     for dataset, source in datasets.items():
-        images, embeddings = _embedded(networks, dataset, source, mesh)
+        images, embeddings = _embedded(networks, dataset, source, splits, mesh)
         rows[dataset], values = measure(
             embeddings,
             images.labels,
@@ -210,14 +260,14 @@ def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, P
 
 
 def _embedded(
-    networks: Networks, dataset: str, source: Source, mesh: Mesh
+    networks: Networks, dataset: str, source: Source, splits: Splits, mesh: Mesh
 ) -> tuple[Measured, dict[str, np.ndarray]]:
     """The images of a dataset, and every network's embeddings of them."""
-    images = _images(networks, dataset, source)
+    images = _images(networks, dataset, source, splits)
     embeddings = {}
     for name, network in networks.items():
         if isinstance(network, Embedder):
-            embeddings[name] = _by_network(name, network, dataset, source, mesh)
+            embeddings[name] = _by_network(name, network, dataset, source, splits, mesh)
             continue
         stored = read_stored(network[dataset])
         if not same_images(stored.labels, images.labels):
@@ -234,10 +284,10 @@ def _embedded(
     return images, embeddings
 
 
-def _images(networks: Networks, dataset: str, source: Source) -> Measured:
+def _images(networks: Networks, dataset: str, source: Source, splits: Splits) -> Measured:
     """Labels, class names and images of a dataset, nothing measured yet."""
     if source.data is not None:
-        split = load_data(source.data)[source.split]
+        split = splits[source.data][source.split]
         return Measured(
             split.labels,
             split.class_names,
@@ -253,12 +303,12 @@ def _images(networks: Networks, dataset: str, source: Source) -> Measured:
 
 
 def _by_network(
-    name: str, network: Embedder, dataset: str, source: Source, mesh: Mesh
+    name: str, network: Embedder, dataset: str, source: Source, splits: Splits, mesh: Mesh
 ) -> np.ndarray:
     """Embeds a dataset at the size of image that the network was trained on."""
     assert source.data is not None
     data = dataclasses.replace(source.data, image_size=network.run.data.image_size)
-    split: Split = load_data(data)[source.split]
+    split = splits[data][source.split]
     channels, found = network.channels, split.images.shape[-1]
     if found != channels:
         raise UserError(
@@ -280,3 +330,32 @@ def _facts(name: str, source: Source, images: Measured) -> dict[str, Any]:
         "queries_alone": int(np.sum(images.searching() & ~images.matched())),
         "digest": images.digest,
     }
+
+
+def _report(
+    run: Run,
+    workdir: Path,
+    target: Path,
+    networks: Networks,
+    datasets: Mapping[str, Source],
+    splits: Splits,
+    mesh: Mesh,
+) -> None:
+    """Evaluates, writes results.json, report.html and embeddings, and prints the tables."""
+    results, measured = evaluate(workdir.name, networks, datasets, splits, mesh, seed=run.seed)
+    if not leads():
+        return
+    make_folder(target)
+    if run.evaluation.save_embeddings:
+        save_embeddings(target / "embeddings", measured)
+    places = {name: path for name, (_, path) in parts_of(run, workdir).items()}
+    if run.evaluation.networks:
+        named = run.evaluation.networks.items()
+        places = {name: Path(place) for name, place in named if not is_stored(place)}
+    curves = {name: read_log(path) for name, path in places.items()}
+    write_report(target / "report.html", results, measured=measured, curves=curves)
+    # Last, since it is what says that the run is done.
+    write_results(target / "results.json", results)
+    for index, name in enumerate(datasets):
+        print(f"\n{name}\n{table(view(results, name if index else None)['networks'])}")
+    print(f"\nWrote {target / 'results.json'} and {target / 'report.html'}.")

@@ -9,7 +9,7 @@ import numpy as np
 from darkrank_jax.config.run import Data, Run
 from darkrank_jax.data import Split
 from darkrank_jax.data.split import UNKNOWN_CAMERA
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.terminal import printable
 
 _HEADS = ("split", "images", "classes", "smallest class", "largest class", "queries", "cameras")
@@ -31,10 +31,11 @@ def prepare(run: Run, workdir: Path) -> None:
     log = logging.getLogger("darkrank_jax.data")
     log.addHandler(handler)
     log.propagate = False
+    splits = Splits()
     try:
         for data in _sources(run):
             print(f"{data.source} {data.path}".rstrip(), flush=True)
-            print(table(load_data(data)))
+            print(table(splits[data]))
     finally:
         log.removeHandler(handler)
         log.propagate = True

@@ -15,9 +15,7 @@ from darkrank_jax.losses import LOSSES
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 
 
-def check_loss(
-    name: str, options: Mapping[str, Any], arrays: Shapes, where: str, part: str
-) -> None:
+def check_loss(name: str, options: Mapping[str, Any], arrays: Shapes, where: str) -> None:
     """Refuses options that a loss cannot have on the shapes that it will meet.
 
     Args:
@@ -25,7 +23,6 @@ def check_loss(
       options: its weight and arguments.
       arrays: shapes of all that a loss can take, by name.
       where: the config field that holds the options.
-      part: what it meets at once, "batch" or "chunk".
 
     Raises:
       UserError: the loss refuses the shapes, or its lists are longer than there are other images.
@@ -34,7 +31,7 @@ def check_loss(
     others = arrays["labels"].shape[0] - 1
     if (options.get("list_size") or 0) > others:
         raise UserError(
-            f"{where}.list_size: is {options['list_size']}; a {part} of {others + 1} has {others} "
+            f"{where}.list_size: is {options['list_size']}; a batch of {others + 1} has {others} "
             f"other images, give at most {others}"
         )
     try:

@@ -21,9 +21,11 @@ from darkrank_jax.runs.accelerators import (
     known_accelerator,
     name_of,
 )
-from darkrank_jax.runs.preflight import check_sizes, load_data, teacher_shapes
+from darkrank_jax.runs.preflight import abstract_network, check_sizes, teacher_shapes
 from darkrank_jax.runs.program import operations
-from darkrank_jax.training.network import Embedder, Network, build, compile_step, make_ensemble
+from darkrank_jax.runs.splits import Splits
+from darkrank_jax.training.compiled import compile_step
+from darkrank_jax.training.network import build
 
 _GB = 1e9
 # Assumed: what a training step reaches of a device's peak, and what is left of its memory for
@@ -97,12 +99,13 @@ def plan(
     device = known_accelerator(name) if name else None
     if name:
         run = _computing_in("bfloat16", run)
-    check_sizes(run)
+    splits = Splits()
+    check_sizes(run, splits)
     limit = memory * _GB or (device.memory if device else 0)
     beyond = {}
     for place, (network, part) in enumerate(trained_networks(run)):
         mesh = make_mesh(part.data.batch_size, found)
-        taken = plan_step(part, mesh)
+        taken = plan_step(part, splits, mesh)
         lines = _described(part, taken, mesh, name, device)
         print("\n" * bool(place) + f"network    {network}\n{lines}", flush=True)
         if limit and taken.memory > USABLE * limit:
@@ -142,11 +145,12 @@ def _trained(run: Run, name: str) -> Iterator[tuple[str, Run]]:
     yield name, run
 
 
-def plan_step(run: Run, mesh: Mesh) -> Plan:
+def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
     """Compiles the train step of a run for shapes alone.
 
     Args:
-      run: read from a config; its data is loaded, for its sizes.
+      run: read from a config.
+      splits: of its data, for their sizes.
       mesh: the devices.
 
     Returns:
@@ -155,7 +159,7 @@ def plan_step(run: Run, mesh: Mesh) -> Plan:
     Raises:
       UserError: XLA's compiler itself finds that the program does not fit.
     """
-    step, arguments = abstract_step(run, mesh)
+    step, arguments = abstract_step(run, splits, mesh)
     compiled = _compiled(step.lower(*arguments))
     memory: Any = compiled.memory_analysis()
     state, batch, teacher, _ = arguments
@@ -166,11 +170,11 @@ def plan_step(run: Run, mesh: Mesh) -> Plan:
     temporary = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return Plan(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params["model"])),
-        flops=_flops(run),
+        flops=_flops(run, splits),
         state=state_bytes,
         batch=batch_bytes,
         temporary=temporary + results + padding,
-        traffic=_traffic(run, compiled, mesh),
+        traffic=_traffic(compiled, mesh, run.chunks),
     )
 
 
@@ -185,22 +189,23 @@ def _compiled(lowered: Any) -> Any:
         raise UserError(f"plan: XLA says: {said.splitlines()[0].rstrip('.')}; {_REMEDY}") from error
 
 
-def _traffic(run: Run, compiled: Any, mesh: Any) -> float:
+def _traffic(compiled: Any, mesh: Mesh, chunks: int) -> float:
     """Bytes that a program moves on a device."""
     cost = compiled.cost_analysis()
     # Of programs for GPUs that are not there XLA does not count them.
     if cost is None:
         return float(sum(each.times * each.bytes for each in operations(compiled.as_text())))
     # XLA counts what is in a loop once, but in programs for TPUs as often as it runs.
-    times = 1 if mesh.devices.flat[0].platform == "tpu" else run.chunks
+    times = 1 if mesh.devices.flat[0].platform == "tpu" else chunks
     return cost["bytes accessed"] * times
 
 
-def abstract_step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+def abstract_step(run: Run, splits: Splits, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
     """The step of a run under jit, and the shapes of its arguments as they lie on the devices.
 
     Args:
-      run: read from a config; its data is loaded, for its sizes.
+      run: read from a config.
+      splits: of its data, for their sizes.
       mesh: the devices; they need not be there.
 
     Returns:
@@ -208,48 +213,38 @@ def abstract_step(run: Run, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]
       `step.lower(*shapes)` can be compiled.
     """
     data, whole = run.data, replicated(mesh)
-    train = load_data(data)["train"]
+    train = splits[data]["train"]
     sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
     model, optimizer, initial_state = build(run, **sizes)
-    teacher = _abstract(run.teacher) if run.teacher and not run.teacher.embeddings else None
+    teacher = None
+    if run.teacher and not (run.teacher.embeddings or run.store_teacher):
+        teacher = abstract_network(run.teacher, splits)
     rows: dict[str, Any] = {
         "images": jax.ShapeDtypeStruct((data.batch_size, *train.images.shape[1:]), jnp.uint8),
         "labels": jax.ShapeDtypeStruct((data.batch_size,), jnp.int32),
         "teacher": {},
     }
     if run.teacher and (run.teacher.embeddings or run.store_teacher):
-        said = {f"teacher_{k}": v for k, v in teacher_shapes(run.teacher, data).items()}
+        said = {f"teacher_{k}": v for k, v in teacher_shapes(run.teacher, data, splits).items()}
         rows["teacher"] = {k: v for k, v in said.items() if k in run.loss_inputs}
-    variables = {} if teacher is None or run.store_teacher else teacher.variables
+    variables = teacher.variables if teacher else {}
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, variables, key = _laid((jax.eval_shape(initial_state), variables, key), whole)
     step = compile_step(run, model, optimizer, teacher)
     return step, (state, _laid(rows, by_rows(mesh)), variables, key)
 
 
-def _flops(run: Run) -> float:
+def _flops(run: Run, splits: Splits) -> float:
     """Of a step: of the plain one, since XLA counts a loop's body once, and what is repeated."""
     # As lowered for a CPU, of whose programs alone XLA counts them before they are compiled.
     mesh = make_mesh(run.data.batch_size, _cpus(1))
-    step, arguments = abstract_step(dataclasses.replace(run, chunks=1, remat=False), mesh)
+    step, arguments = abstract_step(dataclasses.replace(run, chunks=1, remat=False), splits, mesh)
     state, batch, _, _ = arguments
     programs = [step.lower(*arguments)]
     if again := (run.chunks > 1) + run.remat:
-        forward = jax.jit(_abstract(run).embed_step())
+        forward = jax.jit(abstract_network(run, splits).embed_step())
         programs += again * [forward.lower(state.evaluated, batch["images"])]
     return sum(program.cost_analysis()["flops"] for program in programs)
-
-
-def _abstract(run: Run) -> Embedder:
-    """A network whose variables are shapes alone."""
-    if run.ensemble:
-        members = {name: _abstract(member) for name, member in run.ensemble.items()}
-        return make_ensemble(run, members, Path())
-    train = load_data(run.data)["train"]
-    channels = train.images.shape[-1]
-    model, _, initial_state = build(run, channels=channels, num_classes=len(train.class_names))
-    state = jax.eval_shape(initial_state)
-    return Network(run, model, state.evaluated, 0, 0.0, Path(), channels)
 
 
 def _laid(tree: Any, sharding: NamedSharding) -> Any:

@@ -1,10 +1,10 @@
-"""What is checked and told before a run starts: data, sizes, losses on those sizes."""
+"""Checks before a run starts: data, sizes, losses on those sizes; and a summary of the run."""
 
 import dataclasses
-import functools
-import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -12,21 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from darkrank_jax.config.reader import asked_networks
-from darkrank_jax.config.registered import check_source
 from darkrank_jax.config.run import Data, Run
-from darkrank_jax.data import SOURCES, Split, check_batch, height_and_width
+from darkrank_jax.data import Images, check_batch
 from darkrank_jax.data.augmentation import augment
 from darkrank_jax.data.crops import whole
 from darkrank_jax.data.images import picture_of
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
-from darkrank_jax.training.network import build, check_recorded
-from darkrank_jax.training.state import TrainState
-from darkrank_jax.training.step import make_embed_step
+from darkrank_jax.training.network import (
+    Embedder,
+    Network,
+    build,
+    check_recorded,
+    make_ensemble,
+)
 from darkrank_jax.training.teacher.embeddings import read_stored
-from darkrank_jax.training.teacher.ensemble import combine_embeddings
 from darkrank_jax.workdir.run_file import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.
@@ -34,61 +37,41 @@ _TRIES = 16
 USES = {"train": "train on", "validation": "validate on", "test": "test on"}
 
 
-def load_data(data: Data) -> dict[str, Split]:
-    """The splits of a run's data: "train", "validation" and "test".
-
-    Networks of one run share their images, so the last two sets stay in memory.
-
-    Args:
-      data: of a run.
-
-    Returns:
-      Split by name; no class is in two of them.
-
-    Raises:
-      UserError: from the source.
-    """
-    check_source(data)
-    size = height_and_width(data.image_size)
-    return _load(data.source, data.path, size, json.dumps(data.options))
-
-
-@functools.lru_cache(maxsize=2)
-def _load(source: str, path: str, image_size: tuple[int, int], options: str) -> dict[str, Split]:
-    """Calls a source; the options are JSON, so that they can be a key."""
-    return SOURCES[source](path=path, image_size=image_size, **json.loads(options))
-
-
-def check_sizes(run: Run, prefix: str = "") -> None:
+def check_sizes(run: Run, splits: Splits, prefix: str = "") -> None:
     """Refuses a run whose losses, classes and networks do not fit together, nothing compiled.
 
     Args:
       run: the run; its teacher and baseline are checked as well.
+      splits: of the run and its teachers.
       prefix: of the run's fields in the outer config.
 
     Raises:
       UserError: from the data, the model, or a loss on arrays of the run's sizes.
     """
-    for name, part in _others(run):
-        check_sizes(part, f"{prefix}{name}.")
-    if run.embeddings:
-        return
+    for part, where in _nested(run, prefix):
+        if not part.embeddings:
+            _check_part(part, splits, where)
+
+
+def _check_part(run: Run, splits: Splits, prefix: str) -> None:
+    """The checks of `check_sizes` for one network."""
     if run.ensemble:
-        _check_ensemble(run, prefix)
+        try:
+            teacher_shapes(run, run.data, splits)
+        except ValueError as error:
+            raise UserError(
+                f"{prefix}ensemble: {error} have no {run.combine}; give all members one "
+                'model.embedding_dim, or combine = "concatenation"'
+            ) from error
         return
     if run.store_teacher and jax.process_count() > 1:
         raise UserError(
             f"{prefix}store_teacher: is for one process, and there are {jax.process_count()}; set "
             "it to False"
         )
-    data, train = run.data, load_data(run.data)["train"]
+    data, train = run.data, splits[run.data]["train"]
     channels = train.images.shape[-1]
-    for field, value in {"mean": data.mean, "std": data.std}.items():
-        if isinstance(value, tuple) and len(value) not in (1, channels):
-            raise UserError(
-                f"{prefix}data.{field}: has {len(value)} numbers, and images have {channels} "
-                "channels; give one each, or one for all"
-            )
+    _check_channels(data, channels, prefix)
     if run.checkpoint:
         check_recorded(run, Path(run.checkpoint), prefix)
         found = read_facts(Path(run.checkpoint))["channels"]
@@ -98,29 +81,47 @@ def check_sizes(run: Run, prefix: str = "") -> None:
                 f"of {prefix}data have {channels}; give another"
             )
         return
-    read_weights(run, channels)
+    read_weights(run.weights, run.model, data, channels)
     if not run.is_trained:
         return
-    classes = len(train.class_names)
-    check_batch(classes, data.batch_size, data.images_per_class, data.sampler, f"{prefix}data")
-    _check_augmentation(data, f"{prefix}data.augmentation")
+    check_batch(
+        len(train.class_names),
+        data.batch_size,
+        data.images_per_class,
+        data.sampler,
+        f"{prefix}data",
+    )
+    _check_augmentation(train.images, data.augmentation, f"{prefix}data.augmentation")
     if run.teacher:
-        _check_classes(run, prefix)
-    # What a loss meets at once.
-    part, parts = ("chunk", run.chunks) if run.chunk_losses else ("batch", 1)
-    together = dataclasses.replace(data, batch_size=data.batch_size // parts)
-    arrays = _shapes(run, together.batch_size)
+        _check_classes(run, splits, prefix)
+    _check_losses(run, splits, prefix)
+
+
+def _check_losses(run: Run, splits: Splits, prefix: str) -> None:
+    """Tries each loss of a run on arrays of its sizes."""
+    data = run.data
+    arrays = _shapes(run, data.batch_size, splits)
     if run.teacher:
-        teacher = teacher_shapes(run.teacher, together)
+        teacher = teacher_shapes(run.teacher, data, splits)
         arrays |= {f"teacher_{name}": array for name, array in teacher.items()}
     alone = data.images_per_class == 1 and data.sampler["name"] != "class_balanced"
     for field, losses in (("losses", run.losses), ("baseline", run.baseline)):
         for name, options in losses.items():
             where = f"{prefix}{field}.{name}"
-            check_loss(name, options, arrays, where, part)
+            check_loss(name, options, arrays, where)
             if alone:
                 per_class = f"{prefix}data.images_per_class"
                 check_learns_alone(name, options, arrays, where, per_class)
+
+
+def _check_channels(data: Data, channels: int, prefix: str) -> None:
+    """Refuses a mean or standard deviation of other channels than the images have."""
+    for field, value in {"mean": data.mean, "std": data.std}.items():
+        if isinstance(value, tuple) and len(value) not in (1, channels):
+            raise UserError(
+                f"{prefix}data.{field}: has {len(value)} numbers, and images have {channels} "
+                "channels; give one each, or one for all"
+            )
 
 
 def check_devices(run: Run, prefix: str = "") -> None:
@@ -133,85 +134,91 @@ def check_devices(run: Run, prefix: str = "") -> None:
     Raises:
       UserError: names the field.
     """
-    if run.checkpoint:
-        return
-    for name, part in _others(run):
-        check_devices(part, f"{prefix}{name}.")
-    if run.is_trained:
-        make_mesh(run.data.batch_size, where=f"{prefix}data")
+    for part, where in _nested(run, prefix):
+        if part.is_trained and not part.checkpoint:
+            make_mesh(part.data.batch_size, where=f"{where}data")
 
 
-def summary(run: Run, workdir: Path) -> str:
+def summary(run: Run, splits: Splits, workdir: Path) -> str:
     """What is about to happen, in a few lines: devices, data, networks, where it writes."""
-    splits = load_data(run.data)
-    classes = ", ".join(f"{len(splits[name].class_names)} to {use}" for name, use in USES.items())
-    size = "x".join(str(side) for side in splits["train"].images.shape[1:])
+    own = splits[run.data]
+    classes = ", ".join(f"{len(own[name].class_names)} to {use}" for name, use in USES.items())
+    size = "x".join(str(side) for side in own["train"].images.shape[1:])
     hosts = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     lines = {
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}",
         "data": f"{run.data.source}, {size}; classes: {classes}",
     }
     if run.teacher:
-        lines["teacher"] = _describe(run.teacher)
+        lines["teacher"] = _describe(run.teacher, splits)
     if run.baseline:
-        lines["baseline"] = _describe(run.baseline_run)
-    lines["student" if run.teacher else "network"] = _describe(run)
+        lines["baseline"] = _describe(run.baseline_run, splits)
+    lines["student" if run.teacher else "network"] = _describe(run, splits)
     lines["writes"] = str(workdir)
     return "\n".join(f"{name:<9} {line}" for name, line in lines.items())
 
 
-def _describe(run: Run) -> str:
+def _describe(run: Run, splits: Splits) -> str:
     """A network in half a line: where it is from, or its model, size, steps and losses."""
     if run.ensemble:
-        return f"{run.combine} of {'; '.join(map(_describe, run.ensemble.values()))}"
+        members = (_describe(member, splits) for member in run.ensemble.values())
+        return f"{run.combine} of {'; '.join(members)}"
     if run.checkpoint or run.embeddings:
         return run.checkpoint or run.embeddings
-    leaves = jax.tree.leaves(_state_shapes(run).params["model"])
-    size = sum(leaf.size for leaf in leaves)
+    size = abstract_network(run, splits).num_parameters()
     start = f", from {run.weights.path}" if run.weights.path else ""
     steps = f", {run.steps:,} steps of {' + '.join(run.losses)}" if run.is_trained else ""
     return f"{run.model['name']}, {size:,} parameters{start}{steps}"
 
 
-def _others(run: Run) -> list[tuple[str, Run]]:
-    """The runs within a run, and the fields that hold them."""
-    teacher = [("teacher", run.teacher)] if run.teacher else []
-    return teacher + [(f"ensemble.{name}", member) for name, member in run.ensemble.items()]
+def _nested(run: Run, prefix: str) -> Iterator[tuple[Run, str]]:
+    """The runs within a run, inner ones first, then the run; each with the prefix of its fields."""
+    # A checkpoint's teacher is not used.
+    if run.teacher and not run.checkpoint:
+        yield from _nested(run.teacher, f"{prefix}teacher.")
+    for name, member in run.ensemble.items():
+        yield from _nested(member, f"{prefix}ensemble.{name}.")
+    yield run, prefix
 
 
-def _check_ensemble(run: Run, prefix: str) -> None:
-    """Refuses members whose embeddings do not combine."""
-    try:
-        teacher_shapes(run, run.data)
-    except ValueError as error:
-        raise UserError(
-            f"{prefix}ensemble: {error} have no {run.combine}; give all members one "
-            'model.embedding_dim, or combine = "concatenation"'
-        ) from error
+def abstract_network(run: Run, splits: Splits) -> Embedder:
+    """A network whose variables are shapes alone.
 
-
-def teacher_shapes(run: Run, student: Data) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what a teacher gives the losses of a student with such data, by name."""
+    Args:
+      run: of the network, or of an ensemble.
+      splits: of its data.
+    """
     if run.ensemble:
-        members = [teacher_shapes(each, student)["embeddings"] for each in run.ensemble.values()]
-        combined = functools.partial(combine_embeddings, how=run.combine)
-        return {"embeddings": jax.eval_shape(combined, members)}
-    if run.embeddings:
-        vectors = read_stored(run.embeddings, load_data(student)["train"]).vectors
+        members = {name: abstract_network(each, splits) for name, each in run.ensemble.items()}
+        return make_ensemble(run, members, Path())
+    train = splits[run.data]["train"]
+    channels = train.images.shape[-1]
+    model, _, initial_state = build(run, channels=channels, num_classes=len(train.class_names))
+    state = jax.eval_shape(initial_state)
+    return Network(run, model, state.evaluated, 0, 0.0, Path(), channels)
+
+
+def teacher_shapes(teacher: Run, student: Data, splits: Splits) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what a teacher gives the losses of a student, by name.
+
+    Args:
+      teacher: its run.
+      student: data of the student.
+      splits: of both.
+    """
+    if teacher.embeddings:
+        vectors = read_stored(teacher.embeddings, splits[student]["train"]).vectors
         shape = (student.batch_size, vectors.shape[1])
         return {"embeddings": jax.ShapeDtypeStruct(shape, jnp.float32)}
-    return _shapes(run, student.batch_size)
+    if teacher.ensemble:
+        return _outputs(teacher, student.batch_size, splits)
+    return _shapes(teacher, student.batch_size, splits)
 
 
-def _shapes(run: Run, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
+def _shapes(run: Run, batch: int, splits: Splits) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of what a network and a batch give the losses."""
-    train = load_data(run.data)["train"]
-    state = _state_shapes(run)
-    model, _, _ = build(run, channels=train.images.shape[-1], num_classes=len(train.class_names))
-    images = jax.ShapeDtypeStruct((batch, *train.images.shape[1:]), jnp.uint8)
-    embed = make_embed_step(model, run.data.mean, run.data.std)
-    arrays = jax.eval_shape(embed, state.evaluated, images)
-    dim, classes = arrays["embeddings"].shape[-1], len(train.class_names)
+    arrays = _outputs(run, batch, splits)
+    dim, classes = arrays["embeddings"].shape[-1], len(splits[run.data]["train"].class_names)
     return arrays | {
         "labels": jax.ShapeDtypeStruct((batch,), jnp.int32),
         "class_weights": jax.ShapeDtypeStruct((dim, classes), jnp.float32),
@@ -219,18 +226,22 @@ def _shapes(run: Run, batch: int) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
-def _state_shapes(run: Run) -> TrainState:
-    """The first state's shapes."""
-    train = load_data(run.data)["train"]
-    sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
-    return jax.eval_shape(build(run, **sizes)[2])
+def _outputs(run: Run, batch: int, splits: Splits) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a network's outputs for a batch."""
+    network, images = abstract_network(run, splits), splits[_first(run).data]["train"].images
+    rows = jax.ShapeDtypeStruct((batch, *images.shape[1:]), jnp.uint8)
+    return jax.eval_shape(network.embed_step(), network.variables, rows)
 
 
-def _check_augmentation(data: Data, where: str) -> None:
+def _first(run: Run) -> Run:
+    """The first network of an ensemble, or the network itself."""
+    return _first(next(iter(run.ensemble.values()))) if run.ensemble else run
+
+
+def _check_augmentation(images: Images, augmentation: Mapping[str, Any], where: str) -> None:
     """Changes an image a few times in each way, so that no thread meets options that it cannot."""
-    images = load_data(data)["train"].images
     picture, size = picture_of(images, 0), images.shape[1:3]
-    for name, options in data.augmentation.items():
+    for name, options in augmentation.items():
         try:
             for key in range(_TRIES):
                 rng = np.random.default_rng(key)
@@ -242,18 +253,18 @@ def _check_augmentation(data: Data, where: str) -> None:
             ) from error
 
 
-def _check_classes(run: Run, prefix: str) -> None:
+def _check_classes(run: Run, splits: Splits, prefix: str) -> None:
     """Refuses a teacher trained on classes that the student is measured on, or kd on other ones."""
     assert run.teacher is not None
-    splits = load_data(run.data)
+    own = splits[run.data]
     for network, where in asked_networks(run.teacher, f"{prefix}teacher"):
         data = _trained_on(network)
         # Elsewhere the same name may be another class.
         if data is None or _source(data) != _source(run.data):
             continue
-        seen = load_data(dataclasses.replace(run.data, options=data.options))["train"].class_names
+        seen = splits[dataclasses.replace(run.data, options=data.options)]["train"].class_names
         for name in ("validation", "test"):
-            unseen = splits[name].class_names
+            unseen = own[name].class_names
             both = sorted(set(seen).intersection(unseen))
             if both:
                 raise UserError(
@@ -261,7 +272,7 @@ def _check_classes(run: Run, prefix: str) -> None:
                     f"{len(unseen)} {name} classes of {prefix}data, such as {both[0]!r}; give both "
                     "the same options"
                 )
-        if "logits" in run.loss_inputs and seen != splits["train"].class_names:
+        if "logits" in run.loss_inputs and seen != own["train"].class_names:
             raise UserError(
                 f"{where}.data.options: kd compares class logits, and the teacher trains on other "
                 f"classes than {prefix}data; give both the same options"

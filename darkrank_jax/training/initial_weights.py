@@ -1,6 +1,7 @@
 """Weights that were trained elsewhere: the start of a run, or a teacher that is not trained."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from darkrank_jax.config.run import Run
+from darkrank_jax.config.run import Data, Run, Weights
 from darkrank_jax.data import height_and_width
 from darkrank_jax.distributed.mesh import put, replicated
 from darkrank_jax.errors import UserError
@@ -23,11 +24,15 @@ from darkrank_jax.training.state import TrainState
 _LOG = logging.getLogger(__name__)
 
 
-def read_weights(run: Run, channels: int) -> dict[str, Any]:
-    """The variables that a run's weights give, of its embedding model.
+def read_weights(
+    weights: Weights, model: Mapping[str, Any], data: Data, channels: int
+) -> dict[str, Any]:
+    """Variables of an embedding model from a file of weights.
 
     Args:
-      run: the run; its `weights`, `model` and image size count here.
+      weights: of a run.
+      model: "name" and options of the run's model.
+      data: of the run; its image size counts, and its mean and std are compared with the file's.
       channels: of an image.
 
     Returns:
@@ -37,14 +42,14 @@ def read_weights(run: Run, channels: int) -> dict[str, Any]:
     Raises:
       UserError: from the file; or its embedding layer has another size.
     """
-    weights, size = run.weights, height_and_width(run.data.image_size)
+    size = height_and_width(data.image_size)
     if not weights.path:
         return {}
-    _report_settings(run, size)
-    model: Any = build_model(**run.model)
+    _report_settings(weights.path, data.mean, data.std, size)
+    network: Any = build_model(**model)
     loaded = load_weights(
         weights.path,
-        model.backbone,
+        network.backbone,
         image_shape=(*size, channels),
         prefix=weights.prefix or None,
         ignore=weights.ignore,
@@ -54,7 +59,7 @@ def read_weights(run: Run, channels: int) -> dict[str, Any]:
         layer = load_linear(weights.path, weights.head)
         image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
         outputs, _ = jax.eval_shape(
-            lambda x: model.init_with_output(jax.random.key(0), x, train=False), image
+            lambda x: network.init_with_output(jax.random.key(0), x, train=False), image
         )
         expected = (outputs["features"].shape[-1], outputs["embeddings"].shape[-1])
         if layer["kernel"].shape != expected:
@@ -67,10 +72,10 @@ def read_weights(run: Run, channels: int) -> dict[str, Any]:
     return variables
 
 
-def _report_settings(run: Run, size: tuple[int, int]) -> None:
+def _report_settings(path: str, mean: Any, std: Any, size: tuple[int, int]) -> None:
     """Warns of images that are not prepared as those that the weights were trained on."""
-    stated = read_settings(run.weights.path)
-    own: dict[str, Any] = {"mean": run.data.mean, "std": run.data.std, "image_size": size}
+    stated = read_settings(path)
+    own: dict[str, Any] = {"mean": mean, "std": std, "image_size": size}
     differing = [
         f"data.{name} is {own[name]} and there {value}"
         for name, value in (("mean", stated.mean), ("std", stated.std), ("image_size", stated.size))
@@ -80,35 +85,33 @@ def _report_settings(run: Run, size: tuple[int, int]) -> None:
         resized = f", resized by {stated.interpolation}" if stated.interpolation else ""
         _LOG.warning(
             "%s was trained on other images, as %s beside it says%s: %s",
-            printable(str(run.weights.path)),
+            printable(path),
             " and ".join(stated.files),
             printable(resized),
             "; ".join(differing),
         )
 
 
-def with_weights(run: Run, state: TrainState, channels: int) -> TrainState:
-    """A run's first state, with what its weights give in place of what was drawn.
+def with_weights(state: TrainState, weights: Mapping[str, Any]) -> TrainState:
+    """A first state with weights in place of the parameters that were drawn.
 
     Args:
-      run: the run.
       state: as drawn.
-      channels: of an image.
+      weights: of `read_weights`; {}: the state stays as it is.
 
     Returns:
-      The state itself where the run has no weights.
+      The state.
     """
-    found = read_weights(run, channels)
-    if not found:
+    if not weights:
         return state
-    model = {**state.params["model"], **found["params"]}
+    model = {**state.params["model"], **weights["params"]}
     params = state.params | {"model": jax.tree.map(jnp.asarray, model)}
-    stats = {**state.batch_stats, **found.get("batch_stats", {})}
+    stats = {**state.batch_stats, **weights.get("batch_stats", {})}
     return state.replace(
         params=params,
         batch_stats=jax.tree.map(jnp.asarray, stats),
         # A copy, as in `create_state`.
-        ema_params=jax.tree.map(jnp.copy, params) if run.ema_decay else None,
+        ema_params=None if state.ema_params is None else jax.tree.map(jnp.copy, params),
     )
 
 
@@ -129,6 +132,7 @@ def import_network(run: Run, workdir: Path, mesh: Mesh, channels: int) -> Networ
     """
     # No class weights are drawn, so any number of classes will do.
     model, _, initial_state = build(run, channels=channels, num_classes=1)
-    state = with_weights(run, jax.jit(initial_state)(), channels)
+    weights = read_weights(run.weights, run.model, run.data, channels)
+    state = with_weights(jax.jit(initial_state)(), weights)
     variables = put(state.evaluated, replicated(mesh))
     return Network(run, model, variables, 0, 0.0, workdir, channels)

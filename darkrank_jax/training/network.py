@@ -17,16 +17,16 @@ from darkrank_jax.config.description import describe
 from darkrank_jax.config.options import default_options
 from darkrank_jax.config.registered import needs_of
 from darkrank_jax.config.run import Run
-from darkrank_jax.data import Split, of_process
+from darkrank_jax.data import Split, height_and_width, of_process
 from darkrank_jax.distributed.mesh import by_rows, put, replicated
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embed import embed_images
-from darkrank_jax.losses import LOSSES, class_logits, combine
+from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import build_model, model_options
 from darkrank_jax.optimizers import make_optimizer, make_schedule
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.state import TrainState, create_state
-from darkrank_jax.training.step import Arrays, make_embed_step, make_train_step
+from darkrank_jax.training.step import Arrays, make_embed_step
 from darkrank_jax.training.teacher.ensemble import combine_embeddings
 from darkrank_jax.workdir.run_file import first_difference, read_facts
 
@@ -122,7 +122,7 @@ def build(
       run: the run.
       channels: of an image.
       num_classes: classes of the training split.
-      class_weights: see `create_state`.
+      class_weights: names of the losses that hold some; None: those of the run.
 
     Returns:
       (model, optimizer, initial state); the last may be passed to `jax.eval_shape`.
@@ -132,29 +132,17 @@ def build(
     optimizer = make_optimizer(run.optimizer, schedule, run.clip_norm)
 
     def initial_state() -> TrainState:
-        key = jax.random.key(run.seed)
         return create_state(
-            run,
             model,
             optimizer,
-            channels=channels,
+            image_shape=(*height_and_width(run.data.image_size), channels),
+            class_weights=run.class_weights if class_weights is None else class_weights,
             num_classes=num_classes,
-            key=key,
-            class_weights=class_weights,
+            averaged=run.ema_decay > 0,
+            key=jax.random.key(run.seed),
         )
 
     return model, optimizer, initial_state
-
-
-def logits_of(run: Run) -> Callable[[Arrays, Any], jax.Array]:
-    """Class logits from a model's outputs and its class weights, by its one classification loss."""
-    (name,) = run.class_weights
-    arguments = {k: v for k, v in run.losses[name].items() if k != "weight"}
-
-    def logits(outputs: Arrays, class_weights: Any) -> jax.Array:
-        return class_logits(name, outputs["embeddings"], class_weights[name], **arguments)
-
-    return logits
 
 
 def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
@@ -270,69 +258,3 @@ def _embeddings_under_jit(step: Callable[..., Arrays], mesh: Mesh) -> Callable[.
 def embed(network: Embedder, split: Split, mesh: Mesh) -> np.ndarray:
     """Embeddings of a whole split, float32 [n, dim], in its order."""
     return embed_images(embed_fn(network, mesh), split.images)
-
-
-def teach(network: Embedder, wanted: set[str]) -> Callable[[Any, jax.Array], Arrays]:
-    """The teacher's arrays for a batch, as the losses name them.
-
-    Args:
-      network: the teacher.
-      wanted: names that the losses take: "teacher_embeddings", "teacher_logits", ...
-
-    Returns:
-      A function of the teacher's variables and uint8 images.
-    """
-    embed = network.embed_step()
-    logits = logits_of(network.run) if "teacher_logits" in wanted else None
-
-    def arrays(variables: Any, images: jax.Array) -> Arrays:
-        outputs = embed(variables, images)
-        if logits is not None:
-            outputs["logits"] = logits(outputs, variables["params"]["class_weights"])
-        named = {f"teacher_{name}": value for name, value in outputs.items()}
-        return {name: value for name, value in named.items() if name in wanted}
-
-    return arrays
-
-
-def wanted_arrays(run: Run) -> set[str]:
-    """The names of all arrays that a run's losses take."""
-    return {array for name in run.losses for array in LOSSES[name].inputs}
-
-
-def compile_step(
-    run: Run,
-    model: linen.Module,
-    optimizer: optax.GradientTransformation,
-    teacher: Embedder | None,
-) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """The run's train step under jit; the state is donated, so use the returned one."""
-    wanted = run.loss_inputs
-    step = make_train_step(
-        model,
-        combine(resolve_weights(run)),
-        optimizer,
-        mean=run.data.mean,
-        std=run.data.std,
-        ema_decay=run.ema_decay,
-        logits_fn=logits_of(run) if "logits" in wanted else None,
-        teach=teach(teacher, wanted) if teacher and not run.store_teacher else None,
-        wanted=wanted,
-        chunks=run.chunks,
-        chunk_losses=run.chunk_losses,
-        rows_together=run.data.images_per_class,
-        remat=run.remat,
-    )
-    return jax.jit(step, donate_argnums=0)
-
-
-def resolve_weights(run: Run) -> dict[str, dict[str, Any]]:
-    """The run's losses, with weights that are schedules made into functions of the step."""
-
-    def resolve(weight: Any) -> Any:
-        if not isinstance(weight, Mapping):
-            return weight
-        options = {name: option for name, option in weight.items() if name != "value"}
-        return make_schedule(options, weight["value"], run.steps)
-
-    return {name: loss | {"weight": resolve(loss["weight"])} for name, loss in run.losses.items()}

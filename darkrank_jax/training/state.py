@@ -9,9 +9,6 @@ import optax
 from flax import linen, struct
 from jaxtyping import PRNGKeyArray
 
-from darkrank_jax.config.run import Run
-from darkrank_jax.data import height_and_width
-
 
 class TrainState(struct.PyTreeNode):
     """The state of one network's training.
@@ -38,39 +35,37 @@ class TrainState(struct.PyTreeNode):
 
 
 def create_state(
-    run: Run,
     model: linen.Module,
     optimizer: optax.GradientTransformation,
     *,
-    channels: int,
+    image_shape: tuple[int, int, int],
+    class_weights: Sequence[str],
     num_classes: int,
+    averaged: bool,
     key: PRNGKeyArray,
-    class_weights: Sequence[str] | None = None,
 ) -> TrainState:
     """Draws the parameters of a network and of its classification losses.
 
     Args:
-      run: the run; its image size, losses and `ema_decay` count here.
       model: the embedding model.
-      optimizer: made of the run.
-      channels: of an image.
+      optimizer: that trains it.
+      image_shape: height, width, channels.
+      class_weights: names of the losses that hold a weight vector for each class.
       num_classes: classes of the training split.
+      averaged: whether a moving average of the parameters is kept.
       key: a typed or raw random key.
-      class_weights: names of the losses that hold some; None: those of the run.
 
     Returns:
       The state before the first step.
     """
     model_key, weights_key = jax.random.split(key)
-    size = height_and_width(run.data.image_size)
-    images = jnp.zeros((1, *size, channels))
+    images = jnp.zeros((1, *image_shape))
     outputs, variables = model.init_with_output(model_key, images, train=False)
     dim = outputs["embeddings"].shape[-1]
-    names = run.class_weights if class_weights is None else class_weights
     weights = {
         name: jax.random.normal(jax.random.fold_in(weights_key, index), (dim, num_classes))
         / jnp.sqrt(dim)
-        for index, name in enumerate(names)
+        for index, name in enumerate(class_weights)
     }
     params = {"model": variables["params"], "class_weights": weights}
     return TrainState(
@@ -79,5 +74,5 @@ def create_state(
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(params),
         # A copy: the state is donated to each step, and a buffer can be donated only once.
-        ema_params=jax.tree.map(jnp.copy, params) if run.ema_decay else None,
+        ema_params=jax.tree.map(jnp.copy, params) if averaged else None,
     )

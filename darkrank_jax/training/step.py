@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,85 +69,86 @@ def _embed_step(model: linen.Module, mean: Scale, std: Scale) -> Callable[..., A
     return embed
 
 
+class Objective(NamedTuple):
+    """What the parameters are trained towards.
+
+    Attributes:
+      loss_fn: `losses.combine` of the run's losses.
+      inputs: names of the arrays that the losses take.
+      logits_fn: class logits from the model's outputs and the class weights, where a loss takes
+        them.
+      teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images;
+        None where the batch holds them, or there is no teacher.
+    """
+
+    loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+    inputs: Collection[str]
+    logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None = None
+    teach: Callable[[Any, jax.Array], Arrays] | None = None
+
+
+class Update(NamedTuple):
+    """How a gradient changes the parameters.
+
+    Attributes:
+      optimizer: of the parameters.
+      ema_decay: of their moving average, where the state holds one.
+    """
+
+    optimizer: optax.GradientTransformation
+    ema_decay: float = 0.0
+
+
 def make_train_step(
-    model: linen.Module,
-    loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
-    optimizer: optax.GradientTransformation,
+    forward: Callable[..., tuple[Arrays, Any]],
+    objective: Objective,
+    update: Update,
     *,
-    mean: Scale,
-    std: Scale,
-    ema_decay: float,
-    logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None,
-    teach: Callable[[Any, jax.Array], Arrays] | None,
-    wanted: Collection[str],
     chunks: int = 1,
-    chunk_losses: bool = False,
     rows_together: int = 1,
-    remat: bool = False,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """Builds the step that the loop compiles.
 
     Args:
-      model: the embedding model.
-      loss_fn: `losses.combine` of the run's losses.
-      optimizer: made of the run.
-      mean: see `normalize_images`.
-      std: likewise.
-      ema_decay: of the averaged parameters.
-      logits_fn: class logits from the model's outputs and the class weights, where a loss needs
-        them.
-      teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images;
-        None where the batch brings them along, or there is no teacher.
-      wanted: names of the arrays that the losses take.
-      chunks: that a batch goes through the networks in, see `by_chunks`; the losses are of the
-        whole batch all the same, and batch norm, whose statistics are then of a chunk, is alone in
-        knowing of them.
-      chunk_losses: the mean of the losses of each chunk instead, which know no other chunk.
+      forward: of `make_forward`.
+      objective: the losses and what they take.
+      update: the optimizer.
+      chunks: number of chunks that a batch is split into, see `by_chunks`. The losses are of the
+        whole batch all the same; batch norm's statistics are of a chunk.
       rows_together: rows that follow each other and stay in one chunk.
-      remat: keep what the blocks of the network give, and compute what lies within a block again
-        in the backward pass.
 
     Returns:
       `train_step(state, batch, teacher_variables, key) -> (state, metrics)`; `batch` holds uint8
-      "images", int32 "labels" and "teacher", the arrays of a store or none; the key is the run's
-      and the step is folded in here.
+      "images", int32 "labels" and "teacher", the stored arrays of a teacher or none; the key is the
+      run's, and the step is folded in here.
     """
-
-    forward = make_forward(model, mean, std, remat)
 
     def in_chunks(function: Callable[[Any], tuple[Any, Any]], rows: Any) -> tuple[Any, Any]:
         return by_chunks(function, rows, chunks=chunks, together=rows_together)
-
-    def summed(params: Any, state: TrainState, arrays: Arrays, key: PRNGKeyArray):
-        arrays = arrays | {"class_weights": params["class_weights"]}
-        return loss_fn(arrays, step=state.step, key=key)
 
     def loss_of(params: Any, state: TrainState, rows: Arrays, key: PRNGKeyArray):
         def of_chunk(rows: Arrays):
             own = jax.random.fold_in(key, rows["place"][0]) if chunks > 1 else key
             outputs, batch_stats = forward(params, state.batch_stats, rows["images"], own)
             arrays = outputs | rows["teacher"] | {"labels": rows["labels"]}
-            if logits_fn is not None:
-                arrays["logits"] = logits_fn(outputs, params["class_weights"])
-            arrays = {name: array for name, array in arrays.items() if name in wanted}
-            if chunk_losses:
-                return {}, (batch_stats, summed(params, state, arrays, own))
-            return arrays, batch_stats
+            if objective.logits_fn is not None:
+                arrays["logits"] = objective.logits_fn(outputs, params["class_weights"])
+            taken = {name: array for name, array in arrays.items() if name in objective.inputs}
+            return taken, batch_stats
 
-        arrays, rest = in_chunks(of_chunk, rows)
-        batch_stats, (total, values) = (
-            rest if chunk_losses else (rest, summed(params, state, arrays, key))
-        )
+        arrays, batch_stats = in_chunks(of_chunk, rows)
+        arrays |= {"class_weights": params["class_weights"]}
+        total, values = objective.loss_fn(arrays, step=state.step, key=key)
         return total, (values, batch_stats)
 
     def train_step(
         state: TrainState, batch: Arrays, teacher_variables: Any, key: PRNGKeyArray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         teacher = batch["teacher"]
-        if teach is not None:
+        if objective.teach is not None:
             with jax.named_scope("teacher"):
                 teacher, _ = in_chunks(
-                    lambda images, teach=teach: (teach(teacher_variables, images), ()),
+                    lambda images, teach=objective.teach: (teach(teacher_variables, images), ()),
                     batch["images"],
                 )
         rows = batch | {"teacher": jax.lax.stop_gradient(teacher)}
@@ -156,11 +157,11 @@ def make_train_step(
             state.params, state, rows, jax.random.fold_in(key, state.step)
         )
         with jax.named_scope("optimizer"):
-            updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+            updates, opt_state = update.optimizer.update(gradient, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
             ema_params = state.ema_params
             if ema_params is not None:
-                ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
+                ema_params = optax.incremental_update(params, ema_params, 1.0 - update.ema_decay)
         metrics = {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         metrics |= {f"losses/{name}": value for name, value in values.items()}
         state = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
@@ -169,7 +170,9 @@ def make_train_step(
     return train_step
 
 
-def make_forward(model: linen.Module, mean: Scale, std: Scale, remat: bool) -> Callable[..., Any]:
+def make_forward(
+    model: linen.Module, mean: Scale, std: Scale, *, remat: bool = False
+) -> Callable[..., Any]:
     """The network in training mode.
 
     Args:

@@ -138,6 +138,12 @@ def writing(folder: Path) -> Iterator[None]:
         raise write_error(folder, error) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder; raises `UserError` where that is impossible."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def is_workdir(path: Path) -> bool:
     """Whether a run was trained in a folder."""
     return (path / "run.json").is_file()

@@ -1,12 +1,11 @@
 """A teacher's embeddings computed elsewhere, read from a file and matched to the images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from darkrank_jax.config.run import Run
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embedding_files import read_embeddings
@@ -59,28 +58,6 @@ def read_stored(path: str | Path, split: Split) -> Stored:
                 "ids, or the vectors of the training split alone"
             )
     return Stored(vectors, _places(path, ids, split))
-
-
-def with_stored(batches: Iterable[dict[str, Any]], run: Run, train: Split):
-    """Adds to each batch, under "teacher", the stored embeddings of its images; else nothing.
-
-    Args:
-      batches: of the run.
-      run: whose teacher may be a file of embeddings.
-      train: the images that the batches are drawn from.
-
-    Yields:
-      The batches.
-
-    Raises:
-      UserError: from `read_stored`.
-    """
-    if run.teacher is None or not run.teacher.embeddings:
-        yield from (batch | {"teacher": {}} for batch in batches)
-        return
-    stored = read_stored(run.teacher.embeddings, train)
-    for batch in batches:
-        yield batch | {"teacher": {"teacher_embeddings": stored.of(batch["rows"])}}
 
 
 def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:

@@ -9,8 +9,6 @@ in rotation (`data.views`), these are stored instead, whatever the number of ste
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,45 +23,32 @@ from tqdm import tqdm
 
 import darkrank_jax
 from darkrank_jax.config.description import describe
-from darkrank_jax.config.run import Run
-from darkrank_jax.data import Split, every_view, view_of
 from darkrank_jax.data import fingerprint as images_fingerprint
 from darkrank_jax.distributed.mesh import by_rows, put
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.array_files import map_npy
 from darkrank_jax.files import remove_unfinished, replacing
 from darkrank_jax.models import compute_dtype
-from darkrank_jax.training.network import Embedder, teach
+from darkrank_jax.training.batches import Batches
+from darkrank_jax.training.compiled import teach
+from darkrank_jax.training.network import Embedder
 
-Batch = dict[str, Any]
 Store = dict[str, np.ndarray]
-# Where in a store the outputs for some images are, and the images.
-Stream = Iterable[tuple[Any, np.ndarray]]
 
 # What images and their augmentation follow from, beside a run.
 _LIBRARIES: tuple[Any, ...] = (darkrank_jax, np, cv2, PIL, simplejpeg)
 
 
 def open_store(
-    folder: Path,
-    run: Run,
-    sampler: Mapping[str, Any],
-    train: Split,
-    teacher: Embedder,
-    wanted: set[str],
-    stream: Callable[[], Stream],
-    mesh: Mesh,
+    folder: Path, batches: Batches, teacher: Embedder, wanted: set[str], mesh: Mesh
 ) -> Store:
     """The teacher's outputs for all batches or views of a run; computed now if not there yet.
 
     Args:
       folder: that holds the teacher's stores, one folder a digest.
-      run: of the student; its data, seed and steps decide the batches.
-      sampler: of its batches, with all that it knows.
-      train: the images that they are drawn from.
+      batches: of the student's run.
       teacher: a network in evaluation mode.
       wanted: names of the teacher's arrays: "teacher_embeddings", ...
-      stream: gives all images, each time as many, and where in the arrays their outputs belong.
       mesh: the devices.
 
     Returns:
@@ -78,10 +63,10 @@ def open_store(
             "store_teacher: a loss takes the teacher's feature maps, which are too large to store; "
             "set store_teacher to False"
         )
-    path = folder / fingerprint(run, sampler, train, teacher, wanted)
+    path = folder / fingerprint(batches, teacher, wanted)
     if not path.is_dir():
         try:
-            _fill(path, _shape(run, len(train.labels)), teacher, wanted, stream, mesh)
+            _fill(path, batches, teacher, wanted, mesh)
         except UserError as error:
             # Another run of the same teacher may have been faster; its store is the same.
             if not path.is_dir():
@@ -98,38 +83,36 @@ def _computed(described: Any) -> Any:
     return {name: _computed(field) for name, field in described.items() if name not in free}
 
 
-def fingerprint(
-    run: Run, sampler: Mapping[str, Any], train: Split, teacher: Embedder, wanted: set[str]
-) -> str:
+def fingerprint(batches: Batches, teacher: Embedder, wanted: set[str]) -> str:
     """A digest of all that stored outputs depend on: teacher, images, augmentation, batches.
 
     Args:
-      run: of the student.
-      sampler: of its batches: name, options, and arrays that it goes by, such as "neighbors".
-      train: its images.
+      batches: of the student's run.
       teacher: the network.
       wanted: names of the teacher's arrays.
 
     Returns:
       32 hexadecimal digits.
     """
+    data, train = batches.data, batches.train
     facts = {
         "teacher": _computed(describe(teacher.run)),
         # What a dtype of "auto" stands for here.
         "computed": jnp.dtype(compute_dtype("auto")).name,
         "wanted": sorted(wanted),
-        "seed": run.seed,
-        "shape": _shape(run, len(train.labels)),
-        "views": run.data.views,
-        "augmentation": run.data.augmentation,
+        "seed": batches.seed,
+        "shape": batches.in_store(),
+        "views": data.views,
+        "augmentation": data.augmentation,
         "images": images_fingerprint(train.images),
         "versions": [library.__version__ for library in _LIBRARIES],
     }
     arrays = [*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels]
-    if not run.data.views:
+    if not data.views:
+        sampler = batches.sampler
         known = {name: each for name, each in sampler.items() if isinstance(each, np.ndarray)}
         options = {name: each for name, each in sampler.items() if name not in known}
-        facts |= {"images_per_class": run.data.images_per_class, "sampler": options}
+        facts |= {"images_per_class": data.images_per_class, "sampler": options}
         arrays += known.values()
     digest = hashlib.sha256(json.dumps(facts).encode())
     for array in arrays:
@@ -138,71 +121,17 @@ def fingerprint(
     return digest.hexdigest()[:32]
 
 
-def with_teacher(
-    batches: Iterable[Batch], store: Store, run: Run, num_images: int, first_step: int
-) -> Iterator[Batch]:
-    """Adds what the teacher says to what stands under "teacher" in each batch.
-
-    Args:
-      batches: of the run, with their "rows".
-      store: of `open_store`; empty where nothing is to be added.
-      run: of the student.
-      num_images: of its training split.
-      first_step: of the first batch.
-
-    Yields:
-      The batches.
-    """
-    data = run.data
-    for step, batch in enumerate(batches, first_step):
-        where: Any = step
-        if data.views:
-            where = (view_of(step, data.batch_size, num_images, data.views), batch["rows"])
-        said = {name: np.asarray(array[where]) for name, array in store.items()}
-        yield batch | {"teacher": batch["teacher"] | said}
-
-
-def views_stream(run: Run, train: Split) -> Iterator[tuple[Any, np.ndarray]]:
-    """All views of a run's images, as `open_store` takes them."""
-    data = run.data
-    drawn = every_view(
-        train,
-        seed=run.seed,
-        views=data.views,
-        batch_size=data.batch_size,
-        augmentation=data.augmentation,
-        num_threads=data.num_threads,
-        num_workers=data.num_workers,
-    )
-    with closing(drawn):
-        for view, rows, images in drawn:
-            yield (view, rows), images
-
-
-def _shape(run: Run, num_images: int) -> tuple[int, int]:
-    """The first two axes of a run's store."""
-    data = run.data
-    return (data.views, num_images) if data.views else (run.steps, data.batch_size)
-
-
-def _fill(
-    path: Path,
-    shape: tuple[int, int],
-    teacher: Embedder,
-    wanted: set[str],
-    stream: Callable[[], Stream],
-    mesh: Mesh,
-) -> None:
+def _fill(path: Path, batches: Batches, teacher: Embedder, wanted: set[str], mesh: Mesh) -> None:
     """Computes a store beside its place and moves it there when it is whole."""
     remove_unfinished(path.parent)
     with replacing(path, folder=True) as beside:
         outputs_of = jax.jit(teach(teacher, wanted))
         arrays: Store = {}
-        for where, images in tqdm(stream(), desc="teacher's outputs", unit="batch"):
+        for where, images in tqdm(batches.each_once(), desc="teacher's outputs", unit="batch"):
             outputs = jax.device_get(outputs_of(teacher.variables, put(images, by_rows(mesh))))
             for name, output in outputs.items():
                 if name not in arrays:
-                    size = (*shape, *output.shape[1:])
+                    size = (*batches.in_store(), *output.shape[1:])
                     arrays[name] = _new_array(beside / f"{name}.npy", output.dtype, size)
                 arrays[name][where] = output
         for array in arrays.values():
