@@ -114,9 +114,6 @@ def get_config() -> ConfigDict:
     # activations of one. Losses and relations are of the whole batch all the same, and the
     # gradient is exact; only batch norm has the statistics of a part. Costs a forward pass.
     config.chunks = 1
-    # Losses of each part alone, and their mean: plain accumulation, for losses that do not relate
-    # images, or relations that do not fit in memory.
-    config.chunk_losses = False
     # Keep what the blocks of a network give, and compute what lies within them again for the
     # gradient. Costs a forward pass.
     config.remat = False
@@ -125,8 +122,6 @@ def get_config() -> ConfigDict:
     config.log_every = 20  # steps between rows of metrics.jsonl
     config.eval_every = 500  # steps between validations, each with a checkpoint
     config.keep_checkpoints = 2  # latest ones, beside the best by validation
-    # What training takes on the machine its author timed it on; 0: unknown. A slower one says so.
-    config.expected_minutes = 0.0
 
     # What `--mode eval` measures: by default the networks of this run on its test split, again.
     # Anything else is written to WORKDIR/evaluation.

@@ -20,7 +20,6 @@ def get_config() -> ConfigDict:
     student.learning_rate = 8e-3
     student.losses = ConfigDict({"supcon": SUPCON, "darkrank_soft": default.whole_lists()})
     student.baseline = ConfigDict({"supcon": SUPCON})
-    student.expected_minutes = 1.0
     student.teacher = _teacher()
     return student.lock()
 
@@ -31,7 +30,6 @@ def _teacher() -> ConfigDict:
     teacher.steps = 700
     teacher.learning_rate = 4e-3
     teacher.losses = ConfigDict({"supcon": SUPCON})
-    teacher.expected_minutes = 1.5
     return teacher
 
 

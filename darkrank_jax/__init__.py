@@ -8,16 +8,29 @@
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from darkrank_jax.api import Results, compare, evaluate, train
+    from darkrank_jax.config.file import load_config
     from darkrank_jax.inference.load import LoadedRun, load_run
 
-__all__ = ["LoadedRun", "load_run"]
+__all__ = ["LoadedRun", "Results", "compare", "evaluate", "load_config", "load_run", "train"]
 __version__ = "0.1.0"
+
+# Name -> the module that it is imported from when it is used, since each needs more than jax.
+_MODULES = {
+    "LoadedRun": "inference.load",
+    "Results": "api",
+    "compare": "api",
+    "evaluate": "api",
+    "load_config": "config.file",
+    "load_run": "inference.load",
+    "train": "api",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Loads what users of a trained network need when they ask for it."""
-    if name not in __all__:
+    """Imports a public name when it is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from darkrank_jax.inference import load as loaded
+    import importlib
 
-    return getattr(loaded, name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

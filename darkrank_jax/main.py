@@ -168,9 +168,9 @@ def read_config(command: Command) -> "tuple[ConfigDict | None, list[str]]":
         return None, command.rest
     from ml_collections import config_flags
 
-    from darkrank_jax.config.file import add_options, load_config
+    from darkrank_jax.config.file import add_options, load_file
 
-    config = load_config(command.config)
+    config = load_file(command.config)
     argv, values = ["darkrank", *command.rest], flags.FlagValues()
     add_options(config, argv)
     try:

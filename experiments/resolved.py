@@ -12,7 +12,7 @@ from typing import Any
 from darkrank_jax import main as command_line
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 
 ROOT = Path(__file__).parent.parent
 # Fields of a run that say nothing of the network alone.
@@ -94,7 +94,7 @@ def check_data(values: Mapping[str, Any]) -> None:
     Raises:
       UserError: from the config or from the source of its images.
     """
-    load_data(read_run(values).data)
+    Splits()[read_run(values).data]
 
 
 @contextmanager

@@ -90,7 +90,3 @@ def source(monkeypatch):
     from tests.small_runs import colored
 
     monkeypatch.setitem(SOURCES, "colored", colored)
-    yield
-    from darkrank_jax.runs import preflight
-
-    preflight._load.cache_clear()

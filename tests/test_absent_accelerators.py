@@ -24,6 +24,7 @@ from darkrank_jax.evaluation import (
 from darkrank_jax.models import MODELS, build_model
 from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices, has_compiler
 from darkrank_jax.runs.plan import plan_step
+from darkrank_jax.runs.splits import Splits
 from tests.losses.test_invariants import RANDOM, VARIANTS
 
 pytestmark = pytest.mark.slow
@@ -114,7 +115,7 @@ def test_norms_and_shortcuts_in_evaluation_are_a_part_of_convolutions(mesh):
 def test_a_step_of_a_run(options, mesh):
     config = demo.get_config().unlock()
     config.update(options)
-    found = plan_step(read_run(config.to_dict()), mesh)
+    found = plan_step(read_run(config.to_dict()), Splits(), mesh)
     assert found.temporary > 0
     assert found.traffic > found.state
 

@@ -13,8 +13,8 @@ from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import SOURCES
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.export.source import load_source
-from darkrank_jax.runs import preflight
 from darkrank_jax.runs import train as runs
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.metrics_log import read_log
 from docs import table
 
@@ -28,7 +28,6 @@ def tables():
     """What a page enters in a table is for that page alone."""
     with mock.patch.dict(SOURCES), mock.patch.dict(losses.LOSSES):
         yield
-    preflight._load.cache_clear()
 
 
 def read_page(page):
@@ -59,7 +58,7 @@ def test_the_config_of_a_page_trains_a_step(page, loss, tmp_path):
         if each.data.source == "glyphs":
             each.data.options = {"num_classes": 20, "images_per_class": 4}
     run = read_run(config.to_dict())
-    runs.train(run, tmp_path, "network", make_mesh(8))
+    runs.train(run, Splits(), tmp_path, "network", make_mesh(8))
     (value,) = [row[f"losses/{loss}"] for row in read_log(tmp_path) if "loss" in row]
     assert np.isfinite(value)
     assert value > 0.01

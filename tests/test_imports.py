@@ -30,6 +30,7 @@ ORDER = [
     "runs",
     "export",
     "inference",
+    "api",
     "cli",
     "main",
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.evaluation.digest import images_digest
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training import loop
 from tests import tiny_config
 from tests.command import CONFIG, newest_params, refusal, run
@@ -24,7 +24,7 @@ def test_a_run_leaves_results_report_logs_and_checkpoints(finished):
     assert list(results["networks"]) == ["teacher", "baseline", "student"]
     assert results["schema"] == 2
     own = read_run(tiny_config.get_config().to_dict())
-    assert results["dataset"].pop("digest") == images_digest(load_data(own.data)["test"])
+    assert results["dataset"].pop("digest") == images_digest(Splits()[own.data]["test"])
     assert results["dataset"] == {
         "name": "test",
         "source": "glyphs",

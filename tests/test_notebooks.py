@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from configs import default
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.runs.splits import Splits
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
@@ -39,14 +40,14 @@ def test_the_config_of_the_notebook_is_of_the_built_in_sources(own, tmp_path, mo
     (path,) = (path for path in NOTEBOOKS if path.stem == "darkrank_colab")
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     codes = ["".join(cell["source"]) for cell in cells]
-    (last,) = (place for place, code in enumerate(codes) if "read_run(" in code)
+    (last,) = (place for place, code in enumerate(codes) if "load_config(" in code)
     names = {}
     exec(compile("\n".join(codes[: last + 1]), path.name, "exec"), names)
-    run = names["run"]
+    run = read_run(names["config"].to_dict())
     assert run.losses["darkrank_soft"] == default.whole_lists() | {"list_size": None}
     assert run.data.source == run.teacher.data.source == ("images" if own else "glyphs")
     if own:
-        assert load_data(run.data)["train"].images[:].shape == (8, 32, 32, 3)
+        assert Splits()[run.data]["train"].images[:].shape == (8, 32, 32, 3)
 
 
 @pytest.mark.slow

@@ -21,6 +21,23 @@ def describe(run: Run) -> dict[str, Any]:
     return values
 
 
+def without_removed(described: Mapping[str, Any]) -> dict[str, Any]:
+    """A description without fields that earlier versions had, where they changed no result.
+
+    Example:
+      >>> without_removed({"steps": 3, "expected_minutes": 2.0, "chunk_losses": False})
+      {'steps': 3}
+    """
+    inert = {"expected_minutes", *(() if described.get("chunk_losses") else ("chunk_losses",))}
+    kept = {name: value for name, value in described.items() if name not in inert}
+    for name, value in kept.items():
+        if name == "teacher" and value:
+            kept[name] = without_removed(value)
+        elif name == "ensemble" and value:
+            kept[name] = {member: without_removed(each) for member, each in value.items()}
+    return kept
+
+
 def check_description(described: Mapping[str, Any], path: Path, advice: str) -> None:
     """Refuses fields of `describe`, read back from a file, that are not of a run.
 
@@ -53,7 +70,9 @@ def read_description(described: Mapping[str, Any], where: object) -> Run:
       UserError: a field is missing or surplus, since another version wrote it, or a number is out
         of its range.
     """
-    values = _tuples(described)
+    values = _tuples(without_removed(described))
+    # It decided how the network was trained, not what it computes.
+    values.pop("chunk_losses", None)
     nothing = Evaluation(networks={}, datasets={}, split="test", save_embeddings=False)
     own = {"teacher": None, "ensemble": {}, "baseline": {}, "evaluation": nothing}
     try:

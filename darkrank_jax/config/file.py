@@ -4,10 +4,12 @@ import ast
 import contextlib
 import importlib.util
 import itertools
+import os
 import sys
 import traceback
+import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +19,8 @@ from darkrank_jax.config.options import known_options
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.import_path import current_folder_last
 
+# What precedes a field in errors, where a flag named it.
+_FLAG = "--config."
 # Types for which a flag has a syntax of its own; others are Python literals.
 _TYPES = (bool, float, int, str)
 _BOOLEANS: dict[str, Any] = dict.fromkeys(("true", "t", "1", "false", "f", "0"))
@@ -29,22 +33,62 @@ _READERS: dict[type, tuple[Callable[[str], Any], str]] = {
 
 
 # Before the others: what pyright makes of every ConfigDict depends on the first use that it meets.
-def _holder(config: ConfigDict, field: str, holders: Sequence[str]) -> ConfigDict:
+def _holder(
+    config: ConfigDict, field: str, holders: Sequence[str], flag: str = _FLAG
+) -> ConfigDict:
     """The part of a config that a field is in."""
     holder = config
     for place, name in enumerate(holders):
         if name not in holder:
-            _refuse(field, name, holder)
+            _refuse(field, name, holder, flag)
         holder = holder[name]
         if not isinstance(holder, ConfigDict):
             within = ".".join(holders[: place + 1])
-            raise UserError(
-                f"--config.{field}: {within} is a value and has no fields; set it whole"
-            )
+            raise UserError(f"{flag}{field}: {within} is a value and has no fields; set it whole")
     return holder
 
 
-def load_config(path: str) -> ConfigDict:
+def load_config(source: str | os.PathLike | types.ModuleType, **overrides: Any) -> ConfigDict:
+    """Loads a config, and overrides some of its fields.
+
+    Args:
+      source: path of a config file, or an imported module, with a function `get_config()`.
+      **overrides: new values by dotted field, such as `steps=20` or `**{"teacher.steps": 20}`;
+        also options that the config leaves at their defaults.
+
+    Returns:
+      The config.
+
+    Raises:
+      UserError: the file fails; or there is no such field, or it does not take the value.
+
+    Example:
+      >>> from configs import default
+      >>> config = load_config(default, steps=20, **{"schedule.warmup_steps": 5})
+      >>> config.steps, config.schedule.warmup_steps
+      (20, 5)
+    """
+    if isinstance(source, types.ModuleType):
+        config = _config_of(source, source.__file__ or source.__name__)
+    else:
+        config = load_file(os.fspath(source))
+    for field, value in overrides.items():
+        *holders, name = field.split(".")
+        holder = _holder(config, field, holders, "")
+        known = known_options(".".join(holders), lambda other: _value(config, other))
+        if name not in {*holder, *known}:
+            _refuse(field, name, {*holder, *known}, "")
+        if name in holder and isinstance(holder[name], ConfigDict) and isinstance(value, Mapping):
+            value = ConfigDict(value)
+        try:
+            with holder.unlocked():
+                holder[name] = value
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{field}: {' '.join(str(error).split())}") from error
+    return config
+
+
+def load_file(path: str) -> ConfigDict:
     """Runs a config file and calls its `get_config()`.
 
     Args:
@@ -56,6 +100,8 @@ def load_config(path: str) -> ConfigDict:
     Raises:
       UserError: whatever it raises, with the line of the file.
     """
+    if not Path(path).is_file():
+        raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
     spec = importlib.util.spec_from_file_location(f"config_file_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config: {path} is no Python file; give one of configs/*.py")
@@ -66,12 +112,17 @@ def load_config(path: str) -> ConfigDict:
         # A config may import another one, or a source, that lies here.
         with current_folder_last():
             spec.loader.exec_module(module)
-            config = module.get_config()
+            return _config_of(module, path)
     except UserError:
         raise
     # A user's program may raise anything.
     except Exception as error:
         raise UserError(_told(path, error)) from error
+
+
+def _config_of(module: types.ModuleType, path: str) -> ConfigDict:
+    """What a config file's `get_config()` returns."""
+    config = module.get_config()
     if not isinstance(config, ConfigDict):
         raise UserError(
             f"{path}: get_config() gives {type(config).__name__}; return a "
@@ -139,11 +190,11 @@ def _overrides(argv: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _refuse(field: str, name: str, valid: Iterable[str]) -> NoReturn:
+def _refuse(field: str, name: str, valid: Iterable[str], flag: str = _FLAG) -> NoReturn:
     """Says that a field is not there, and what is."""
     valid = list(valid)
     mend = nearest(name, valid) if valid else "there is none; state it in the config file"
-    raise UserError(f"--config.{field}: no field {name!r} in the config; {mend}")
+    raise UserError(f"{flag}{field}: no field {name!r} in the config; {mend}")
 
 
 def _value(config: ConfigDict, field: str) -> Any:

@@ -89,13 +89,11 @@ class Run:
     clip_norm: float
     ema_decay: float
     chunks: int
-    chunk_losses: bool
     remat: bool
     profile: int
     log_every: int
     eval_every: int
     keep_checkpoints: int
-    expected_minutes: float
     evaluation: Evaluation
 
     @property

@@ -49,7 +49,7 @@ def evaluate_and_report(
     *,
     splits: Splits | None = None,
     networks: Networks | None = None,
-) -> None:
+) -> Path:
     """Evaluates a finished run again, or what the config's `evaluation` names, and reports.
 
     By default those are the networks of a finished run on its test split, whose results and report
@@ -62,6 +62,9 @@ def evaluate_and_report(
       splits: that are loaded already.
       networks: those of the run, which was just trained; None: loaded from their checkpoints.
 
+    Returns:
+      The folder of results.json and report.html.
+
     Raises:
       UserError: a network, a dataset or a file of embeddings is not there, or does not fit.
     """
@@ -71,7 +74,7 @@ def evaluate_and_report(
     if networks is not None:
         own = {"test": Source(run.data, "test")}
         _report(run, workdir, workdir, networks, own, splits, mesh)
-        return
+        return workdir
     chosen, datasets = run.evaluation, datasets_of(run)
     if chosen.networks:
         networks = networks_of(run, datasets, mesh)
@@ -84,6 +87,7 @@ def evaluate_and_report(
         check_same(workdir, run, advice, identity=identity)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
     _report(run, workdir, target, networks, datasets, splits, mesh)
+    return target
 
 
 def datasets_of(run: Run) -> dict[str, Source]:

@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from darkrank_jax.config.description import check_description, describe, read_description
+from darkrank_jax.config.description import (
+    check_description,
+    describe,
+    read_description,
+    without_removed,
+)
 from darkrank_jax.config.registered import needs_of
 from darkrank_jax.config.run import Run
 from darkrank_jax.distributed.processes import leads
@@ -32,7 +37,6 @@ _FREE = (
     "profile",
     "log_every",
     "keep_checkpoints",
-    "expected_minutes",
 )
 _FREE_DATA = ("path", "num_threads", "num_workers")
 _SCHEMA = {
@@ -188,7 +192,9 @@ def check_same(
       UserError: names the first field that differs.
     """
     facts = read_facts(workdir)
-    difference = first_difference(facts["run"], json.loads(json.dumps(describe(run))))
+    difference = first_difference(
+        without_removed(facts["run"]), json.loads(json.dumps(describe(run)))
+    )
     if difference:
         field, found, expected = difference
         raise UserError(f"{workdir}: holds a run whose {field} is {found}, not {expected}; {mend}")

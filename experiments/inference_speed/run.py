@@ -27,7 +27,7 @@ from darkrank_jax.export.formats import FORMATS
 from darkrank_jax.export.source import load_source
 from darkrank_jax.files import replacing
 from darkrank_jax.inference.load import load_run
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.run_file import recorded_run
 from experiments.resolved import refusing
 from experiments.tables import write_csv
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     workdirs = {"teacher": arguments.workdir / "teacher", "student": arguments.workdir}
     with refusing():
-        load_data(recorded_run(arguments.workdir).data)
+        Splits()[recorded_run(arguments.workdir).data]
         for workdir in workdirs.values():
             export_run(workdir)
     cases = [(name, runtime) for name in workdirs for runtime in RUNTIMES]
@@ -103,7 +103,7 @@ def table(rows: list[tuple]) -> str:
 def _measure(workdir: Path, runtime: str, count: int) -> tuple[float, float, float]:
     """Recall@1 on the first images of the test split, seconds for one image and for a batch."""
     embed = _load(workdir, runtime)
-    test = load_data(load_source(workdir).network.run.data)["test"]
+    test = Splits()[load_source(workdir).network.run.data]["test"]
     images, labels = test.images[: count or None], test.labels[: count or None]
     parts = [embed(_batch(images, start)) for start in range(0, len(images), BATCH)]
     recall = retrieval_metrics(np.concatenate(parts)[: len(images)], labels)["recall_at_1"]

@@ -15,8 +15,9 @@ import jax
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import batches
-from darkrank_jax.runs.preflight import load_data
-from darkrank_jax.training.network import build, compile_step
+from darkrank_jax.runs.splits import Splits
+from darkrank_jax.training.compiled import compile_step
+from darkrank_jax.training.network import build
 
 WARM = 10
 
@@ -38,7 +39,7 @@ def main() -> None:
 def measure(config: str, steps: int) -> tuple[int, float, float]:
     """Batch size, seconds of a step with its batch, and seconds that the batch is waited for."""
     run = read_run(runpy.run_path(config)["get_config"]().to_dict()).baseline_run
-    train, data = load_data(run.data)["train"], run.data
+    train, data = Splits()[run.data]["train"], run.data
     # Every picture once, so that none is decoded on the clock.
     _ = train.images[:]
     sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}

@@ -24,6 +24,7 @@ from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.runs import plan as plans
 from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices
 from darkrank_jax.runs.program import Operation, operations
+from darkrank_jax.runs.splits import Splits
 from experiments.step_anatomy import ours
 from experiments.step_anatomy.batch import LOSSES, Sizes
 
@@ -54,8 +55,9 @@ def compiled(sizes: Sizes, devices: list) -> str:
     images = np.zeros((sizes.batch, size, size, 3), np.uint8)
     split = Split(images, np.zeros(sizes.batch, np.int32), ("one",))
     # Of the data, only its shapes go into a program.
-    with mock.patch.object(plans, "load_data", return_value={"train": split}):
-        step, shapes = plans.abstract_step(run, make_mesh(sizes.batch, devices))
+    splits = mock.MagicMock(spec=Splits)
+    splits.__getitem__.return_value = {"train": split}
+    step, shapes = plans.abstract_step(run, splits, make_mesh(sizes.batch, devices))
     return step.lower(*shapes).compile().as_text()
 
 

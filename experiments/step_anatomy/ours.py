@@ -16,7 +16,8 @@ from darkrank_jax.config.run import Run
 from darkrank_jax.data import Split, batches
 from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.losses import combine
-from darkrank_jax.training.network import Network, build, compile_step, teach
+from darkrank_jax.training.compiled import compile_step, teach
+from darkrank_jax.training.network import Network, build
 from darkrank_jax.training.step import normalize_images
 from experiments.step_anatomy import batch as batches_
 from experiments.step_anatomy.batch import LOSSES, Engine, Part, Sizes
@@ -82,7 +83,7 @@ def engine(sizes: Sizes, compiled: bool) -> Engine:
         "data": lambda: next(stream),
         "step, images loaded": _step(taught, initial, mesh, lambda: next(stream), variables, {}),
         "step, teacher stored": _step(
-            compile_step(stored, model, optimizer, teacher), initial, mesh, lambda: host, {}, said
+            compile_step(stored, model, optimizer, None), initial, mesh, lambda: host, {}, said
         ),
         "step, student alone": _step(
             compile_step(alone, model, optimizer, None), initial, mesh, lambda: host, {}, {}

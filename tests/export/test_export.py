@@ -21,7 +21,7 @@ from darkrank_jax.export.comparison import fault
 from darkrank_jax.export.onnx import write_onnx
 from darkrank_jax.export.source import load_source
 from darkrank_jax.models.pretrained import load_linear, load_weights
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from tests.drawn_runs import make_workdir
 
 FILES = {name: kind.file for name, kind in formats.FORMATS.items()}
@@ -236,7 +236,7 @@ def test_held_images_are_of_the_test_split(workdir, monkeypatch, tmp_path):
 
     monkeypatch.setattr(command, "compare", compare)
     export_run(workdir, formats="safetensors", output=str(tmp_path))
-    test = load_data(load_source(workdir).network.run.data)["test"]
+    test = Splits()[load_source(workdir).network.run.data]["test"]
     for images, labels in seen:
         np.testing.assert_array_equal(images, test.images)
         np.testing.assert_array_equal(labels, test.labels)

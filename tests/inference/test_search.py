@@ -18,7 +18,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.command import export_run
 from darkrank_jax.inference.gallery import Gallery, read_gallery, write_gallery
 from darkrank_jax.inference.search import embed_images, search
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.run_file import recorded_run
 
 SUFFIXES = (".npz", ".parquet", ".faiss")
@@ -320,7 +320,7 @@ def test_facts_are_plain(network):
 
 
 def test_the_images_that_a_run_was_tested_on(workdir, network, tmp_path, capsys):
-    test = load_data(recorded_run(workdir).data)["test"]
+    test = Splits()[recorded_run(workdir).data]["test"]
     path = tmp_path / "tested.npz"
     embed_images(workdir, images=str(workdir), output=str(path))
     known = read_gallery(path)

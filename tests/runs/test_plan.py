@@ -14,6 +14,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.runs import plan as plans
 from darkrank_jax.runs.accelerators import ACCELERATORS
 from darkrank_jax.runs.plan import Plan, plan_step
+from darkrank_jax.runs.splits import Splits
 from tests import devices_config
 
 BATCH, CLASSES, DIM, WIDTH, TOKENS = 16, 12, 8, 64, 5
@@ -34,7 +35,7 @@ def run(stored):
 
 
 def test_counts_what_a_step_takes(run):
-    found = plan_step(run, make_mesh(BATCH, jax.devices()[:2]))
+    found = plan_step(run, Splits(), make_mesh(BATCH, jax.devices()[:2]))
     block = 4 * WIDTH * WIDTH + 2 * WIDTH * 4 * WIDTH  # attention's four layers, then two
     biases = 4 * WIDTH + 4 * WIDTH + WIDTH + 3 * 2 * WIDTH  # and three norms
     patches = 8 * 8 * WIDTH + WIDTH + (1 + TOKENS) * WIDTH
@@ -55,7 +56,7 @@ def test_counts_what_a_step_takes(run):
 
 def test_what_a_compiler_does_not_count_is_counted_in_the_text_of_its_program(run):
     mesh = make_mesh(BATCH, jax.devices()[:2])
-    step, shapes = plans.abstract_step(run, mesh)
+    step, shapes = plans.abstract_step(run, Splits(), mesh)
     program = step.lower(*shapes).compile()
     counted = program.cost_analysis()["bytes accessed"]
     silent = SimpleNamespace(cost_analysis=lambda: None, as_text=program.as_text)
@@ -74,7 +75,7 @@ def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times, run):
 
 def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(run, monkeypatch):
     mesh = make_mesh(BATCH, jax.devices()[:1])
-    plain = plan_step(run, mesh)
+    plain = plan_step(run, Splits(), mesh)
     sizes = {"argument": plain.state + plain.batch + 1000, "temp": 200, "generated_code": 30}
     sizes |= {"output": 7, "alias": 4}
     memory = SimpleNamespace(**{f"{name}_size_in_bytes": size for name, size in sizes.items()})
@@ -82,7 +83,7 @@ def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(run, monkeyp
         memory_analysis=lambda: memory, cost_analysis=lambda: {"bytes accessed": 5.0}
     )
     monkeypatch.setattr(plans, "_compiled", lambda lowered: compiled)
-    found = plan_step(run, mesh)
+    found = plan_step(run, Splits(), mesh)
     assert found.temporary == 1000 + 200 + 30 + 3
     assert found.memory == found.state + found.batch + 1233
     assert (found.traffic, found.flops) == (5.0, plain.flops)
@@ -119,7 +120,7 @@ def test_time_is_between_computing_and_moving_before_it():
 def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_path):
     seen = []
 
-    def compiled(run, mesh):
+    def compiled(run, splits, mesh):
         seen.append((run.model["dtype"], run.chunks, mesh.size))
         return Plan(19_764, 4e15, 60_000_000_000, 1_000_000_000, 13_000_000_000, 1e9)
 
@@ -164,7 +165,7 @@ def test_every_network_that_is_trained_has_a_plan(run, monkeypatch, tmp_path, ca
     taken = iter([80e9, 10e9, 75e9])
     monkeypatch.setattr(plans, "plan_step", lambda *_: Plan(1, 1e9, int(next(taken)), 0, 0, 1e6))
     monkeypatch.setattr(plans, "has_compiler", lambda accelerator: False)
-    monkeypatch.setattr(plans, "check_sizes", lambda run: None)
+    monkeypatch.setattr(plans, "check_sizes", lambda *_: None)
     three = dataclasses.replace(whole, teacher=plain)
     with pytest.raises(UserError, match=r"80\.0 GB for the teacher, 75\.0 GB for the student"):
         plans.plan(three, tmp_path, devices=1, accelerator="h100")
@@ -191,7 +192,7 @@ def test_durations_have_three_digits_and_a_unit(low, high, said):
 
 def test_what_is_computed_twice_counts_twice(run):
     plain, chunked, both = (
-        plans._flops(dataclasses.replace(run, **options))
+        plans._flops(dataclasses.replace(run, **options), Splits())
         for options in ({}, {"chunks": 2}, {"chunks": 2, "remat": True})
     )
     assert chunked - plain == both - chunked
@@ -201,7 +202,7 @@ def test_what_is_computed_twice_counts_twice(run):
 def test_is_compiled_for_the_accelerator_that_is_named(run, monkeypatch, tmp_path, capsys):
     seen = []
 
-    def compiled(run, mesh):
+    def compiled(run, splits, mesh):
         seen.append(mesh.devices.flat[0].device_kind)
         return Plan(1, 1.0, 2, 3, 4, 5.0)
 

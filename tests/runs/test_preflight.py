@@ -1,6 +1,7 @@
 """What is refused before a run starts."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -9,11 +10,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from darkrank_jax.config.reader import read_run
+from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
-from darkrank_jax.runs import preflight
 from darkrank_jax.runs.loss_checks import check_learns_alone
-from darkrank_jax.runs.preflight import check_sizes, load_data
+from darkrank_jax.runs.preflight import check_sizes
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.run_file import claim
 from tests import tiny_config
 
@@ -30,7 +32,7 @@ def config(losses, teacher=False, **changes):
 
 def refusal(config):
     with pytest.raises(UserError) as error:
-        check_sizes(read_run(config.to_dict()))
+        check_sizes(read_run(config.to_dict()), Splits())
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -38,24 +40,14 @@ def refusal(config):
 RANKS = {"weight": 1.0, "alpha": 3.0, "beta": 2.0}
 
 
-def test_losses_of_chunks_are_checked_on_chunks():
-    lists = {"darkrank_soft": RANKS | {"list_size": 6}}
-    chunked = {"chunks": 4, "chunk_losses": True}
-    assert refusal(config(lists, teacher=True, **chunked)) == (
-        "losses.darkrank_soft.list_size: is 6; a chunk of 2 has 1 other images, give at most 1"
-    )
-    check_sizes(read_run(config(lists, teacher=True, chunks=4).to_dict()))
-
-
-def test_losses_of_chunks_may_be_too_large_for_a_batch():
-    """ "exact" takes lists of up to 16: the others are 19 in a batch, 9 in a chunk."""
-    whole = {"darkrank_soft": RANKS | {"list_size": None, "method": "exact"}}
-    found = config(whole, teacher=True, chunk_losses=True)
-    for each in (found, found.teacher):
-        each.data.batch_size = 20
-    assert "got lists of 19, expected at most 16" in refusal(found)
-    found.chunks = 2
-    check_sizes(read_run(found.to_dict()))
+def test_lists_longer_than_the_other_images_are_refused_whatever_the_chunks():
+    lists = {"darkrank_soft": RANKS | {"list_size": 8}}
+    for chunks in (1, 4):
+        assert refusal(config(lists, teacher=True, chunks=chunks)) == (
+            "losses.darkrank_soft.list_size: is 8; a batch of 8 has 7 other images, give at most 7"
+        )
+    lists["darkrank_soft"]["list_size"] = 7
+    check_sizes(read_run(config(lists, teacher=True, chunks=4).to_dict()), Splits())
 
 
 @pytest.mark.parametrize(
@@ -92,11 +84,11 @@ def test_losses_that_push_or_hold_class_weights_learn_from_one_image_of_a_class(
 
 def test_a_teacher_does_not_train_on_classes_that_the_student_is_measured_on():
     found = config({"rkd_distance": {"weight": 1.0}}, teacher=True)
-    check_sizes(read_run(found.to_dict()))
+    check_sizes(read_run(found.to_dict()), Splits())
     found.teacher.data.options.num_classes = 40
     run = read_run(found.to_dict())
-    seen = set(load_data(run.teacher.data)["train"].class_names)
-    validation = load_data(run.data)["validation"].class_names
+    seen = set(Splits()[run.teacher.data]["train"].class_names)
+    validation = Splits()[run.data]["validation"].class_names
     both = sorted(seen.intersection(validation))
     assert both
     assert refusal(found) == (
@@ -108,21 +100,21 @@ def test_a_teacher_does_not_train_on_classes_that_the_student_is_measured_on():
 def test_kd_compares_logits_of_the_same_classes(monkeypatch):
     softmax = {"normalized_softmax": {"weight": 1.0}}
     found = config({**softmax, "kd": {"weight": 1.0}}, teacher=True)
-    check_sizes(read_run(found.to_dict()))
+    check_sizes(read_run(found.to_dict()), Splits())
     # Fewer images, and the same classes.
     found.teacher.data.options.images_per_class = 3
-    check_sizes(read_run(found.to_dict()))
-    original = preflight.load_data
+    check_sizes(read_run(found.to_dict()), Splits())
+    original = SOURCES["glyphs"]
 
-    def turned(data):
+    def turned(**options):
         """The teacher's classes in another order."""
-        splits = original(data)
-        if data.options["images_per_class"] == 3:
+        splits = original(**options)
+        if options["images_per_class"] == 3:
             train = splits["train"]
             splits = splits | {"train": train._replace(class_names=train.class_names[::-1])}
         return splits
 
-    monkeypatch.setattr(preflight, "load_data", turned)
+    monkeypatch.setitem(SOURCES, "glyphs", functools.wraps(original)(turned))
     assert refusal(found) == (
         "teacher.data.options: kd compares class logits, and the teacher trains on other classes "
         "than data; give both the same options"
@@ -147,7 +139,7 @@ def test_a_checkpoint_states_its_options_or_leaves_them_out(tmp_path):
     found = config({"rkd_distance": {"weight": 1.0}}, teacher=True)
     found.teacher.checkpoint = str(tmp_path)
     found.teacher.losses = ConfigDict({"normalized_softmax": {"weight": 1.0, "temperature": 0.05}})
-    check_sizes(read_run(found.to_dict()))
+    check_sizes(read_run(found.to_dict()), Splits())
     found.teacher.losses.normalized_softmax.temperature = 0.1
     assert refusal(found) == (
         f"teacher.losses.normalized_softmax.temperature: is 0.1, and {tmp_path} was trained with "

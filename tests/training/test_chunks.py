@@ -17,7 +17,7 @@ from darkrank_jax.losses import combine
 from darkrank_jax.models import build_model
 from darkrank_jax.training.chunks import by_chunks
 from darkrank_jax.training.state import create_state
-from darkrank_jax.training.step import make_forward, make_train_step
+from darkrank_jax.training.step import Objective, Update, make_forward, make_train_step
 from tests import devices_config
 
 BATCH, KEY = 64, jax.random.key(4)
@@ -39,27 +39,34 @@ def run_of(**model):
 @functools.cache
 def draw():
     """The first state, whose parameters do not depend on what is computed of them."""
-    make = functools.partial(create_state, channels=1, num_classes=8, key=KEY)
-    run = run_of()
-    return jax.jit(lambda: make(run, build_model(**run.model), optax.sgd(1.0)))()
+    make = functools.partial(
+        create_state,
+        build_model(**run_of().model),
+        optax.sgd(1.0),
+        image_shape=(16, 16, 1),
+        class_weights=["normalized_softmax"],
+        num_classes=8,
+        averaged=False,
+        key=KEY,
+    )
+    return jax.jit(make)()
 
 
-def one_step(run, losses=LOSSES, mesh=None, batch=BATCH, **options):
+def one_step(run, losses=LOSSES, mesh=None, batch=BATCH, chunks=1, remat=False):
     """The compiled step and its arguments, of a gradient that the new parameters show."""
-    model, optimizer = build_model(**run.model), optax.sgd(1.0)
     state = draw()
-    step = make_train_step(
-        model,
+    objective = Objective(
         combine(losses),
-        optimizer,
-        mean=0.5,
-        std=0.5,
-        ema_decay=0.0,
+        WANTED,
         logits_fn=lambda outputs, weights: outputs["embeddings"] @ weights["normalized_softmax"],
         teach=lambda variables, images: taught(images),
-        wanted=WANTED,
+    )
+    step = make_train_step(
+        make_forward(build_model(**run.model), 0.5, 0.5, remat=remat),
+        objective,
+        Update(optax.sgd(1.0)),
+        chunks=chunks,
         rows_together=2,
-        **options,
     )
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (batch, 16, 16, 1), np.uint8)
@@ -128,22 +135,6 @@ def test_chunks_move_no_image_between_devices():
     assert not [line for line in moved if "16,16,1]" in line]
 
 
-@pytest.mark.slow
-def test_each_chunks_own_losses_are_averaged():
-    """With the chunks as batches of their own: every second class, and the others."""
-    found = stepped(*one_step(run_of(), chunks=2, chunk_losses=True))
-    step, (state, _, *rest) = one_step(run_of(), batch=BATCH // 2)
-    _, (_, whole, *_) = plain()
-    parts = np.arange(BATCH).reshape(-1, 2, 2).swapaxes(0, 1).reshape(2, -1)
-    alone = [step(state, jax.tree.map(lambda x, i=i: x[i], whole), *rest) for i in parts]
-    for name in ("loss", "losses/darkrank_soft"):
-        expected = np.mean([metrics[name] for _, metrics in alone])
-        np.testing.assert_allclose(found[0][name], expected, rtol=1e-5)
-    expected = jax.tree.map(lambda *x: np.mean(x, axis=0), *(s.params for s, _ in alone))
-    for a, b in zip(found[1], jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
 def test_batch_norm_averages_the_statistics_of_chunks():
     rows = jnp.asarray(np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32))
     norm = linen.BatchNorm(False, momentum=0.9)
@@ -169,7 +160,7 @@ def test_rematerialisation_keeps_blocks_alone():
     params = jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, 16, 16, 1)), False))["params"]
 
     def kept(remat):
-        forward = make_forward(model, 0.5, 0.5, remat)
+        forward = make_forward(model, 0.5, 0.5, remat=remat)
 
         def backward(params):
             return jax.vjp(lambda p: forward({"model": p}, {}, images, KEY)[0], params)[1]

@@ -16,8 +16,9 @@ from darkrank_jax.data import batches
 from darkrank_jax.distributed import processes
 from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.preflight import load_data
-from darkrank_jax.training.network import Network, build, compile_step, embed_fn
+from darkrank_jax.runs.splits import Splits
+from darkrank_jax.training.compiled import compile_step
+from darkrank_jax.training.network import Network, build, embed_fn
 from darkrank_jax.workdir.metrics_log import read_log
 from tests import devices_config
 
@@ -34,7 +35,7 @@ def stored(tmp_path_factory):
 
 def test_devices_do_not_change_the_losses(stored):
     run = read_run(devices_config.get_config().to_dict())
-    split, vectors = load_data(run.data)["train"], np.load(stored)
+    split, vectors = Splits()[run.data]["train"], np.load(stored)
     sizes = {"channels": split.images.shape[-1], "num_classes": len(split.class_names)}
     model, optimizer, initial_state = build(run, **sizes)
     step = compile_step(run, model, optimizer, None)

@@ -17,7 +17,9 @@ from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.pretrained import detect_resnet, load_resnet
 from darkrank_jax.runs import train as runs
-from darkrank_jax.runs.preflight import check_sizes, load_data
+from darkrank_jax.runs.evaluate import evaluate_and_report
+from darkrank_jax.runs.preflight import check_sizes
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training import loop
 from darkrank_jax.training.initial_weights import import_network, read_weights, with_weights
 from darkrank_jax.training.network import Network, build, embed, make_ensemble
@@ -36,12 +38,16 @@ def ensemble(combine="concatenation", **members):
     return config
 
 
+def weights_of(run):
+    return read_weights(run.weights, run.model, run.data, 3)
+
+
 def checked(config):
-    check_sizes(read_run(config.to_dict()))
+    check_sizes(read_run(config.to_dict()), Splits())
 
 
 def test_imported_weights_embed_as_the_network_they_are_of(tmp_path):
-    run, split = read_run(imported().to_dict(), "teacher"), load_data(read(small()).data)["test"]
+    run, split = read_run(imported().to_dict(), "teacher"), Splits()[read(small()).data]["test"]
     network = import_network(run, tmp_path, make_mesh(8), 3)
     found = embed(network, split, make_mesh(8))
     mean, std = (np.array(x, np.float32) for x in (run.data.mean, run.data.std))
@@ -60,9 +66,9 @@ def test_a_teacher_ignores_the_neck_that_its_config_names(tmp_path):
     save_file({**load_file(WEIGHTS), "bottleneck.weight": np.ones(64, np.float32)}, path)
     config = changed(imported(), weights__path=str(path))
     with pytest.raises(UserError, match=r"set weights.ignore to \('bottleneck.',\)"):
-        read_weights(read_run(config.to_dict(), "teacher"), 3)
+        weights_of(read_run(config.to_dict(), "teacher"))
     config = changed(config, weights__ignore=("bottleneck.",))
-    found = read_weights(read_run(config.to_dict(), "teacher"), 3)
+    found = weights_of(read_run(config.to_dict(), "teacher"))
     jax.tree.map(
         np.testing.assert_array_equal, found["params"]["backbone"], load_resnet(WEIGHTS)["params"]
     )
@@ -78,7 +84,7 @@ def test_a_student_starts_from_weights_and_the_files_own_head(tmp_path):
     run = read(config)
     shapes = jax.eval_shape(build(run, channels=3, num_classes=7)[2])
     drawn = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    state = with_weights(run, drawn, 3)
+    state = with_weights(drawn, weights_of(run))
     loaded = load_resnet(WEIGHTS)
     for params in (state.params["model"], state.ema_params["model"]):
         jax.tree.map(np.testing.assert_array_equal, params["backbone"], loaded["params"])
@@ -88,9 +94,7 @@ def test_a_student_starts_from_weights_and_the_files_own_head(tmp_path):
         np.testing.assert_array_equal, state.batch_stats["backbone"], loaded["batch_stats"]
     )
     assert state.params["class_weights"]["softmax"].shape == (5, 7)
-    line = refusal(
-        read_weights, dataclasses.replace(run, model={**run.model, "embedding_dim": 6}), 3
-    )
+    line = refusal(weights_of, dataclasses.replace(run, model={**run.model, "embedding_dim": 6}))
     assert line.startswith(f"{path}: its layer 'fc' makes 5 numbers of 64, and the model 6 of 64;")
 
 
@@ -124,7 +128,7 @@ class Brightness(nn.Module):
 
 def test_an_ensemble_embeds_as_its_members_do_combined(tmp_path):
     """Each with its own preprocessing."""
-    split, mesh = load_data(read(small()).data)["test"], make_mesh(8)
+    split, mesh = Splits()[read(small()).data]["test"], make_mesh(8)
     configs = {"plain": imported(), "dim": changed(imported(), data__mean=0.1, data__std=2.0)}
     run = read_run(ensemble("mean", **configs).to_dict(), "teacher")
     empty = {"params": {"model": {}}, "batch_stats": {}}
@@ -194,7 +198,7 @@ def test_an_ensemble_of_weights_and_a_chain_teaches(tmp_path, capsys):
     assert not (tmp_path / "teacher" / "weights").exists()
     assert [row["losses/rkd_distance"] > 0 for row in read_log(tmp_path) if "loss" in row] == [True]
     (tmp_path / "results.json").unlink()
-    runs.evaluate_and_report(run, tmp_path)
+    evaluate_and_report(run, tmp_path)
     again = json.loads((tmp_path / "results.json").read_text())["networks"]
     assert again["teacher"]["metrics"] == networks["teacher"]["metrics"]
 
@@ -216,7 +220,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
     monkeypatch.setattr(loop, "put", put)
     run = read(config)
     for name, part in (("baseline", run.baseline_run), ("student", run)):
-        runs.train(part, tmp_path / name, name, make_mesh(8))
+        runs.train(part, Splits(), tmp_path / name, name, make_mesh(8))
     assert len(seen) == 4
     assert seen[:2] == seen[2:]
     assert seen[0] != seen[1]

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs import train as runs
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.network import Network, build
 from darkrank_jax.workdir.metrics_log import read_log
@@ -57,7 +57,7 @@ def train(value, config, workdir):
     run = read(config)
     assert run.teacher is not None
     teacher = teacher_of(value, run.teacher, workdir / "teacher")
-    fit(run, load_data(run.data), workdir, make_mesh(8, jax.devices()[:1]), "student", teacher)
+    fit(run, Splits()[run.data], workdir, make_mesh(8, jax.devices()[:1]), "student", teacher)
     return read_log(workdir)
 
 
@@ -102,4 +102,4 @@ def test_stored_embeddings_that_are_not_finite_end_the_run(value, tmp_path):
     config.teacher = stored(tmp_path / "e.npy")
     run = read(config)
     with pytest.raises(UserError, match=r"e.npy: the vector of row 5 is not finite in float32; "):
-        runs.train(run, tmp_path / "run", "student", make_mesh(8, jax.devices()[:1]))
+        runs.train(run, Splits(), tmp_path / "run", "student", make_mesh(8, jax.devices()[:1]))

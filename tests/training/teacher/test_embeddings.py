@@ -13,10 +13,10 @@ from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.inference.gallery import Gallery, write_gallery
 from darkrank_jax.inference.images import list_images
 from darkrank_jax.runs import train as runs
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import import_network
 from darkrank_jax.training.network import embed
-from darkrank_jax.training.teacher.embeddings import read_stored, with_stored
+from darkrank_jax.training.teacher.embeddings import read_stored
 from darkrank_jax.workdir.metrics_log import read_log
 from tests.small_runs import imported, read, refusal, small, stored, student
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("source")
 def test_stored_embeddings_follow_the_images_of_each_batch(by, tmp_path):
     config = student(stored(tmp_path / ("f.npz" if by in ("names", "rows") else "f.npy")), steps=5)
     run = read(config)
-    train = load_data(run.data)["train"]
+    train = Splits()[run.data]["train"]
     vectors = train.images.reshape(len(train.labels), -1)[:, ::7].astype(np.float64)
     # The file has them in an order of its own, and others besides.
     order = np.random.default_rng(2).permutation(len(train.labels))
@@ -54,23 +54,26 @@ def test_stored_embeddings_follow_the_images_of_each_batch(by, tmp_path):
         augmentation={},
         num_threads=1,
     )
-    found = list(with_stored(stream, run, train))
-    assert len(found) == 3
-    for batch in found:
+    embeddings = read_stored(path, train)
+    seen = 0
+    for batch in stream:
+        seen += 1
+        found = embeddings.of(batch["rows"])
         expected = batch["images"].reshape(8, -1)[:, ::7]
-        np.testing.assert_array_equal(batch["teacher"]["teacher_embeddings"], expected)
-        assert batch["teacher"]["teacher_embeddings"].dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.float32
+    assert seen == 3
 
 
 @pytest.mark.slow
 def test_a_student_learns_from_stored_embeddings_as_from_the_network(tmp_path):
     live, mesh = read(student(imported())), make_mesh(8)
     teacher = import_network(live.teacher, tmp_path, mesh, 3)
-    train = load_data(live.data)["train"]
+    train = Splits()[live.data]["train"]
     np.savez(tmp_path / "e.npz", ids=train.names, vectors=embed(teacher, train, mesh))
-    runs.train(live, tmp_path / "live", "student", mesh, teacher)
+    runs.train(live, Splits(), tmp_path / "live", "student", mesh, teacher)
     run = read(student(stored(tmp_path / "e.npz")))
-    runs.train(run, tmp_path / "stored", "student", mesh)
+    runs.train(run, Splits(), tmp_path / "stored", "student", mesh)
     losses = [
         [row["loss"] for row in read_log(tmp_path / name) if "loss" in row]
         for name in ("live", "stored")
@@ -139,13 +142,13 @@ def test_stored_embeddings_are_no_network_of_the_report(tmp_path, capsys):
 def test_stored_embeddings_that_do_not_fit_are_refused(arrays, line, tmp_path):
     path = tmp_path / "e.npz"
     np.savez(path, **arrays)
-    split = load_data(read(small()).data)["train"]
+    split = Splits()[read(small()).data]["train"]
     assert refusal(read_stored, path, split).startswith(f"{path}: {line}")
 
 
 @pytest.mark.parametrize("name", ["embeddings", "vectors"])
 def test_stored_embeddings_may_have_either_name(name, tmp_path):
-    split = load_data(read(small()).data)["train"]
+    split = Splits()[read(small()).data]["train"]
     rows, vectors = (
         np.random.default_rng(1).permutation(48),
         np.random.default_rng(2).random((48, 3)),
@@ -174,7 +177,7 @@ def test_a_gallery_is_a_teacher_of_the_images_it_was_made_of(tmp_path, monkeypat
 
 
 def test_other_files_are_no_stored_embeddings(tmp_path):
-    split = load_data(read(small()).data)["train"]
+    split = Splits()[read(small()).data]["train"]
     np.save(tmp_path / "e.npy", np.ones((49, 2)))
     line = refusal(read_stored, tmp_path / "e.npy", split)
     assert f"{tmp_path}/e.npy: has 49 vectors for 48 training images; give ids" in line

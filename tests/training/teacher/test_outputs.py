@@ -15,9 +15,10 @@ from darkrank_jax.data import class_neighbors
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import replacing
-from darkrank_jax.runs.preflight import load_data
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train
-from darkrank_jax.training.teacher.outputs import fingerprint, open_store, with_teacher
+from darkrank_jax.training.batches import Batches
+from darkrank_jax.training.teacher.outputs import fingerprint, open_store
 from darkrank_jax.workdir.metrics_log import read_log
 from tests import tiny_config
 
@@ -32,15 +33,19 @@ def student(**changes):
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     run = dataclasses.replace(student().teacher, steps=2)
-    return train(run, tmp_path_factory.mktemp("teacher"), "teacher", make_mesh(8))
+    return train(run, Splits(), tmp_path_factory.mktemp("teacher"), "teacher", make_mesh(8))
 
 
 def digest(run, split, teacher, wanted, **sampler):
-    return fingerprint(run, run.data.sampler | sampler, split, teacher, wanted)
+    return fingerprint(batches_of(run, split, **sampler), teacher, wanted)
+
+
+def batches_of(run, split, **sampler):
+    return Batches(split, run.data, run.data.sampler | sampler, run.seed, run.steps)
 
 
 def losses(run, teacher, workdir):
-    train(run, workdir, "student", make_mesh(8), teacher)
+    train(run, Splits(), workdir, "student", make_mesh(8), teacher)
     return [row["loss"] for row in read_log(workdir) if "loss" in row]
 
 
@@ -73,14 +78,14 @@ def test_stored_views_serve_runs_of_any_length(teacher, tmp_path):
     assert shapes == {"teacher_embeddings": (2, 48, 8), "teacher_logits": (2, 48, 12)}
     views = np.load(store / "teacher_embeddings.npy")
     assert np.abs(views[0] - views[1]).max() > 1e-3
-    split = load_data(data)["train"]
+    split = Splits()[data]["train"]
     names = {digest(dataclasses.replace(run, data=data), split, teacher, WANTED)
              for run in (short, long)}  # fmt: skip
     assert names == {store.name}
 
 
 def test_the_digest_follows_whatever_the_outputs_depend_on(teacher, monkeypatch):
-    run, split = student(), load_data(student().data)["train"]
+    run, split = student(), Splits()[student().data]["train"]
     images = split.images.copy()
     images[3, 2, 1] += 1
     variables = jax.tree.map(lambda leaf: leaf + 1e-3, teacher.variables)
@@ -115,9 +120,14 @@ def test_the_digest_follows_whatever_the_outputs_depend_on(teacher, monkeypatch)
 
 
 def open_in(folder, teacher, wanted, stream):
-    run = student()
-    split = load_data(run.data)["train"]
-    return open_store(folder, run, run.data.sampler, split, teacher, wanted, stream, make_mesh(8))
+    """Opens the store of a run whose images are those of a stream."""
+
+    class Given(Batches):
+        def each_once(self):
+            return iter(stream())
+
+    given = Given(*batches_of(student(), Splits()[student().data]["train"]))
+    return open_store(folder, given, teacher, wanted, make_mesh(8))
 
 
 def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
@@ -132,11 +142,6 @@ def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
     assert not list(tmp_path.iterdir())
     stream = [(step, images) for step in range(4)]
     store = open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: stream)
-    steps = list(with_teacher([{"teacher": {}}] * 2, store, student(), 48, first_step=2))
-    assert len(steps) == 2
-    np.testing.assert_array_equal(
-        steps[0]["teacher"]["teacher_embeddings"], store["teacher_embeddings"][2]
-    )
     assert np.abs(store["teacher_embeddings"][3]).max() > 0
 
 
@@ -191,15 +196,16 @@ def test_a_store_that_another_run_has_finished_first_is_read(teacher, tmp_path):
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-40], lambda data: b"x"])
 def test_a_damaged_store_says_what_to_delete(damage, teacher, tmp_path):
-    run, split = student(), load_data(student().data)["train"]
-    images = split.images[:8]
-    stream = lambda: [(step, images) for step in range(4)]  # noqa: E731
-    arguments = (tmp_path, run, {}, split, teacher, WANTED, stream, make_mesh(8))
-    assert open_store(*arguments)["teacher_embeddings"].shape == (4, 8, 8)
+    images = Splits()[student().data]["train"].images[:8]
+
+    def opened():
+        return open_in(tmp_path, teacher, WANTED, lambda: [(step, images) for step in range(4)])
+
+    assert opened()["teacher_embeddings"].shape == (4, 8, 8)
     (file,) = tmp_path.glob("*/teacher_embeddings.npy")
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UserError) as raised:
-        open_store(*arguments)
+        opened()
     line = str(raised.value)
     assert line.startswith(f"{file}: cannot be read (")
     assert line.endswith(f"; delete {file.parent}, and the teacher's outputs are computed again")
