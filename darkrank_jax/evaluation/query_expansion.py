@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from darkrank_jax.evaluation.gallery_rows import Rows
 from darkrank_jax.evaluation.inputs import unit
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.neighbors import nearest_neighbors
 
 
 def expand_queries(

@@ -10,7 +10,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.distances import squared_distances
 from darkrank_jax.evaluation.gallery_rows import Rows
 from darkrank_jax.evaluation.inputs import alike
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.neighbors import nearest_neighbors
 
 # Rows whose distances to all others are held at once, which bounds the memory.
 _ROWS = 128

@@ -12,7 +12,7 @@ import numpy as np
 from darkrank_jax.data.archives import read_file
 from darkrank_jax.data.pictures import decode, to_picture
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.neighbors import nearest_neighbors
 from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
 from darkrank_jax.files import remove_unfinished, write_text
 from darkrank_jax.inference.gallery import Gallery, check_format, read_gallery, write_gallery

@@ -13,10 +13,10 @@ from darkrank_jax.config.names import check_file_name
 from darkrank_jax.data import Images
 from darkrank_jax.data.split import UNKNOWN_CAMERA
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.agreement import cross_recall, rank_agreement
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
 from darkrank_jax.evaluation.intervals import bootstrap_interval, paired_difference
-from darkrank_jax.evaluation.rank_agreement import cross_recall, rank_agreement
 from darkrank_jax.evaluation.reid import reid_metrics
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.files import read_json, write_text

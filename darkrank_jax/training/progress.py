@@ -46,7 +46,7 @@ class Meter:
             yield batch
             start = time.perf_counter()
 
-    def add(self, metrics: dict[str, jax.Array]) -> None:
+    def add(self, metrics: dict[str, Any]) -> None:
         """Takes the metrics of a step, which may not be computed yet."""
         self._pending.append(metrics)
 
@@ -58,7 +58,8 @@ class Meter:
           the time) over all of them.
         """
         dispatched = time.perf_counter()
-        rows = jax.device_get(self._pending)
+        found = jax.device_get(self._pending)
+        rows = [{name: float(value) for name, value in row.items()} for row in found]
         elapsed, last = (time.perf_counter() - start for start in (self._since, dispatched))
         self.seconds += elapsed
         speed = {

@@ -126,13 +126,13 @@ _WHAT = {
 
 def _job(name: str, *sizes: Any) -> Callable[[], Any]:
     """What is measured, by its name; data are made here, outside of the time."""
-    from darkrank_jax.evaluation import clustering, nearest_neighbors, reid, reranking, retrieval
+    from darkrank_jax.evaluation import clustering, neighbors, reid, reranking, retrieval
 
     if name in ("nearest", "faiss", "scikit_learn"):
         rows = _embeddings(sum(sizes))
         sets = rows[: sizes[0]], rows[sizes[0] :]
         if name == "nearest":
-            return lambda: nearest_neighbors.nearest_neighbors(*sets, k=NEIGHBORS)
+            return lambda: neighbors.nearest_neighbors(*sets, k=NEIGHBORS)
         others = _others()
         search = others.faiss_flat if name == "faiss" else others.scikit_learn_neighbors
         return lambda: search(*sets, NEIGHBORS)
@@ -242,7 +242,7 @@ def _recalls(queries: int, size: int) -> list[tuple[str, float, float]]:
     import jax.numpy as jnp
 
     from darkrank_jax.evaluation.gallery_rows import to_int8
-    from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+    from darkrank_jax.evaluation.neighbors import nearest_neighbors
 
     rows = _embeddings(queries + size)
     sought, gallery = rows[:queries], rows[queries:]

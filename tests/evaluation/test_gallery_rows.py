@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from darkrank_jax.evaluation.gallery_rows import to_int8
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.neighbors import nearest_neighbors
 
 
 def test_search_of_int8_and_bfloat16_equals_search_of_restored_rows():

@@ -6,7 +6,7 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.clustering import purity
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.neighbors import nearest_neighbors
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 
 ROWS, LABELS = np.arange(12.0).reshape(6, 2), np.array([0, 0, 0, 1, 1, 1])

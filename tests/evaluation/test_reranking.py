@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation import nearest_neighbors, reranking
+from darkrank_jax.evaluation import neighbors, reranking
 from darkrank_jax.evaluation.reranking import rerank
 from tests.references import evaluation as reference
 
@@ -30,7 +30,7 @@ def test_neither_tiles_nor_the_order_of_rows_nor_size_and_origin_count(data, mon
     monkeypatch.setattr(reranking, "_ROWS", 5)
     monkeypatch.setattr(reranking, "_SQUARE", 17)
     monkeypatch.setattr(reranking, "_PAIRS", 11)
-    monkeypatch.setattr(nearest_neighbors, "_CPU_TILE", (7, 16))
+    monkeypatch.setattr(neighbors, "_CPU_TILE", (7, 16))
     order = np.random.default_rng(0).permutation(50)
     found = rerank(3 * queries + 20, 3 * gallery[order] + 20)
     np.testing.assert_allclose(found, expected[:, order], atol=2e-6)

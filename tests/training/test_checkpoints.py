@@ -21,8 +21,9 @@ from darkrank_jax.config.reader import read_run
 from darkrank_jax.distributed.mesh import make_mesh, replicated
 from darkrank_jax.distributed.signals import Interrupted
 from darkrank_jax.errors import UserError
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train, train_and_report
-from darkrank_jax.training import checkpoints, loop
+from darkrank_jax.training import batches, checkpoints, loop
 from darkrank_jax.training.saved_arrays import missing_arrays
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.workdir import run_file
@@ -302,13 +303,13 @@ def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
 
     monkeypatch.setattr(loop, "embed", embed)
     with pytest.raises(Interrupted, match="network: stopped at step 4 of 4 and saved") as stopped:
-        train(tiny(), tmp_path, "network", one)
+        train(tiny(), Splits(), tmp_path, "network", one)
     assert stopped.value.signal == signal.SIGTERM
     losses = [row["loss"] for row in read_log(tmp_path) if "loss" in row]
     like = jax.eval_shape(lambda: loop.build(tiny(), channels=1, num_classes=12)[2]())
     expected = checkpoints.restore(tmp_path, 4, like, replicated(one)).state
     shutil.rmtree(tmp_path / "checkpoints" / "4")
-    network = train(tiny(), tmp_path, "network", make_mesh(8))
+    network = train(tiny(), Splits(), tmp_path, "network", make_mesh(8))
     assert jax.tree.leaves(network.variables)[0].sharding.num_devices == 4
     again = [row["loss"] for row in read_log(tmp_path) if "loss" in row]
     assert len(again) == 4
@@ -321,7 +322,7 @@ def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
 def test_asked_to_stop_without_more_images_a_run_saves_the_step_it_is_at(tmp_path, monkeypatch):
     """As when a worker was stopped: the batches end early; the step is between two validations."""
     one = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    original = loop.batches
+    original = batches.batches
 
     def few(*arguments, stopping, **options):
         yield from itertools.islice(original(*arguments, **options), 3)
@@ -330,11 +331,11 @@ def test_asked_to_stop_without_more_images_a_run_saves_the_step_it_is_at(tmp_pat
         assert stopping() == signal.SIGTERM
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "batches", few)
+        patched.setattr(batches, "batches", few)
         with pytest.raises(Interrupted, match="network: stopped at step 3 of 4 and saved"):
-            train(tiny(), tmp_path, "network", one)
+            train(tiny(), Splits(), tmp_path, "network", one)
     assert (tmp_path / "checkpoints" / "3").is_dir()
-    assert train(tiny(), tmp_path, "network", one).step == 4
+    assert train(tiny(), Splits(), tmp_path, "network", one).step == 4
     assert [row["step"] for row in read_log(tmp_path) if "loss" in row] == [1, 2, 3, 4]
 
 
@@ -347,11 +348,11 @@ def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path
 
     monkeypatch.setattr(checkpoints, "wait", wait)
     with pytest.raises(Interrupted, match="network: stopped at step 4 of 4 and saved") as stopped:
-        train(tiny(), tmp_path, "network", make_mesh(8))
+        train(tiny(), Splits(), tmp_path, "network", make_mesh(8))
     assert stopped.value.signal == signal.SIGINT
     assert checkpoints.best_step(tmp_path) is not None
     monkeypatch.undo()
-    assert train(tiny(), tmp_path, "network", make_mesh(8)).seconds > 0
+    assert train(tiny(), Splits(), tmp_path, "network", make_mesh(8)).seconds > 0
     # Nobody trains there any more.
     with run_file.held(tmp_path):
         pass

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from darkrank_jax.data import Images
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation.neighbors import nearest_neighbors
 
 Rows = Float[np.ndarray, "images _"]
 

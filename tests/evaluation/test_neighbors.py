@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation import nearest_neighbors as module
-from darkrank_jax.evaluation.nearest_neighbors import nearest_neighbors
+from darkrank_jax.evaluation import neighbors as module
+from darkrank_jax.evaluation.neighbors import nearest_neighbors
 from tests.references import evaluation as reference
 
 

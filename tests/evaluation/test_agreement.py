@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation import rank_agreement as module
-from darkrank_jax.evaluation.rank_agreement import (
+from darkrank_jax.evaluation import agreement as module
+from darkrank_jax.evaluation.agreement import (
     cross_recall,
     overlap_by_position,
     rank_agreement,
