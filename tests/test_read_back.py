@@ -7,8 +7,7 @@ import pytest
 
 from darkrank_jax import main as command_line
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs import compare
-from darkrank_jax.runs import train as runs
+from darkrank_jax.runs import compare, evaluate
 from darkrank_jax.training.network import check_recorded
 from tests.command import CONFIG
 
@@ -25,12 +24,12 @@ def outcome(finished, copy, tmp_path, monkeypatch, capsys):
     def reached(*arguments, **more):
         raise UserError("nothing was found wrong")
 
-    def load(run, workdir, mesh):
+    def load(run, splits, workdir, mesh):
         check_recorded(run, workdir)
         return {}
 
-    monkeypatch.setattr(runs, "_load", load)
-    monkeypatch.setattr(runs, "evaluate", reached)
+    monkeypatch.setattr(evaluate, "load", load)
+    monkeypatch.setattr(evaluate, "evaluate", reached)
     monkeypatch.setattr(compare, "write_comparison", lambda *arguments, **more: None)
     monkeypatch.setattr(compare, "_measured", lambda *arguments: None)
 

@@ -22,13 +22,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
-from darkrank_jax.training.network import (
-    Embedder,
-    Network,
-    build,
-    check_recorded,
-    make_ensemble,
-)
+from darkrank_jax.training.network import Embedder, Network, build, check_recorded, make_ensemble
 from darkrank_jax.training.teacher.embeddings import read_stored
 from darkrank_jax.workdir.run_file import read_facts
 
