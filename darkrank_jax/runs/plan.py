@@ -174,7 +174,7 @@ def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
         state=state_bytes,
         batch=batch_bytes,
         temporary=temporary + results + padding,
-        traffic=_traffic(compiled, mesh, run.chunks),
+        traffic=_traffic(compiled, mesh.devices.flat[0].platform, run.chunks),
     )
 
 
@@ -189,14 +189,14 @@ def _compiled(lowered: Any) -> Any:
         raise UserError(f"plan: XLA says: {said.splitlines()[0].rstrip('.')}; {_REMEDY}") from error
 
 
-def _traffic(compiled: Any, mesh: Mesh, chunks: int) -> float:
+def _traffic(compiled: Any, platform: str, chunks: int) -> float:
     """Bytes that a program moves on a device."""
     cost = compiled.cost_analysis()
     # Of programs for GPUs that are not there XLA does not count them.
     if cost is None:
         return float(sum(each.times * each.bytes for each in operations(compiled.as_text())))
     # XLA counts what is in a loop once, but in programs for TPUs as often as it runs.
-    times = 1 if mesh.devices.flat[0].platform == "tpu" else chunks
+    times = 1 if platform == "tpu" else chunks
     return cost["bytes accessed"] * times
 
 

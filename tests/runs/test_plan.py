@@ -61,15 +61,13 @@ def test_what_a_compiler_does_not_count_is_counted_in_the_text_of_its_program(ru
     counted = program.cost_analysis()["bytes accessed"]
     silent = SimpleNamespace(cost_analysis=lambda: None, as_text=program.as_text)
     # XLA counts of a slice in a fusion what is read, and a loop once.
-    assert counted < plans._traffic(run, silent, mesh) < 2 * counted
+    assert counted < plans._traffic(silent, "cpu", 1) < 2 * counted
 
 
 @pytest.mark.parametrize(("platform", "times"), [("tpu", 1), ("cpu", 4)])
-def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times, run):
-    device = SimpleNamespace(platform=platform)
-    mesh = SimpleNamespace(devices=np.array([device]))
+def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times):
     program = SimpleNamespace(cost_analysis=lambda: {"bytes accessed": 3.0})
-    found = plans._traffic(dataclasses.replace(run, chunks=4), program, mesh)
+    found = plans._traffic(program, platform, 4)
     assert found == 3.0 * times
 
 
