@@ -1,17 +1,22 @@
 """Limits on one picture, and on the memory of all pictures that are decoded at once."""
 
+import functools
+import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from darkrank_jax.errors import UserError
 
 MAX_MEGAPIXELS = 100
 # Passes over the pixels that a JPEG file may take; usual progressive files have 10.
 _MOST_SCANS = 100
 # Megapixels that the scans of a file may take together, as a multiple of those of a picture.
 _MOST_PASSES = 20
-# Bytes of decoded pixels that the threads of a process take at once, and what is not counted.
-_MOST_BYTES, _FEW_BYTES = 2**31, 2**25
+# MiB of decoded pixels that the threads of a process take at once, unless the environment says
+# otherwise; and bytes of a picture that are not counted.
+_MEMORY, _MOST_MIB, _FEW_BYTES = "DARKRANK_DECODE_MIB", 2048, 2**25
 
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -108,5 +113,17 @@ class Budget:
                 self._changed.notify_all()
 
 
-# Of all threads of this process; a worker has its own, and one thread.
-DECODED = Budget(_MOST_BYTES, _FEW_BYTES)
+@functools.cache
+def decoding_budget() -> Budget:
+    """The budget of all threads of this process; a worker has its own, and one thread.
+
+    Raises:
+      UserError: the environment variable DARKRANK_DECODE_MIB is not a whole number above 0.
+    """
+    stated = os.environ.get(_MEMORY, str(_MOST_MIB))
+    if not (stated.isascii() and stated.isdigit() and int(stated) > 0):
+        raise UserError(
+            f"{_MEMORY}: must be a whole number of MiB above 0 (got {stated!r}); change or unset "
+            "the environment variable"
+        )
+    return Budget(int(stated) << 20, _FEW_BYTES)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from darkrank_jax.data.archives import read_file
 from darkrank_jax.data.conversions import check_white_is_known, to_8_bits
-from darkrank_jax.data.limits import DECODED, MAX_MEGAPIXELS, check_size, count_scans
+from darkrank_jax.data.limits import MAX_MEGAPIXELS, check_size, count_scans, decoding_budget
 from darkrank_jax.data.metadata import (
     BROKEN,
     TURNED,
@@ -80,7 +80,7 @@ def decode(
     try:
         if isinstance(image, Image.Image):
             check_size(*image.size, 1, max_megapixels)
-            with DECODED.taken(_most_bytes(image)):
+            with decoding_budget().taken(_most_bytes(image)):
                 return _decode_any(image, size, grayscale)
         return _decode_bytes(image, size, grayscale, max_megapixels)
     except Image.UnidentifiedImageError:
@@ -166,7 +166,7 @@ def _decode_plain_jpeg(
     form = "GRAY" if grayscale else "RGB"
     # Several scans are collected at full size.
     collected = _COEFFICIENTS * height * width if scans > 1 else 0
-    with DECODED.taken(3 * height_left * width_left + collected):
+    with decoding_budget().taken(3 * height_left * width_left + collected):
         try:
             pixels = simplejpeg.decode_jpeg(
                 file, form, min_height=height_left, min_width=width_left
@@ -201,7 +201,7 @@ def _decode_file(
         height, width = size[::-1] if turned else size
         picture.draft("L" if grayscale else "RGB", (_SPARE * width, _SPARE * height))
         leave_out_broken_tags(picture)
-        with DECODED.taken(_most_bytes(picture) + collected):
+        with decoding_budget().taken(_most_bytes(picture) + collected):
             return _decode_any(picture, size, grayscale)
 
 

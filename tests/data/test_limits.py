@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from darkrank_jax.data import conversions, limits
-from darkrank_jax.data.limits import Budget, count_scans
+from darkrank_jax.data.limits import Budget, count_scans, decoding_budget
 from darkrank_jax.data.pictures import decode
 from darkrank_jax.errors import UserError
 from tests.data.test_picture_forms import COLOURS, FILES, RGB, chunk, encoded, turned
@@ -199,7 +199,7 @@ def test_a_budget_bounds_what_threads_take_together():
 
 def test_a_failed_decoding_gives_its_bytes_back(monkeypatch):
     budget = Budget(1000, 0)
-    monkeypatch.setattr("darkrank_jax.data.pictures.DECODED", budget)
+    monkeypatch.setattr("darkrank_jax.data.pictures.decoding_budget", lambda: budget)
     for file in (PNG[:-40], JPEG[:-300], FILES["16-bit tiff"][:-20]):
         with pytest.raises(UserError):
             decode(file, "a", **SIZE)
@@ -246,3 +246,30 @@ def test_large_pictures_in_many_threads_take_bounded_memory(mode, kind):
 
 def test_the_default_limit_is_less_than_pillows():
     assert limits.MAX_MEGAPIXELS * 1e6 < 2 * Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("stated", ["0", "-3", "2.5", "many", ""])
+def test_a_decoding_budget_that_is_not_a_whole_number_is_refused(stated, monkeypatch):
+    monkeypatch.setenv("DARKRANK_DECODE_MIB", stated)
+    decoding_budget.cache_clear()
+    with pytest.raises(UserError, match="^DARKRANK_DECODE_MIB: must be a whole number of MiB"):
+        decoding_budget()
+
+
+def test_the_decoding_budget_of_the_environment_makes_a_second_picture_wait(monkeypatch):
+    monkeypatch.setenv("DARKRANK_DECODE_MIB", "100")
+    decoding_budget.cache_clear()
+    budget, entered = decoding_budget(), threading.Event()
+
+    def second():
+        with budget.taken(60 << 20):
+            entered.set()
+
+    with budget.taken(60 << 20):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(5)
+    thread.join()
+    monkeypatch.undo()
+    decoding_budget.cache_clear()
