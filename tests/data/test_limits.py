@@ -252,7 +252,7 @@ def test_the_default_limit_is_less_than_pillows():
 def test_a_decoding_budget_that_is_not_a_whole_number_is_refused(stated, monkeypatch):
     monkeypatch.setenv("DARKRANK_DECODE_MIB", stated)
     decoding_budget.cache_clear()
-    with pytest.raises(UserError, match="^DARKRANK_DECODE_MIB: must be a whole number of MiB"):
+    with pytest.raises(UserError, match=r"^DARKRANK_DECODE_MIB: must be a whole number of MiB"):
         decoding_budget()
 
 
