@@ -30,8 +30,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     write_folder(folder / "images", layout())
     write_tar(folder / "images.tar.gz", layout(), "w:gz")
-    finish(folder, [*own_images(folder), f"--workdir={folder / 'run'}"])
-    finish(folder, embed(folder, folder / "gallery.npz"))
+    finish(folder / "cache", [*own_images(folder), f"--workdir={folder / 'run'}"])
+    finish(folder / "cache", embed(folder, folder / "gallery.npz"))
     return folder
 
 
@@ -91,32 +91,32 @@ COMMANDS = {
 MODULES = {"sweep": "experiments.sweep"}
 
 
-def start(place, arguments, module):
-    cache = {"DARKRANK_CACHE": str(place / "cache"), "JAX_PLATFORMS": "cpu"}
+def start(cache, arguments, module):
+    changed = {"DARKRANK_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **cache},
+        env={**os.environ, **changed},
         start_new_session=True,
     )
 
 
-def finish(place, arguments, module="darkrank_jax.main"):
+def finish(cache, arguments, module="darkrank_jax.main"):
     """Runs a command to its end; returns the seconds it took."""
     began = time.monotonic()
-    process = start(place, arguments, module)
+    process = start(cache, arguments, module)
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert "Traceback" not in said
     return time.monotonic() - began
 
 
-def kill(place, arguments, module, seconds):
+def kill(cache, arguments, module, seconds):
     """Kills a command, and the processes that it started, after some seconds."""
-    process = start(place, arguments, module)
+    process = start(cache, arguments, module)
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -136,10 +136,14 @@ def test_command_killed_ten_times_completes_and_leaves_nothing_over(place, name)
     for target in targets:
         shutil.copytree(place / "run", target)
     undisturbed, killed = (COMMANDS[name](place, target) for target in targets)
-    seconds = finish(place, undisturbed, module)
+    # Of their own, or all that --mode prepare writes would be there before the first kill.
+    caches = [place / f"{target.name} cache" for target in targets]
+    seconds = finish(caches[0], undisturbed, module)
     chance = random.Random(name)
     for _ in range(KILLS):
-        kill(place, killed, module, chance.uniform(0.3, 1.0) * seconds)
-    finish(place, killed, module)
+        kill(caches[1], killed, module, chance.uniform(0.3, 1.0) * seconds)
+    finish(caches[1], killed, module)
     assert names(targets[1]) == names(targets[0])
-    assert not [each for each in names(place / "cache") if ".part" in each]
+    for kind in ("archives", "inspections"):
+        assert names(caches[1] / kind) == names(caches[0] / kind)
+    assert not [each for each in names(caches[1]) if ".part-" in each]
