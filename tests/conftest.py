@@ -17,6 +17,8 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_use_fusion_emitters=false",
         # The other cores have tests of their own to compile for.
         "--xla_cpu_parallel_codegen_split_count=1",
+        # Four devices on two busy cores: after 40 s XLA would end the process.
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     ]
 )
 
