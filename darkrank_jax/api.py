@@ -15,8 +15,8 @@ from darkrank_jax.export.command import export_run
 from darkrank_jax.inference.load import LoadedRun, load_run
 from darkrank_jax.runs.compare import compare_and_report
 from darkrank_jax.runs.evaluate import evaluate_and_report
-from darkrank_jax.runs.parts import parts_of
 from darkrank_jax.runs.results import read_results, table
+from darkrank_jax.runs.roles import roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train_and_report
 from darkrank_jax.workdir.recorded import check_measured, whole_run
@@ -60,7 +60,7 @@ class Results:
         Raises:
           UserError: the run has no network of that name.
         """
-        parts = parts_of(whole_run(self.workdir), self.workdir)
+        parts = roles_of(whole_run(self.workdir), self.workdir)
         places = {part: path for part, (_, path) in parts.items()}
         if name not in places:
             raise UserError(f"network: unknown name {name!r}; {nearest(name, places)}")

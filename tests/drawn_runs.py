@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from darkrank_jax.config.reader import read_run
-from darkrank_jax.data.glyphs import glyphs
+from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.network import build
 from darkrank_jax.workdir.run_file import claim

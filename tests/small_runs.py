@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import Split
-from darkrank_jax.data.glyphs import glyphs
+from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.errors import UserError
 from tests import tiny_config
 

@@ -73,8 +73,8 @@ def test_a_command_runs_no_file_of_the_current_folder_but_a_config_imports_there
 WORKERS = """
 import os
 import sys
-from darkrank_jax.data.shared_memory import SharedMemory
-from darkrank_jax.data.workers import made_by_workers
+from darkrank_jax.data.loading.shared_memory import SharedMemory
+from darkrank_jax.data.loading.workers import made_by_workers
 from darkrank_jax.import_path import current_folder_last
 with current_folder_last():
     import neighbour

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from darkrank_jax.models import MODELS
-from darkrank_jax.models.convnext import ConvNeXt
+from darkrank_jax.models.backbones.convnext import ConvNeXt
 from darkrank_jax.models.pretrained import load_weights
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -2,18 +2,24 @@
 
 from collections.abc import Callable
 
-from darkrank_jax.data.augmentation import AUGMENTATIONS
 from darkrank_jax.data.cache import cache_folder
-from darkrank_jax.data.crops import CROPS
-from darkrank_jax.data.glyphs import glyphs
 from darkrank_jax.data.images import Images, fingerprint
-from darkrank_jax.data.loader import batches, every_view, view_of
-from darkrank_jax.data.omniglot import omniglot
-from darkrank_jax.data.own_images import own_images
-from darkrank_jax.data.sampler import POOL, SAMPLERS, check_batch, class_neighbors, of_process
+from darkrank_jax.data.loading.loader import batches, every_view, view_of
+from darkrank_jax.data.loading.sampler import (
+    POOL,
+    SAMPLERS,
+    check_batch,
+    class_neighbors,
+    of_process,
+)
+from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS
+from darkrank_jax.data.pixels.crops import CROPS
+from darkrank_jax.data.sources.glyphs import glyphs
+from darkrank_jax.data.sources.omniglot import omniglot
+from darkrank_jax.data.sources.own_images import own_images
+from darkrank_jax.data.sources.standard_sets import STANDARD_SETS
+from darkrank_jax.data.sources.tfds_source import standard_set, tfds_images
 from darkrank_jax.data.split import Split, height_and_width
-from darkrank_jax.data.standard_sets import STANDARD_SETS
-from darkrank_jax.data.tfds_source import standard_set, tfds_images
 
 __all__ = [
     "AUGMENTATIONS",

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from darkrank_jax.data.limits import MAX_MEGAPIXELS
-from darkrank_jax.data.pictures import decode
-from darkrank_jax.data.resampling import Box, cut
-from darkrank_jax.data.shared_memory import SharedArray, SharedCache, SharedMemory
+from darkrank_jax.data.loading.shared_memory import SharedArray, SharedCache, SharedMemory
+from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS
+from darkrank_jax.data.pixels.pictures import decode
+from darkrank_jax.data.pixels.resampling import Box, cut
 
 # (width, height) of a picture to the part of it that counts.
 Crop = Callable[[int, int], Box]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from darkrank_jax.data.zip_members import member_blocks, member_of
+from darkrank_jax.data.files.zip_members import member_blocks, member_of
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_advice
 

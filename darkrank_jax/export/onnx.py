@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from darkrank_jax.data.archives import read_file
+from darkrank_jax.data.files.archives import read_file
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
 from darkrank_jax.export.graph_checks import onnx_fault, onnx_graph

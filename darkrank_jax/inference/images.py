@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from darkrank_jax.data.archives import open_entries, read_beside
-from darkrank_jax.data.folders import is_hidden
-from darkrank_jax.data.pictures import SUFFIXES, to_picture
-from darkrank_jax.data.tables import READERS, read_table
+from darkrank_jax.data.files.archives import open_entries, read_beside
+from darkrank_jax.data.files.folders import is_hidden
+from darkrank_jax.data.files.tables import READERS, read_table
+from darkrank_jax.data.pixels.pictures import SUFFIXES, to_picture
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.run_file import is_workdir, recorded_run

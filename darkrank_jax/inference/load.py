@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from darkrank_jax.data.crops import center_crop, whole
-from darkrank_jax.data.pictures import decode, to_picture
-from darkrank_jax.data.resampling import cut
+from darkrank_jax.data.pixels.crops import center_crop, whole
+from darkrank_jax.data.pixels.pictures import decode, to_picture
+from darkrank_jax.data.pixels.resampling import cut
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.formats import LOADERS
 from darkrank_jax.export.source import EmbedBatch, load_source

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from darkrank_jax.data.archives import read_file
-from darkrank_jax.data.pictures import decode, to_picture
+from darkrank_jax.data.files.archives import read_file
+from darkrank_jax.data.pixels.pictures import decode, to_picture
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.neighbors import nearest_neighbors
 from darkrank_jax.evaluation.report.markup import Html, join, policy, tag

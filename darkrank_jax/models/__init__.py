@@ -11,17 +11,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.models import mobilenet_v3
-from darkrank_jax.models.convnext import ConvNeXt
-from darkrank_jax.models.efficientnet import EfficientNet
+from darkrank_jax.models.backbones import mobilenet_v3
+from darkrank_jax.models.backbones.convnext import ConvNeXt
+from darkrank_jax.models.backbones.efficientnet import EfficientNet
+from darkrank_jax.models.backbones.inception_bn import InceptionBN
+from darkrank_jax.models.backbones.mobilenet_v2 import MobileNetV2
+from darkrank_jax.models.backbones.mobilenet_v3 import MobileNetV3
+from darkrank_jax.models.backbones.nin_bn import NINBN
+from darkrank_jax.models.backbones.osnet import OSNet
+from darkrank_jax.models.backbones.resnet import DEPTHS, ResNet
+from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.embedding import EmbeddingModel
-from darkrank_jax.models.inception_bn import InceptionBN
-from darkrank_jax.models.mobilenet_v2 import MobileNetV2
-from darkrank_jax.models.mobilenet_v3 import MobileNetV3
-from darkrank_jax.models.nin_bn import NINBN
-from darkrank_jax.models.osnet import OSNet
-from darkrank_jax.models.resnet import DEPTHS, ResNet
-from darkrank_jax.models.vit import ViT
 
 __all__ = ["MODELS", "EmbeddingModel", "build_model", "compute_dtype", "model_options"]
 

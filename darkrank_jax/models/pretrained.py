@@ -13,8 +13,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.naming import Shape, Source, Variable
-from darkrank_jax.models.resnet import ResNet
 from darkrank_jax.models.vit_weights import POSITIONS, check_activation, resizing
 from darkrank_jax.models.weight_files import first_of, read_header, read_tensors
 from darkrank_jax.models.weight_match import Header, find_network, without

@@ -9,9 +9,9 @@ import numpy as np
 from flax import linen as nn
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.naming import Variable
 from darkrank_jax.models.positions import find_layout, fit_positions
-from darkrank_jax.models.vit import ViT
 from darkrank_jax.models.weight_match import Header, Match
 from darkrank_jax.models.weight_settings import read_settings
 from darkrank_jax.terminal import printable

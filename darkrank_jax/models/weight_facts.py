@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.naming import Naming, Variable
 from darkrank_jax.models.positions import Grid
-from darkrank_jax.models.vit import ViT
 from darkrank_jax.models.weight_files import first_of, read_header
 from darkrank_jax.models.weight_match import Header
 from darkrank_jax.models.weight_names import namings_of

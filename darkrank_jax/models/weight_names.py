@@ -4,11 +4,11 @@ import re
 
 from flax import linen as nn
 
-from darkrank_jax.models.convnext import ConvNeXt
+from darkrank_jax.models.backbones.convnext import ConvNeXt
+from darkrank_jax.models.backbones.resnet import ResNet
+from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.convnext_names import NAMINGS as CONVNEXT_NAMINGS
 from darkrank_jax.models.naming import LEAVES, Naming, Variable, by_name, dotted
-from darkrank_jax.models.resnet import ResNet
-from darkrank_jax.models.vit import ViT
 from darkrank_jax.models.vit_names import NAMINGS as VIT_NAMINGS
 
 

@@ -23,8 +23,8 @@ from darkrank_jax.evaluation.stored import (
     write_images,
     write_stored,
 )
-from darkrank_jax.runs.parts import load, parts_of
 from darkrank_jax.runs.results import SCHEMA, costs, measure, table, write_results
+from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.network import Embedder, embed, load_network
 from darkrank_jax.training.provenance import identify
@@ -81,7 +81,7 @@ def evaluate_and_report(
     else:
         advice = "leave out --config, or give its own; another dataset goes to evaluation.datasets"
         run = as_recorded(workdir, run, advice)
-        parts = parts_of(run, workdir).items()
+        parts = roles_of(run, workdir).items()
         networks = {name: load(part, splits, path, mesh) for name, (part, path) in parts}
         identity = identify(run, splits[run.data], workdir / "teacher")
         check_same(workdir, run, advice, identity=identity)
@@ -352,7 +352,7 @@ def _report(
     make_folder(target)
     if run.evaluation.save_embeddings:
         save_embeddings(target / "embeddings", measured)
-    places = {name: path for name, (_, path) in parts_of(run, workdir).items()}
+    places = {name: path for name, (_, path) in roles_of(run, workdir).items()}
     if run.evaluation.networks:
         named = run.evaluation.networks.items()
         places = {name: Path(place) for name, place in named if not is_stored(place)}

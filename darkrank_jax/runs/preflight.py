@@ -14,9 +14,9 @@ import numpy as np
 from darkrank_jax.config.reader import asked_networks
 from darkrank_jax.config.run import Data, Run
 from darkrank_jax.data import Images, check_batch
-from darkrank_jax.data.augmentation import augment
-from darkrank_jax.data.crops import whole
 from darkrank_jax.data.images import picture_of
+from darkrank_jax.data.pixels.augmentation import augment
+from darkrank_jax.data.pixels.crops import whole
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss

@@ -9,9 +9,9 @@ from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import lead_first, leads
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.evaluate import evaluate_and_report
-from darkrank_jax.runs.parts import load, parts_of
 from darkrank_jax.runs.preflight import check_devices, check_sizes, summary
 from darkrank_jax.runs.results import read_results, table
+from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.checkpoints import check_place
 from darkrank_jax.training.loop import fit
@@ -54,7 +54,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
     if leads():
         print(summary(run, splits, workdir), flush=True)
     networks = {}
-    for name, (part, path) in parts_of(run, workdir).items():
+    for name, (part, path) in roles_of(run, workdir).items():
         networks[name] = train(part, splits, path, name, mesh, networks.get("teacher"))
     evaluate_and_report(run, workdir, splits=splits, networks=networks)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import darkrank_jax
 from darkrank_jax.data import SOURCES, Split
-from darkrank_jax.data.pictures import decode
+from darkrank_jax.data.pixels.pictures import decode
 from darkrank_jax.evaluation.stored import read_stored
 from darkrank_jax.inference.gallery import Gallery, read_gallery, write_gallery
 from darkrank_jax.models import MODELS

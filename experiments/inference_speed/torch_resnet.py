@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from darkrank_jax.models.resnet import DEPTHS
+from darkrank_jax.models.backbones.resnet import DEPTHS
 
 
 class Block(nn.Module):

@@ -15,9 +15,9 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from darkrank_jax.data.archives import open_entries
-from darkrank_jax.data.pictures import SUFFIXES, decode, to_picture
-from darkrank_jax.data.resampling import cut
+from darkrank_jax.data.files.archives import open_entries
+from darkrank_jax.data.pixels.pictures import SUFFIXES, decode, to_picture
+from darkrank_jax.data.pixels.resampling import cut
 
 SCALES = (0.7, 1.2, 1.5, 2.0, 2.6, 3.6, 7.3)
 # At this size asked for, nothing is reduced while it is decoded.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from darkrank_jax.models.resnet import DEPTHS
+from darkrank_jax.models.backbones.resnet import DEPTHS
 from experiments.loss_speed.torch_relations import (
     darkrank_hard_cumulative,
     darkrank_soft,

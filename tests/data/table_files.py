@@ -2,7 +2,7 @@
 
 import pytest
 
-from darkrank_jax.data.tables import read_table
+from darkrank_jax.data.files.tables import read_table
 from darkrank_jax.errors import UserError
 
 

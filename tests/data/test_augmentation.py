@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from darkrank_jax.data.augmentation import AUGMENTATIONS, augment
-from darkrank_jax.data.crops import CROPS, whole
-from darkrank_jax.data.resampling import cut
+from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS, augment
+from darkrank_jax.data.pixels.crops import CROPS, whole
+from darkrank_jax.data.pixels.resampling import cut
 
 GRAY = np.random.default_rng(0).integers(0, 256, (12, 16, 1), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)

@@ -10,8 +10,8 @@ import pytest
 from darkrank_jax import files
 from darkrank_jax.data import cache_folder
 from darkrank_jax.data.cache import replacing_cached
-from darkrank_jax.data.inspection import inspect
-from darkrank_jax.data.listing import Line, gather
+from darkrank_jax.data.files.inspection import inspect
+from darkrank_jax.data.files.listing import Line, gather
 from darkrank_jax.errors import UserError
 from tests.data.image_files import drawn, encoded
 
@@ -132,6 +132,6 @@ def test_too_little_memory_for_a_picture_is_not_remembered(tmp_path, cache, monk
     source = listing(tmp_path, reads)
     options = {"tolerated": 1, "max_megapixels": 100}
     with monkeypatch.context() as patched:
-        patched.setattr("darkrank_jax.data.pictures._decode_bytes", fail)
+        patched.setattr("darkrank_jax.data.pixels.pictures._decode_bytes", fail)
         assert not len(inspect(source, **options))
     np.testing.assert_array_equal(inspect(source, **options), [0, 2])

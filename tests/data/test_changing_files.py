@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from darkrank_jax.data.archives import listed_files, open_entries, read_file
+from darkrank_jax.data.files.archives import listed_files, open_entries, read_file
 from darkrank_jax.errors import UserError
 from tests.data.image_files import write_folder, write_tar, write_zip
 
@@ -90,7 +90,7 @@ def test_damaged_bytes_of_a_member_are_refused(method, tmp_path):
 BOMB = """
 import resource, sys
 from pathlib import Path
-from darkrank_jax.data.archives import open_entries
+from darkrank_jax.data.files.archives import open_entries
 entries = open_entries(Path(sys.argv[1]))
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 more = pages * resource.getpagesize() + 150 * 2**20

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkrank_jax.data.crops import CROPS, center_crop
+from darkrank_jax.data.pixels.crops import CROPS, center_crop
 
 SIDES = st.integers(1, 900)
 RNG = np.random.default_rng(0)

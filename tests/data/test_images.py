@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkrank_jax.data.crops import center_crop, whole
 from darkrank_jax.data.images import (
     Cache,
     EncodedImages,
@@ -14,7 +13,8 @@ from darkrank_jax.data.images import (
     picture_of,
     select_images,
 )
-from darkrank_jax.data.resampling import cut
+from darkrank_jax.data.pixels.crops import center_crop, whole
+from darkrank_jax.data.pixels.resampling import cut
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkrank_jax.data import conversions, limits
-from darkrank_jax.data.limits import Budget, count_scans, decoding_budget
-from darkrank_jax.data.pictures import decode
+from darkrank_jax.data.pixels import conversions, limits
+from darkrank_jax.data.pixels.limits import Budget, count_scans, decoding_budget
+from darkrank_jax.data.pixels.pictures import decode
 from darkrank_jax.errors import UserError
 from tests.data.test_picture_forms import COLOURS, FILES, RGB, chunk, encoded, turned
 
@@ -199,7 +199,7 @@ def test_a_budget_bounds_what_threads_take_together():
 
 def test_a_failed_decoding_gives_its_bytes_back(monkeypatch):
     budget = Budget(1000, 0)
-    monkeypatch.setattr("darkrank_jax.data.pictures.decoding_budget", lambda: budget)
+    monkeypatch.setattr("darkrank_jax.data.pixels.pictures.decoding_budget", lambda: budget)
     for file in (PNG[:-40], JPEG[:-300], FILES["16-bit tiff"][:-20]):
         with pytest.raises(UserError):
             decode(file, "a", **SIZE)
@@ -211,7 +211,7 @@ LARGE = """
 import io, resource, sys
 from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
-from darkrank_jax.data.pictures import decode
+from darkrank_jax.data.pixels.pictures import decode
 mode, kind = sys.argv[1:]
 buffer = io.BytesIO()
 exif = Image.Exif()

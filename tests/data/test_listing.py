@@ -6,9 +6,9 @@ import zipfile
 
 import pytest
 
-from darkrank_jax.data.class_folders import lines_of_folders
-from darkrank_jax.data.listing import clean, natural_order
-from darkrank_jax.data.parts import part_of
+from darkrank_jax.data.files.class_folders import lines_of_folders
+from darkrank_jax.data.files.listing import clean, natural_order
+from darkrank_jax.data.files.parts import part_of
 from darkrank_jax.errors import UserError
 from tests.data.image_files import (
     CLASSES,

@@ -3,7 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from darkrank_jax.data import Split, batches, every_view, loader, view_of
+from darkrank_jax.data import Split, batches, every_view, view_of
+from darkrank_jax.data.loading import loader
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)

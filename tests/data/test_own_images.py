@@ -11,7 +11,7 @@ from PIL import Image
 
 from darkrank_jax import main as command_line
 from darkrank_jax.data import batches
-from darkrank_jax.data.resampling import cut
+from darkrank_jax.data.pixels.resampling import cut
 from darkrank_jax.errors import UserError
 from tests.data.image_files import (
     CLASSES,

@@ -7,7 +7,7 @@ import decimal
 import numpy as np
 import pytest
 
-from darkrank_jax.data import parquet_tables
+from darkrank_jax.data.files import parquet_tables
 from tests.data.table_files import error_of, lines, parquet
 
 PATHS = ["a.png", "b.png", "c.png"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkrank_jax.data.pictures import decode
+from darkrank_jax.data.pixels.pictures import decode
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(3)

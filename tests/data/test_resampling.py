@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darkrank_jax.data.crops import CROPS, center_crop
-from darkrank_jax.data.resampling import cut
+from darkrank_jax.data.pixels.crops import CROPS, center_crop
+from darkrank_jax.data.pixels.resampling import cut
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (10, 14, 3), np.uint8)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darkrank_jax.data.sampler import (
+from darkrank_jax.data.loading.sampler import (
     SAMPLERS,
     check_batch,
     class_neighbors,

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from darkrank_jax.data import SOURCES, Split, batches, fingerprint, tfds_builder
-from darkrank_jax.data.standard_sets import STANDARD_SETS, find_images
+from darkrank_jax.data.sources.standard_sets import STANDARD_SETS, find_images
 from darkrank_jax.errors import UserError
 from tests.layouts import (
     LAYOUTS,

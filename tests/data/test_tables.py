@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from darkrank_jax.data.parquet_tables import read_parquet
-from darkrank_jax.data.text_tables import read_text
+from darkrank_jax.data.files.parquet_tables import read_parquet
+from darkrank_jax.data.files.text_tables import read_text
 from darkrank_jax.errors import UserError
 from tests.data.image_files import CLASSES, WHOLE, layout, load, refusal, write_folder
 from tests.data.table_files import error_of, lines, parquet, written

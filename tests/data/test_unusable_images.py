@@ -98,7 +98,7 @@ def test_unusable_images_are_left_out_up_to_a_share(tmp_path, caplog, cache):
 
 
 def test_images_are_looked_at_once_and_again_when_they_change(tmp_path, monkeypatch, caplog):
-    from darkrank_jax.data import inspection
+    from darkrank_jax.data.files import inspection
 
     path, looked = write_folder(tmp_path, WHOLE), []
     original = inspection.decode
@@ -177,7 +177,7 @@ def test_a_tar_that_could_not_be_read_is_not_taken_for_broken(tmp_path, monkeypa
 
 
 def test_an_inspection_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path, monkeypatch, cache):
-    from darkrank_jax.data import inspection
+    from darkrank_jax.data.files import inspection
 
     path = write_folder(tmp_path, WHOLE)
 

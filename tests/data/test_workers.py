@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 
 from darkrank_jax.data import Split, batches, every_view
-from darkrank_jax.data import workers as workers_
-from darkrank_jax.data.augmentation import AUGMENTATIONS
-from darkrank_jax.data.crops import center_crop
 from darkrank_jax.data.images import Cache, EncodedImages, Files, pack_names
-from darkrank_jax.data.shared_memory import SharedCache, SharedMemory
-from darkrank_jax.data.workers import made_by_workers
+from darkrank_jax.data.loading import workers as workers_
+from darkrank_jax.data.loading.shared_memory import SharedCache, SharedMemory
+from darkrank_jax.data.loading.workers import made_by_workers
+from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS
+from darkrank_jax.data.pixels.crops import center_crop
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def assert_equal(found, expected):
 
 def workers():
     """Processes that this one has started."""
-    command = ["pgrep", "-P", str(os.getpid()), "-f", "darkrank_jax.data.workers"]
+    command = ["pgrep", "-P", str(os.getpid()), "-f", "darkrank_jax.data.loading.workers"]
     return [int(number) for number in subprocess.run(command, capture_output=True).stdout.split()]
 
 

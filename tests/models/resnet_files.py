@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.resnet import ResNet
+from darkrank_jax.models.backbones.resnet import ResNet
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ORIGINAL = GOLDEN / "resnet_basic.safetensors"

@@ -4,7 +4,7 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model, compute_dtype, model_options
-from darkrank_jax.models.resnet import DEPTHS
+from darkrank_jax.models.backbones.resnet import DEPTHS
 
 # Options of a backbone beside its width.
 OWN = {name: {"stem"} for name in DEPTHS}

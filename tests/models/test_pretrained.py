@@ -8,9 +8,9 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.backbones.resnet import ResNet
+from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.pretrained import detect_resnet, load_linear, load_resnet, load_weights
-from darkrank_jax.models.resnet import ResNet
-from darkrank_jax.models.vit import ViT
 from tests.models.resnet_files import (
     BASIC,
     GOLDEN,

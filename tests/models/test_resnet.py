@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.models import MODELS
-from darkrank_jax.models.resnet import ResNet
+from darkrank_jax.models.backbones.resnet import ResNet
 
 # torchvision's figures, and what its classifier of 1000 classes has of them.
 PUBLISHED = {

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from darkrank_jax.data import SOURCES, batches
-from darkrank_jax.data.glyphs import glyphs
+from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.inference.gallery import Gallery, write_gallery
 from darkrank_jax.inference.images import list_images

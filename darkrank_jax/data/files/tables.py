@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from darkrank_jax.data.listing import Line
-from darkrank_jax.data.parquet_tables import read_parquet
-from darkrank_jax.data.parts import PARTS, part_of
-from darkrank_jax.data.pictures import SUFFIXES
-from darkrank_jax.data.text_tables import read_text, separator_hint
+from darkrank_jax.data.files.listing import Line
+from darkrank_jax.data.files.parquet_tables import read_parquet
+from darkrank_jax.data.files.parts import PARTS, part_of
+from darkrank_jax.data.files.text_tables import read_text, separator_hint
+from darkrank_jax.data.pixels.pictures import SUFFIXES
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.terminal import printable
 

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from darkrank_jax.data.archives import (
+from darkrank_jax.data.files.archives import (
     file_fingerprint,
     listed_files,
     open_entries,
     read_beside,
 )
-from darkrank_jax.data.class_folders import lines_of_folders
-from darkrank_jax.data.folders import is_file, is_hidden, warn_left_out
-from darkrank_jax.data.inspection import inspect
-from darkrank_jax.data.labels import warn_of_labels, without_labels
-from darkrank_jax.data.limits import MAX_MEGAPIXELS
-from darkrank_jax.data.listing import Line, Listing, gather
-from darkrank_jax.data.pictures import SUFFIXES
-from darkrank_jax.data.sharing import share_out
+from darkrank_jax.data.files.class_folders import lines_of_folders
+from darkrank_jax.data.files.folders import is_file, is_hidden, warn_left_out
+from darkrank_jax.data.files.inspection import inspect
+from darkrank_jax.data.files.labels import warn_of_labels, without_labels
+from darkrank_jax.data.files.listing import Line, Listing, gather
+from darkrank_jax.data.files.tables import READERS, read_table, refuse_two_labels
+from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS
+from darkrank_jax.data.pixels.pictures import SUFFIXES
+from darkrank_jax.data.sources.sharing import share_out
 from darkrank_jax.data.split import Split, check_numbers
-from darkrank_jax.data.tables import READERS, read_table, refuse_two_labels
 from darkrank_jax.errors import UserError
 
 # Suffixes of tables of other kinds.

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from darkrank_jax.data.cache import cache_folder, replacing_cached
-from darkrank_jax.data.listing import Listing
-from darkrank_jax.data.pictures import decode
+from darkrank_jax.data.files.listing import Listing
+from darkrank_jax.data.pixels.pictures import decode
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_error
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from darkrank_jax.data.archives import open_entries
-from darkrank_jax.data.folders import is_hidden
+from darkrank_jax.data.files.archives import open_entries
+from darkrank_jax.data.files.folders import is_hidden
 from darkrank_jax.data.split import (
     Split,
     check_numbers,

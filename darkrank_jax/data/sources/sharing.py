@@ -5,10 +5,10 @@ from functools import partial
 
 import numpy as np
 
-from darkrank_jax.data import crops
+from darkrank_jax.data.files.listing import Listing
+from darkrank_jax.data.files.parts import PARTS, UNGIVEN
 from darkrank_jax.data.images import Cache, EncodedImages
-from darkrank_jax.data.listing import Listing
-from darkrank_jax.data.parts import PARTS, UNGIVEN
+from darkrank_jax.data.pixels import crops
 from darkrank_jax.data.split import Split, height_and_width, shuffle_classes
 from darkrank_jax.errors import UserError
 from darkrank_jax.terminal import printable

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from darkrank_jax.data.shared_memory import SharedMemory
+from darkrank_jax.data.loading.shared_memory import SharedMemory
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_advice
 from darkrank_jax.import_path import current_folder_last
@@ -199,12 +199,12 @@ def _started(memory: SharedMemory) -> Iterator[_Worker]:
 
 def _program(descriptor: int) -> str:
     """What a worker runs, which finds modules where this process does."""
-    here = str(Path(__file__).parents[2])
+    here = str(Path(__file__).parents[3])
     # Others than strings are no folders to Python either.
     folders = [os.path.abspath(folder) for folder in sys.path if isinstance(folder, str)]
     return (
         f"import sys; sys.path[:] = {[*folders, here]!r}; "
-        f"from darkrank_jax.data.workers import work; work({descriptor})"
+        f"from darkrank_jax.data.loading.workers import work; work({descriptor})"
     )
 
 

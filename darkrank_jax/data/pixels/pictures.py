@@ -8,10 +8,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from darkrank_jax.data.archives import read_file
-from darkrank_jax.data.conversions import check_white_is_known, to_8_bits
-from darkrank_jax.data.limits import MAX_MEGAPIXELS, check_size, count_scans, decoding_budget
-from darkrank_jax.data.metadata import (
+from darkrank_jax.data.files.archives import read_file
+from darkrank_jax.data.pixels.conversions import check_white_is_known, to_8_bits
+from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS, check_size, count_scans, decoding_budget
+from darkrank_jax.data.pixels.metadata import (
     BROKEN,
     TURNED,
     leave_out_broken_tags,

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from darkrank_jax.data.listing import Line
-from darkrank_jax.data.parts import part_of, part_pair
+from darkrank_jax.data.files.listing import Line
+from darkrank_jax.data.files.parts import part_of, part_pair
 from darkrank_jax.errors import UserError
 from darkrank_jax.terminal import printable
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from darkrank_jax.data.archives import files_fingerprint
-from darkrank_jax.data.folders import warn_left_out
-from darkrank_jax.data.limits import MAX_MEGAPIXELS
-from darkrank_jax.data.listing import Line, Listing, gather
-from darkrank_jax.data.parts import PARTS
-from darkrank_jax.data.sharing import share_out
+from darkrank_jax.data.files.archives import files_fingerprint
+from darkrank_jax.data.files.folders import warn_left_out
+from darkrank_jax.data.files.listing import Line, Listing, gather
+from darkrank_jax.data.files.parts import PARTS
+from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS
+from darkrank_jax.data.sources.sharing import share_out
+from darkrank_jax.data.sources.standard_sets import STANDARD_SETS, VERSION, find_images, stamp_of
 from darkrank_jax.data.split import Split, check_numbers
-from darkrank_jax.data.standard_sets import STANDARD_SETS, VERSION, find_images, stamp_of
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.files import read_json
 
@@ -167,7 +167,7 @@ def _builder(name: str, folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
     # Registers the standard sets.
-    from darkrank_jax.data import tfds_builder  # noqa: F401
+    from darkrank_jax.data.sources import tfds_builder  # noqa: F401
 
     first = re.split("[/:]", name)[0]
     if re.fullmatch(r"\w+", first):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from darkrank_jax.data.resampling import Box
+from darkrank_jax.data.pixels.resampling import Box
 
 # Draws of a random part before the middle is taken.
 _ATTEMPTS = 10

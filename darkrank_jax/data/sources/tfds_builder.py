@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from darkrank_jax.data.listing import natural_order
-from darkrank_jax.data.standard_sets import STANDARD_SETS, VERSION, Found, find_images
+from darkrank_jax.data.files.listing import natural_order
+from darkrank_jax.data.sources.standard_sets import STANDARD_SETS, VERSION, Found, find_images
 
 
 class DarkrankSets(tfds.core.GeneratorBasedBuilder):

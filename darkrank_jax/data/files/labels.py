@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from darkrank_jax.data.listing import Line, Listing, clean
-from darkrank_jax.data.parts import PARTS
+from darkrank_jax.data.files.listing import Line, Listing, clean
+from darkrank_jax.data.files.parts import PARTS
 from darkrank_jax.errors import UserError
 from darkrank_jax.terminal import printable
 

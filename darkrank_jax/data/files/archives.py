@@ -24,9 +24,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from darkrank_jax.data.cache import cache_folder, replacing_cached
-from darkrank_jax.data.entry_names import check_compression, slashed
-from darkrank_jax.data.folders import is_file, list_files
-from darkrank_jax.data.zip_members import Member, member_blocks, member_of
+from darkrank_jax.data.files.entry_names import check_compression, slashed
+from darkrank_jax.data.files.folders import is_file, list_files
+from darkrank_jax.data.files.zip_members import Member, member_blocks, member_of
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_error
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darkrank_jax.data.files.parts import PARTS, UNGIVEN
 from darkrank_jax.data.images import Files, pack_names
-from darkrank_jax.data.parts import PARTS, UNGIVEN
 from darkrank_jax.data.split import UNKNOWN_CAMERA
 
 _DIGITS = re.compile(r"(\d+)")

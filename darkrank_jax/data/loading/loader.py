@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from darkrank_jax.data.augmentation import AUGMENTATIONS, augment
-from darkrank_jax.data.crops import CROPS, whole
 from darkrank_jax.data.images import EncodedImages, Images, picture_of, sent_images
-from darkrank_jax.data.sampler import SAMPLERS, check_batch, class_rows, of_process
-from darkrank_jax.data.shared_memory import SharedMemory
+from darkrank_jax.data.loading.sampler import SAMPLERS, check_batch, class_rows, of_process
+from darkrank_jax.data.loading.shared_memory import SharedMemory
+from darkrank_jax.data.loading.workers import made_by_workers
+from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS, augment
+from darkrank_jax.data.pixels.crops import CROPS, whole
 from darkrank_jax.data.split import Split
-from darkrank_jax.data.workers import made_by_workers
 from darkrank_jax.errors import UserError
 
 Augmentation = Mapping[str, Mapping[str, Any]]

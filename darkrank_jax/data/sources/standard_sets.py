@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkrank_jax.data.archives import Entries, file_stamp, open_entries
-from darkrank_jax.data.folders import is_hidden
+from darkrank_jax.data.files.archives import Entries, file_stamp, open_entries
+from darkrank_jax.data.files.folders import is_hidden
 from darkrank_jax.errors import UserError
 
 # Of the layout in which the sets are built.

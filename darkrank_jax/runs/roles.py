@@ -10,7 +10,7 @@ from darkrank_jax.training.initial_weights import import_network
 from darkrank_jax.training.network import Embedder, load_network, make_ensemble
 
 
-def parts_of(run: Run, workdir: Path) -> dict[str, tuple[Run, Path]]:
+def roles_of(run: Run, workdir: Path) -> dict[str, tuple[Run, Path]]:
     """The networks of a run in the order of training: the run and the workdir of each.
 
     A teacher of stored embeddings is not among them, since it embeds no other images.

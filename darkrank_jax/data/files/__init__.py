@@ -1,0 +1,1 @@
+"""How images are found and read: folders, archives, tables, their classes and splits."""

@@ -1,0 +1,1 @@
+"""From encoded bytes to an image: decode, crop, resize, augment, within limits."""
