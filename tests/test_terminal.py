@@ -59,7 +59,7 @@ def test_a_log_has_one_escaped_line_for_a_record():
 
 PRINT = """
 import sys
-from darkrank_jax import main, usage
+from darkrank_jax import main
 main.usage = lambda: "猫 \\x1b[2J"
 sys.argv = ["darkrank", "--help"]
 try:

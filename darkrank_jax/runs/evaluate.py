@@ -43,13 +43,7 @@ class Source(NamedTuple):
     split: str
 
 
-def evaluate_and_report(
-    run: Run | None,
-    workdir: Path,
-    *,
-    splits: Splits | None = None,
-    networks: Networks | None = None,
-) -> Path:
+def evaluate_and_report(run: Run | None, workdir: Path) -> Path:
     """Evaluates a finished run again, or what the config's `evaluation` names, and reports.
 
     By default those are the networks of a finished run on its test split, whose results and report
@@ -59,8 +53,6 @@ def evaluate_and_report(
       run: read from a config, of which only what is measured must be that of the workdir; None:
         the run as the workdir has it.
       workdir: that `train_and_report` wrote, unless the config names other networks.
-      splits: that are loaded already.
-      networks: those of the run, which was just trained; None: loaded from their checkpoints.
 
     Returns:
       The folder of results.json and report.html.
@@ -68,13 +60,8 @@ def evaluate_and_report(
     Raises:
       UserError: a network, a dataset or a file of embeddings is not there, or does not fit.
     """
-    splits = splits or Splits()
-    run = run or whole_run(workdir)
+    run, splits = run or whole_run(workdir), Splits()
     mesh = make_mesh(run.data.batch_size)
-    if networks is not None:
-        own = {"test": Source(run.data, "test")}
-        _report(run, workdir, workdir, networks, own, splits, mesh)
-        return workdir
     chosen, datasets = run.evaluation, datasets_of(run)
     if chosen.networks:
         networks = networks_of(run, datasets, mesh)
@@ -86,7 +73,7 @@ def evaluate_and_report(
         identity = identify(run, splits[run.data], workdir / "teacher")
         check_same(workdir, run, advice, identity=identity)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
-    _report(run, workdir, target, networks, datasets, splits, mesh)
+    report(run, workdir, target, networks, datasets, splits, mesh)
     return target
 
 
@@ -336,7 +323,7 @@ def _facts(name: str, source: Source, images: Measured) -> dict[str, Any]:
     }
 
 
-def _report(
+def report(
     run: Run,
     workdir: Path,
     target: Path,
@@ -345,7 +332,20 @@ def _report(
     splits: Splits,
     mesh: Mesh,
 ) -> None:
-    """Evaluates, writes results.json, report.html and embeddings, and prints the tables."""
+    """Evaluates, writes results.json, report.html and embeddings, and prints the tables.
+
+    Args:
+      run: that was trained in the workdir.
+      workdir: of the run.
+      target: takes the files.
+      networks: to measure.
+      datasets: to measure them on.
+      splits: of the datasets.
+      mesh: the devices.
+
+    Raises:
+      UserError: from the networks and datasets, or a file cannot be written.
+    """
     results, measured = evaluate(workdir.name, networks, datasets, splits, mesh, seed=run.seed)
     if not leads():
         return

@@ -118,6 +118,8 @@ def test_missing_images_name_their_flag(workdir, tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"networks": {"a": {}}}', '{"networks": [1]}'])
 def test_damaged_results_are_named_before_anything_is_exported(text, workdir, tmp_path):
     run = Path(shutil.copytree(workdir, tmp_path / "run"))
+    # Where another test exported the shared run.
+    shutil.rmtree(run / "export", ignore_errors=True)
     (run / "results.json").write_text(text)
     with pytest.raises(UserError, match=rf"^{run}/results\.json: .*--mode eval$"):
         export_run(run)

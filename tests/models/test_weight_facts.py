@@ -243,11 +243,8 @@ def test_settings_tell_a_grid_that_is_not_square(files, tmp_path):
 def test_images_unlike_those_of_the_settings_are_reported_once_in_a_line(tmp_path, caplog):
     content = {"image_mean": IMAGENET, "image_std": SPREAD, "size": 224, "resample": 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(content))
-    config = default.get_config().to_dict() | {"losses": {"triplet": {"weight": 1.0}}}
-    config["weights"]["path"] = str(tmp_path)
     for mean, std, size in ((0.5, 0.5, (96, 96)), (IMAGENET, SPREAD, (224, 224))):
-        config["data"] |= {"mean": mean, "std": std}
-        initial_weights._report_settings(read_run(config), size)
+        initial_weights._report_settings(str(tmp_path), mean, std, size)
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path} was trained on other images, as preprocessor_config.json beside it says, "
         f"resized by bicubic: data.mean is 0.5 and there {IMAGENET}; data.std is 0.5 and there "
