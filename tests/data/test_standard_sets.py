@@ -9,7 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from darkrank_jax.data import SOURCES, Split, batches, fingerprint, tfds_builder
+from darkrank_jax.data import SOURCES, Split, batches, fingerprint
+from darkrank_jax.data.sources import tfds_builder
 from darkrank_jax.data.sources.standard_sets import STANDARD_SETS, find_images
 from darkrank_jax.errors import UserError
 from tests.layouts import (
