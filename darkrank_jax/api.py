@@ -19,7 +19,7 @@ from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train_and_report
-from darkrank_jax.workdir.recorded import check_measured, whole_run
+from darkrank_jax.workdir.recorded import whole_run
 
 # Pixels of a report within a notebook.
 _HEIGHT = 720
@@ -133,8 +133,6 @@ def evaluate(workdir: str | PathLike, config: Any = None) -> Results:
     """
     folder = Path(workdir)
     run = None if config is None else _run_of(config)
-    if run is not None and not run.evaluation.networks:
-        check_measured(folder, run)
     return _results(folder, evaluate_and_report(run, folder))
 
 
