@@ -4,7 +4,6 @@ import io
 import os
 import struct
 import subprocess
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.command import limited
 from tests.data.image_files import encoded, layout, write_folder
 from tests.data.test_changing_files import METHODS, change_sizes
 from tests.data.test_limits import scans_of_nothing
@@ -23,26 +23,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the system has no ul
 TESTS = Path(__file__).parent
 # In KiB, for a shell.
 MOST = 3 * 2**20
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def refused(place, *arguments):
     """The line of a command that may take 3 GiB of addresses."""
-    # By a shell, since JAX warns of every fork in this process.
-    limited = ["sh", "-c", 'ulimit -v "$0" && exec "$@"', str(MOST)]
     done = subprocess.run(
-        [*limited, sys.executable, "-m", "darkrank_jax.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=TESTS.parent,
-        env={
-            **os.environ,
-            "DARKRANK_CACHE": str(place / "cache"),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": QUICK,
-            "OPENBLAS_NUM_THREADS": "1",
-        },
+        **limited(place, ("-v", MOST), *arguments), capture_output=True, check=False
     )
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 2

@@ -5,38 +5,26 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from darkrank_jax.files import read_error, write_error
+from tests.command import limited
 from tests.data.image_files import layout, write_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the system has no ulimit")
 
 TESTS = Path(__file__).parent
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def start(place, *arguments, files=1024):
     """The command in a process of its own, which may have only so many open files."""
-    # By a shell, since JAX warns of every fork in this process.
-    limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(files)]
     return subprocess.Popen(
-        [*limited, sys.executable, "-m", "darkrank_jax.main", *map(str, arguments)],
+        **limited(place, ("-n", files), *arguments),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
-        cwd=TESTS.parent,
-        env={
-            **os.environ,
-            "DARKRANK_CACHE": str(place / "cache"),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": QUICK,
-            "OPENBLAS_NUM_THREADS": "1",
-        },
     )
 
 

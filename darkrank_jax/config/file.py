@@ -101,10 +101,10 @@ def load_file(path: str) -> ConfigDict:
       UserError: whatever it raises, with the line of the file.
     """
     if not Path(path).is_file():
-        raise UserError(f"--config: no file {path!r}; give one of configs/*.py")
+        raise UserError(f"config: no file {path!r}; give one of configs/*.py")
     spec = importlib.util.spec_from_file_location(f"config_file_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
-        raise UserError(f"--config: {path} is no Python file; give one of configs/*.py")
+        raise UserError(f"{path}: must be a Python file; give one of configs/*.py")
     module = importlib.util.module_from_spec(spec)
     # Where dataclasses and the like look for what a file of theirs defines.
     sys.modules[spec.name] = module
