@@ -77,7 +77,7 @@ def fit(
             stack.enter_context(run_file.held(workdir))
             place = teacher.workdir if teacher else workdir
             run_file.claim(workdir, run, **sizes, identity=identify(run, splits, place))
-        _train(run, splits, workdir, mesh, name, teacher, sizes)
+        _train(run, splits, workdir, mesh, name, teacher)
     return load_network(run, workdir, mesh)
 
 
@@ -88,51 +88,41 @@ def _train(
     mesh: Mesh,
     name: str,
     teacher: Embedder | None,
-    sizes: dict[str, int],
 ) -> None:
-    """Does the steps of `fit` in a workdir that is this run's; sizes are those of the images."""
-    train, validation = splits["train"], splits["validation"]
+    """Does the steps of `fit` in a workdir that is this run's."""
+    train = splits["train"]
     distilling = {*filter(needs_teacher, run.losses)}
     batches = Batches(train, run.data, _sampler(run, train, teacher, mesh), run.seed, run.steps)
     teaching = _teaching(run, batches, teacher if distilling else None, mesh)
-    channels, num_classes = sizes["channels"], sizes["num_classes"]
+    channels, num_classes = train.images.shape[-1], len(train.class_names)
     model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
     train_step = compile_step(run, model, optimizer, teaching.network)
     variables = teaching.network.variables if teaching.network else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
 
-    def validate(step: int, seconds: float, evaluated: Any) -> dict[str, float]:
-        network = Network(run, model, evaluated, step, seconds, workdir, channels)
-        return retrieval_metrics(embed(network, validation, mesh), validation.labels)
-
     with catch_signals() as requested:
         with ExitStack() as stack:
-            manager = stack.enter_context(
-                checkpoints.open_checkpoints(workdir, run.keep_checkpoints)
-            )
-            state, seconds = _restore(
-                manager.latest_step(), run, workdir, initial_state, mesh, channels
-            )
+            opened = checkpoints.open_checkpoints(workdir, run.keep_checkpoints)
+            manager = stack.enter_context(opened)
+            latest = manager.latest_step()
+            state, seconds = _restore(latest, run, workdir, initial_state, mesh, channels)
             step = int(state.step)
-            log = stack.enter_context(open_log(workdir, step))
-            report = stack.enter_context(progress_bar(name, step, run.steps, run.data.num_workers))
-            traced = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
+            log, report, traced = _open_logs(stack, run, name, workdir, step)
             # Of several processes none can stop alone.
-            alone = requested if jax.process_count() == 1 else lambda: 0
-            stream = stack.enter_context(batches.stream(step, alone))
+            alone = jax.process_count() == 1
+            stream = stack.enter_context(batches.stream(step, requested if alone else lambda: 0))
             meter, logged = Meter(run.data.batch_size, seconds), step
             for batch in meter.timed(stream):
                 batch |= {"teacher": teaching.stored(step, batch)}
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                    given = put(batch, by_rows(mesh))
-                    state, metrics = train_step(state, given, variables, key)
+                    state, metrics = train_step(state, put(batch, by_rows(mesh)), variables, key)
                 traced(metrics)
                 meter.add(metrics)
                 step += 1
                 validating = step % run.eval_every == 0 or step == run.steps
                 due = step % run.log_every == 0 or validating
                 # Several processes agree where they meet anyway.
-                stopping = agreed(requested()) if due or jax.process_count() == 1 else 0
+                stopping = agreed(requested()) if due or alone else 0
                 if not (due or stopping):
                     continue
                 rows, speed = meter.read()
@@ -141,7 +131,8 @@ def _train(
                 report(step - logged, values)
                 logged, scores = step, None
                 if validating:
-                    scores = validate(step, meter.seconds, state.evaluated)
+                    trained = (state.evaluated, step, meter.seconds, workdir, channels)
+                    scores = _validate(Network(run, model, *trained), splits["validation"], mesh)
                     log(step, {f"validation/{metric}": score for metric, score in scores.items()})
                 if validating or stopping:
                     checkpoints.save(manager, state, meter.seconds, scores)
@@ -157,6 +148,22 @@ def _train(
         # The last save was waited for, which takes a while, too.
         if number := agreed(requested()):
             raise _interrupted(name, workdir, step, run.steps, number)
+
+
+def _validate(network: Network, validation: Split, mesh: Mesh) -> dict[str, float]:
+    """Retrieval metrics of a network on the validation split."""
+    return retrieval_metrics(embed(network, validation, mesh), validation.labels)
+
+
+def _open_logs(
+    stack: ExitStack, run: Run, name: str, workdir: Path, step: int
+) -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
+    """Opens the metrics log, the bar and the profile behind a step: a function that feeds each."""
+    return (
+        stack.enter_context(open_log(workdir, step)),
+        stack.enter_context(progress_bar(name, step, run.steps, run.data.num_workers)),
+        stack.enter_context(tracing(workdir / "tensorboard", run.profile)),
+    )
 
 
 def _restore(
