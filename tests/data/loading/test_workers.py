@@ -257,7 +257,7 @@ def test_a_signal_to_all_does_not_reach_a_worker_that_starts():
 
 def test_workers_find_modules_whatever_the_path_holds(monkeypatch, tmp_path):
     """As where the package lay in a folder that Python was started in, and has left."""
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     elsewhere = [folder for folder in sys.path if folder not in ("", root)]
     monkeypatch.setattr(sys, "path", [Path("/nowhere"), "", *elsewhere])
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from darkrank_jax.data.pixels import conversions, limits
 from darkrank_jax.data.pixels.limits import Budget, count_scans, decoding_budget
 from darkrank_jax.data.pixels.pictures import decode
 from darkrank_jax.errors import UserError
-from tests.data.test_picture_forms import COLOURS, FILES, RGB, chunk, encoded, turned
+from tests.data.pixels.test_picture_forms import COLOURS, FILES, RGB, chunk, encoded, turned
 
 PNG, JPEG = encoded(RGB), encoded(RGB, "JPEG", quality=95)
 SIZE = {"size": (64, 64), "grayscale": False}
