@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
+import typechecker
 
 # Most of the time of the tests is compilation, and their arrays are tiny: compile fast, not well.
 os.environ["XLA_FLAGS"] = " ".join(
@@ -35,6 +37,8 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 # (3,) + (4, 3) silently broadcasts in NumPy; here it is a fault.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Of the import hook, which no module of the package has gone through yet.
+jaxtyping.jaxtyped = typechecker.jaxtyped
 
 
 @pytest.fixture

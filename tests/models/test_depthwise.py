@@ -22,15 +22,23 @@ def of_xla(x, kernel, strides, padding):
 
 
 def drawn(batch, rows, columns, channels, sides, dtype="float32"):
-    keys = jax.random.split(jax.random.key(rows + 10 * columns + 100 * sides[0]), 2)
-    x = jax.random.normal(keys[0], (batch, rows, columns, channels)).astype(dtype)
-    return x, jax.random.normal(keys[1], (*sides, 1, channels)).astype(dtype)
+    rng = np.random.default_rng(rows + 10 * columns + 100 * sides[0])
+    shapes = (batch, rows, columns, channels), (*sides, 1, channels)
+    return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
-def with_gradients(function, x, kernel):
-    found, transposed = jax.vjp(function, x, kernel)
-    cotangent = jax.random.normal(jax.random.key(7), found.shape).astype(found.dtype)
-    return found, *transposed(cotangent)
+def drawn_like(x):
+    return jnp.asarray(np.random.default_rng(7).normal(size=x.shape), x.dtype)
+
+
+def with_gradients(*functions, x, kernel):
+    """Result and gradients of each function, by one program."""
+
+    def of(function, *both):
+        found, transposed = jax.vjp(function, *both)
+        return found, *transposed(drawn_like(found))
+
+    return jax.jit(lambda *both: [of(function, *both) for function in functions])(x, kernel)
 
 
 def close(found, expected, dtype="float32"):
@@ -71,8 +79,12 @@ HALVES = ("MobileNet's 3x3", "EfficientNet's 5x5 of stride 2", "ConvNeXt's 7x7")
 def test_values_and_gradients_are_xlas(case, dtype):
     (rows, columns), sides, strides, padding = CASES[case]
     x, kernel = drawn(3, rows, columns, 4, sides, dtype)
-    found = with_gradients(lambda *both: depthwise(*both, strides, padding), x, kernel)
-    expected = with_gradients(lambda *both: of_xla(*both, strides, padding), x, kernel)
+    found, expected = with_gradients(
+        lambda *both: depthwise(*both, strides, padding),
+        lambda *both: of_xla(*both, strides, padding),
+        x=x,
+        kernel=kernel,
+    )
     for ours, theirs in zip(found, expected, strict=True):
         close(ours, theirs, dtype)
 
@@ -84,8 +96,12 @@ def test_values_and_gradients_are_xlas_for_random_shapes(seed):
     padding = [tuple(rng.integers(0, 4, 2).tolist()) for _ in range(2)]
     rows, columns = (side + int(rng.integers(0, 9)) for side in sides)
     x, kernel = drawn(2, rows, columns, 5, sides)
-    found = with_gradients(lambda *both: depthwise(*both, strides, padding), x, kernel)
-    expected = with_gradients(lambda *both: of_xla(*both, strides, padding), x, kernel)
+    found, expected = with_gradients(
+        lambda *both: depthwise(*both, strides, padding),
+        lambda *both: of_xla(*both, strides, padding),
+        x=x,
+        kernel=kernel,
+    )
     for ours, theirs in zip(found, expected, strict=True):
         close(ours, theirs)
 
@@ -94,14 +110,18 @@ def test_padding_beyond_the_kernel_has_the_gradient_of_the_explicit_sum():
     """Explicit, since XLA's own gradient is wrong there on CPUs (jax 0.10)."""
     x, kernel = drawn(2, 4, 5, 3, (3, 3))
     padding = ((4, 3), (5, 0))
-    _, transposed = jax.vjp(lambda x: depthwise(x, kernel, (1, 1), padding), x)
     cotangent = np.random.default_rng(2).normal(size=(2, 9, 8, 3)).astype(np.float32)
+
+    @jax.jit
+    def gradient(x, cotangent):
+        return jax.vjp(lambda x: depthwise(x, kernel, (1, 1), padding), x)[1](cotangent)[0]
+
     expected = np.zeros(x.shape)
     for row, column, i, j in np.ndindex(9, 8, 3, 3):
         y, z = row - 4 + i, column - 5 + j
         if 0 <= y < 4 and 0 <= z < 5:
             expected[:, y, z] += cotangent[:, row, column] * np.asarray(kernel)[i, j, 0]
-    np.testing.assert_allclose(transposed(jnp.asarray(cotangent))[0], expected, atol=1e-5)
+    np.testing.assert_allclose(gradient(x, jnp.asarray(cotangent)), expected, atol=1e-5)
 
 
 def loss(x, kernel, strides=(2, 2)):
@@ -111,15 +131,16 @@ def loss(x, kernel, strides=(2, 2)):
 def test_mapped_over_kernels_each_is_its_own():
     x, kernel = drawn(2, 6, 5, 3, (3, 3))
     kernels = jnp.stack([kernel, 2 * kernel, kernel - 1])
-    found = jax.jit(jax.vmap(jax.grad(loss, 1), (None, 0)))(x, kernels)
+    gradient = jax.grad(loss, 1)
+    found = jax.jit(jax.vmap(gradient, (None, 0)))(x, kernels)
     for ours, own in zip(found, kernels, strict=True):
-        np.testing.assert_allclose(ours, jax.grad(loss, 1)(x, own), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours, jax.jit(gradient)(x, own), rtol=1e-5, atol=1e-5)
 
 
 def test_recomputed_gradients_are_the_same():
     x, kernel = drawn(2, 6, 5, 3, (3, 3))
     found = jax.jit(jax.grad(jax.checkpoint(loss), (0, 1)))(x, kernel)
-    for ours, expected in zip(found, jax.grad(loss, (0, 1))(x, kernel), strict=True):
+    for ours, expected in zip(found, jax.jit(jax.grad(loss, (0, 1)))(x, kernel), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -129,7 +150,7 @@ def test_several_devices_meet_once_after_the_loop(strides):
     assert len(devices) > 1
     mesh = Mesh(np.array(devices), ("batch",))
     x, kernel = drawn(2 * len(devices), 10, 9, 4, (3, 3))
-    expected = jax.grad(loss, (0, 1))(x, kernel, strides)
+    expected = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)(x, kernel, strides)
     shardings = (NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec()))
     gradient = jax.jit(
         lambda x, kernel: jax.grad(loss, (0, 1))(x, kernel, strides),
@@ -152,16 +173,16 @@ def test_several_devices_meet_once_after_the_loop(strides):
 def test_only_convolutions_of_single_channels_are_sums_on_cpus(groups):
     x = jnp.ones((1, 6, 6, 4))
     module = conv(4, 3, dtype=None, name="c", groups=groups)
-    variables = module.init(jax.random.key(0), x)
+    variables = jax.eval_shape(module.init, jax.random.key(0), x)
 
     def convolves(platform):
-        traced = jax.jit(module.apply).trace(variables, x)
+        # A function of its own, since what was traced before is kept.
+        traced = jax.jit(lambda *arguments: module.apply(*arguments)).trace(variables, x)
         return "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
 
     assert convolves("cpu") == (groups == 2)
     assert convolves("cuda")
     assert convolves("tpu")
-    jax.clear_caches()
     with plain_convolutions():
         assert convolves("cpu")
 
