@@ -40,6 +40,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Of the import hook, which no module of the package has gone through yet.
 jaxtyping.jaxtyped = typechecker.jaxtyped
 
+# Fixtures that train or export: made once, by the worker that takes all tests of one.
+COSTLY = ("finished", "exported", "teacher")
+
+
+def pytest_collection_modifyitems(items):
+    """Sends the tests of a costly fixture to one worker."""
+    for item in items:
+        for name in COSTLY:
+            if name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
+
 
 @pytest.fixture
 def x64():

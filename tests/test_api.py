@@ -11,7 +11,6 @@ from darkrank_jax.errors import UserError
 from tests import tiny_config
 
 
-@pytest.mark.xdist_group("finished")
 def test_a_notebook_cell_trains_reads_recall_and_shows_the_report(tmp_path, finished):
     shutil.copytree(finished, tmp_path / "run")
     config = darkrank_jax.load_config(tiny_config)

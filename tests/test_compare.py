@@ -10,9 +10,6 @@ import pytest
 from darkrank_jax import main as command_line
 from tests.command import CONFIG, refusal
 
-# One worker takes them all, so that the run they look at is trained once.
-pytestmark = pytest.mark.xdist_group("finished")
-
 
 def test_compare_makes_one_page_of_several_runs(finished, copy, tmp_path, capsys):
     """The copy pretends to be of another seed; its embeddings are stored, the first run's not."""

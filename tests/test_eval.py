@@ -8,9 +8,6 @@ import pytest
 from darkrank_jax import main as command_line
 from tests.command import CONFIG, refusal, run
 
-# One worker takes them all, so that the run they look at is trained once.
-pytestmark = pytest.mark.xdist_group("finished")
-
 
 def figures(workdir):
     """What results.json says, but for what a machine makes of it."""

@@ -103,10 +103,15 @@ rows = jnp.array([[0.5, -1.0], [1.5, 0.3], [0.2, 2.0]])
 arrays = {"embeddings": rows, "logits": rows, "features": rows, "maps": rows.reshape(3, 1, 2, 1)}
 arrays |= {f"teacher_{name}": array[::-1] for name, array in arrays.items()}
 arrays |= {"labels": jnp.array([0, 0, 1]), "class_weights": rows.T}
-for name, (loss, inputs) in losses.LOSSES.items():
-    print(name, float(loss(*[arrays[x] for x in inputs])))
-for name in ("permutation_kl", "listmle"):
-    print(name, float(getattr(losses, name + "_loss")(rows, rows[::-1])))
+@jax.jit
+def whole_table(arrays):
+    table = losses.LOSSES.items()
+    values = {name: loss(*[arrays[x] for x in inputs]) for name, (loss, inputs) in table}
+    rows = arrays["embeddings"]
+    values["permutation_kl"] = losses.permutation_kl_loss(rows, rows[::-1])
+    return values | {"listmle": losses.listmle_loss(rows, rows[::-1])}
+for name, value in whole_table(arrays).items():
+    print(name, float(value))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent

@@ -15,8 +15,6 @@ from tests import tiny_config
 from tests.command import CONFIG, newest_params, refusal, run
 
 PARTS = ("", "teacher", "baseline")
-# One worker takes them all, so that the run they look at is trained once.
-pytestmark = pytest.mark.xdist_group("finished")
 
 
 def test_a_run_leaves_results_report_logs_and_checkpoints(finished):

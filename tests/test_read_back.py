@@ -11,7 +11,6 @@ from darkrank_jax.runs import compare, evaluate
 from darkrank_jax.training.network import check_recorded
 from tests.command import CONFIG
 
-pytestmark = pytest.mark.xdist_group("finished")
 FILES = ["results.json", "run.json", "teacher/run.json", "metrics.jsonl"]
 # Written in place of a value, so that its type is another.
 OTHERS = [None, True, -3, 2.5, "x\x1b[2J\nforged", [], [[None]], {}, {"a": 1}, 10**30]

@@ -1,5 +1,7 @@
 """DarkRank on lists of embeddings against lists ranked one by one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +33,8 @@ def test_darkrank_cut_and_weighted(x64, soft):
         )
     loss = losses.darkrank_soft_loss if soft else losses.darkrank_hard_loss
     options |= {"top_k": 3, "position_weights": jnp.asarray(weights)}
-    np.testing.assert_allclose(loss(student, teacher, **options), expected, rtol=1e-9)
+    found = jax.jit(functools.partial(loss, **options))(student, teacher)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("calibration", ["none", "mean"])
@@ -50,35 +53,27 @@ def test_darkrank_lists_and_scores(x64, selection, ranks, calibration):
     )  # fmt: skip
     soft = np.mean([reference.permutation_kl(s, t) for s, t in lists])
     hard = np.mean([-reference.log_probability(s, range(3)) for s, _ in lists])
-    np.testing.assert_allclose(
-        losses.darkrank_soft_loss(student, teacher, **options), soft, rtol=1e-9
-    )
-    np.testing.assert_allclose(
-        losses.darkrank_hard_loss(student, teacher, **options), hard, rtol=1e-9
-    )
+    for loss, expected in ((losses.darkrank_soft_loss, soft), (losses.darkrank_hard_loss, hard)):
+        found = jax.jit(functools.partial(loss, **options))(student, teacher)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_strata_are_drawn_at_random_with_a_key():
     student, teacher = unlabelled_batch()
-    values = {
-        float(
-            losses.darkrank_hard_loss(
-                student, teacher, list_size=3, list_selection="stratified", key=jax.random.key(i)
-            )
-        )
-        for i in range(3)
-    }
+    loss = functools.partial(losses.darkrank_hard_loss, list_size=3, list_selection="stratified")
+    drawn = jax.jit(lambda key: loss(student, teacher, key=key))
+    values = {float(drawn(jax.random.key(i))) for i in range(3)}
     assert len(values) == 3
 
 
 def test_a_duplicate_never_lets_the_query_into_its_own_list(x64):
     teacher = jnp.array([[0.0], [0.0], [5.0]])
     student = jnp.array([[0.0], [2.0], [5.0]])
-    value = losses.darkrank_hard_loss(student, teacher, alpha=1.0, beta=1.0, list_size=1)
+    of_one = functools.partial(losses.darkrank_hard_loss, alpha=1.0, beta=1.0, list_size=1)
+    value = jax.jit(of_one)(student, teacher)
     np.testing.assert_allclose(value, 0, atol=1e-12)  # a list of one has one order
-    gradient = jax.grad(
-        lambda s: losses.darkrank_soft_loss(s, teacher, alpha=1.0, beta=1.0, list_size=2)
-    )(student)
+    of_two = functools.partial(losses.darkrank_soft_loss, alpha=1.0, beta=1.0, list_size=2)
+    gradient = jax.jit(jax.grad(of_two))(student, teacher)
     assert np.abs(gradient).min() > 0  # the query learns as well
 
 
@@ -86,15 +81,11 @@ def test_a_duplicate_never_lets_the_query_into_its_own_list(x64):
 def test_compatible_ranking_is_the_exact_distribution_of_the_scores_in_the_teachers_gallery(beta):
     rng = np.random.default_rng(11)
     student, teacher = rng.normal(size=(2, 7, 3)).astype(np.float32)
-    total = 0.0
+    exact, total = jax.jit(losses.permutation_kl_loss), 0.0
     for query in range(7):
         own = np.linalg.norm(teacher[query] - teacher, axis=1)
         nearest = [row for row in np.argsort(own) if row != query][:3]
         across = np.linalg.norm(student[query] - teacher[nearest], axis=1)
-        total += losses.permutation_kl_loss(
-            jnp.asarray(-0.7 * across[None] ** beta), jnp.asarray(-0.7 * own[nearest][None] ** beta)
-        )
-    found = losses.compatible_ranking_loss(
-        jnp.asarray(student), jnp.asarray(teacher), alpha=0.7, beta=beta, list_size=3
-    )
-    np.testing.assert_allclose(found, total / 7, rtol=1e-5)
+        total += exact(-0.7 * across[None] ** beta, -0.7 * own[nearest][None] ** beta)
+    loss = functools.partial(losses.compatible_ranking_loss, alpha=0.7, beta=beta, list_size=3)
+    np.testing.assert_allclose(jax.jit(loss)(student, teacher), total / 7, rtol=1e-5)

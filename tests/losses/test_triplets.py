@@ -1,5 +1,7 @@
 """Triplets found by sorting, and the boundaries of the margin loss, against loops."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,7 @@ def test_margin_loss_takes_a_boundary_for_each_anchor(num_anchors):
     x, labels = jnp.asarray(X, jnp.float32), jnp.asarray(LABELS)
     betas = jnp.linspace(0.4, 1.6, 4)[labels]
 
+    @jax.jit
     def total(anchor, beta):
         mask = jnp.ones(10, bool)
         rows = jnp.roll(x, -anchor, axis=0), jnp.roll(labels, -anchor)
@@ -57,7 +60,6 @@ def test_margin_loss_takes_a_boundary_for_each_anchor(num_anchors):
         )
 
     expected = sum(total(i, float(betas[i])) for i in range(num_anchors or 10))
-    found = losses.margin_loss(
-        x, labels, beta=betas, num_anchors=num_anchors, reduce_fn=losses.total
-    )
+    loss = functools.partial(losses.margin_loss, num_anchors=num_anchors, reduce_fn=losses.total)
+    found = jax.jit(loss)(x, labels, beta=betas)
     np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -20,6 +20,8 @@ from darkrank_jax.training.state import create_state
 from darkrank_jax.training.step import Objective, Update, make_forward, make_train_step
 from tests import devices_config
 
+# One worker takes them all, so that each step is compiled once.
+pytestmark = pytest.mark.xdist_group("chunks")
 BATCH, KEY = 64, jax.random.key(4)
 LOSSES = {
     "normalized_softmax": {"weight": 1.0, "temperature": 0.1},

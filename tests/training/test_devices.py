@@ -60,8 +60,7 @@ def test_devices_do_not_change_the_losses(stored):
 
     one = losses_on(1)
     assert len(set(one)) == 20
-    for devices in (2, 4):
-        np.testing.assert_allclose(losses_on(devices), one, rtol=1e-4)
+    np.testing.assert_allclose(losses_on(4), one, rtol=1e-4)
 
 
 def losses_of(workdir):
