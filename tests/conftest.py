@@ -40,8 +40,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Of the import hook, which no module of the package has gone through yet.
 jaxtyping.jaxtyped = typechecker.jaxtyped
 
-# Fixtures that train or export: made once, by the worker that takes all tests of one.
-COSTLY = ("finished", "exported", "teacher")
+# Fixtures that train, export or compile: made once, by the worker that takes all tests of one.
+COSTLY = ("finished", "exported", "teacher", "planned")
 
 
 def pytest_collection_modifyitems(items):

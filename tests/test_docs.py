@@ -58,7 +58,7 @@ def test_the_config_of_a_page_trains_a_step(page, loss, tmp_path):
         if each.data.source == "glyphs":
             each.data.options = {"num_classes": 20, "images_per_class": 4}
     run = read_run(config.to_dict())
-    runs.train(run, Splits(), tmp_path, "network", make_mesh(8))
+    runs.train(run, Splits(), tmp_path, "network", make_mesh(8, jax.devices()[:1]))
     (value,) = [row[f"losses/{loss}"] for row in read_log(tmp_path) if "loss" in row]
     assert np.isfinite(value)
     assert value > 0.01

@@ -181,7 +181,11 @@ def test_names_the_field_in_which_a_teachers_checkpoint_differs(
 
 def test_a_teachers_checkpoint_serves_another_run(finished, capsys, tmp_path):
     workdir = tmp_path / "w"
-    arguments = ("--config.steps=2", f"--config.teacher.checkpoint={finished / 'teacher'}")
+    arguments = (
+        "--config.steps=2",
+        "--config.baseline={}",
+        f"--config.teacher.checkpoint={finished / 'teacher'}",
+    )
     assert run(workdir, *arguments) == 0
     assert not (workdir / "teacher").exists()
     first, second = (

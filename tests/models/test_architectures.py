@@ -145,7 +145,12 @@ def test_every_architecture_is_here_or_a_resnet():
 DEEP = {n for n in PUBLISHED if n.endswith(("_l14", "_l16", "_t16"))}
 DEEP |= {"vit_b16", "deit_b16", "dinov2_b14", "clip_vit_b16", "convnext_small"}
 DEEP |= {"convnext_base", "convnext_large", "convnextv2_base", "convnextv2_large"}
-DEEP |= {"osnet_x0_5", "osnet_x0_75", *(f"efficientnet_b{number}" for number in range(1, 8))}
+DEEP |= {
+    "osnet_x0_25",
+    "osnet_x0_5",
+    "osnet_x0_75",
+    *(f"efficientnet_b{number}" for number in range(1, 8)),
+}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,13 @@ def variables(images):
     )
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+# Deep ones take long to trace; their blocks are resnet18's and resnet50's.
+DEEP = {"resnet34", "resnet101", "resnet152"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in DEEP else ()) for n in PUBLISHED]
+)
 def test_parameters_are_as_many_as_published(name):
     _, variables = shapes(MODELS[name](), 32)
     published, features = PUBLISHED[name]

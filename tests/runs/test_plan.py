@@ -27,15 +27,25 @@ def stored(tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(stored):
     config = devices_config.get_config().unlock()
     config.teacher.embeddings = str(stored)
     return read_run(config.to_dict())
 
 
-def test_counts_what_a_step_takes(run):
-    found = plan_step(run, Splits(), make_mesh(BATCH, jax.devices()[:2]))
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(BATCH, jax.devices()[:2])
+
+
+@pytest.fixture(scope="module")
+def planned(run, mesh):
+    return plan_step(run, Splits(), mesh)
+
+
+def test_counts_what_a_step_takes(planned):
+    found = planned
     block = 4 * WIDTH * WIDTH + 2 * WIDTH * 4 * WIDTH  # attention's four layers, then two
     biases = 4 * WIDTH + 4 * WIDTH + WIDTH + 3 * 2 * WIDTH  # and three norms
     patches = 8 * 8 * WIDTH + WIDTH + (1 + TOKENS) * WIDTH
@@ -54,8 +64,7 @@ def test_counts_what_a_step_takes(run):
     assert found.traffic > found.state + found.batch
 
 
-def test_what_a_compiler_does_not_count_is_counted_in_the_text_of_its_program(run):
-    mesh = make_mesh(BATCH, jax.devices()[:2])
+def test_what_a_compiler_does_not_count_is_counted_in_the_text_of_its_program(run, mesh):
     step, shapes = plans.abstract_step(run, Splits(), mesh)
     program = step.lower(*shapes).compile()
     counted = program.cost_analysis()["bytes accessed"]
@@ -71,9 +80,10 @@ def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times):
     assert found == 3.0 * times
 
 
-def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(run, monkeypatch):
-    mesh = make_mesh(BATCH, jax.devices()[:1])
-    plain = plan_step(run, Splits(), mesh)
+def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(
+    run, mesh, planned, monkeypatch
+):
+    plain = planned
     sizes = {"argument": plain.state + plain.batch + 1000, "temp": 200, "generated_code": 30}
     sizes |= {"output": 7, "alias": 4}
     memory = SimpleNamespace(**{f"{name}_size_in_bytes": size for name, size in sizes.items()})

@@ -8,7 +8,13 @@ import json
 import os
 import sys
 
+from configs import default
 from darkrank_jax import main as command_line
+from darkrank_jax.config import file
+from darkrank_jax.runs import train
+
+# What the command imports where it needs it, once for all processes.
+IMPORTED = (default, file, train)
 
 
 def main():

@@ -292,7 +292,7 @@ def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
     tmp_path, monkeypatch
 ):
     """Trained on one device, told to stop in its last validation; then its end again on four."""
-    one = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    one = make_mesh(8, jax.devices()[:1])
     original, calls = loop.embed, []
 
     def embed(*arguments):
@@ -321,7 +321,7 @@ def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
 
 def test_asked_to_stop_without_more_images_a_run_saves_the_step_it_is_at(tmp_path, monkeypatch):
     """As when a worker was stopped: the batches end early; the step is between two validations."""
-    one = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    one = make_mesh(8, jax.devices()[:1])
     original = batches.batches
 
     def few(*arguments, stopping, **options):
@@ -340,6 +340,7 @@ def test_asked_to_stop_without_more_images_a_run_saves_the_step_it_is_at(tmp_pat
 
 
 def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path, monkeypatch):
+    one = make_mesh(8, jax.devices()[:1])
     original = checkpoints.wait
 
     def wait(manager):
@@ -348,11 +349,11 @@ def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path
 
     monkeypatch.setattr(checkpoints, "wait", wait)
     with pytest.raises(Interrupted, match="network: stopped at step 4 of 4 and saved") as stopped:
-        train(tiny(), Splits(), tmp_path, "network", make_mesh(8))
+        train(tiny(), Splits(), tmp_path, "network", one)
     assert stopped.value.signal == signal.SIGINT
     assert checkpoints.best_step(tmp_path) is not None
     monkeypatch.undo()
-    assert train(tiny(), Splits(), tmp_path, "network", make_mesh(8)).seconds > 0
+    assert train(tiny(), Splits(), tmp_path, "network", one).seconds > 0
     # Nobody trains there any more.
     with run_file.held(tmp_path):
         pass

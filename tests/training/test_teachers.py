@@ -207,7 +207,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
     tmp_path, monkeypatch
 ):
     np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(48, 5)))
-    config = student(stored(tmp_path / "e.npy"), steps=2)
+    config = student(stored(tmp_path / "e.npy"), steps=2, eval_every=2)
     config.baseline = ConfigDict({"triplet": {"weight": 1.0}})
     config.data.sampler = ConfigDict({"name": "hard_classes", "group": 2, "pool": 2})
     seen, original = [], loop.put
@@ -220,7 +220,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
     monkeypatch.setattr(loop, "put", put)
     run = read(config)
     for name, part in (("baseline", run.baseline_run), ("student", run)):
-        runs.train(part, Splits(), tmp_path / name, name, make_mesh(8))
+        runs.train(part, Splits(), tmp_path / name, name, make_mesh(8, jax.devices()[:1]))
     assert len(seen) == 4
     assert seen[:2] == seen[2:]
     assert seen[0] != seen[1]
