@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import json
 import os
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from darkrank_jax.digests import digest
 from darkrank_jax.errors import UserError
 
 # What to do about an error of the system, where it is not simply "choose another place".
@@ -40,7 +40,7 @@ _ADVICE |= dict.fromkeys(_GONE, "its file system is gone; mount it again")
 # Errors of which the file that is read is not the cause.
 _NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EIO, *_GONE)
 _PUT_BACK = "put it there again or leave it out"
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_HOST = digest([platform.node().encode()], length=8)
 _PART = re.compile(r"\.part-([0-9a-f]{8})-(\d+)-\d+.*", re.DOTALL)
 _COUNT = itertools.count()
 _OWN: set[str] = set()

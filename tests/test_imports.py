@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "darkrank_jax"
 # A module or package may import those that stand before it.
 ORDER = [
     "errors",
+    "digests",
     "terminal",
     "files",
     "schema",

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from darkrank_jax.config.reader import read_run
-from darkrank_jax.evaluation.digest import images_digest
+from darkrank_jax.evaluation.image_digests import images_digest
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training import loop
 from tests import tiny_config

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from darkrank_jax.data.cache import cache_folder
-from darkrank_jax.data.images import Images, fingerprint
+from darkrank_jax.data.images import Images
 from darkrank_jax.data.loading.loader import batches, every_view, view_of
 from darkrank_jax.data.loading.sampler import (
     POOL,
@@ -14,6 +14,7 @@ from darkrank_jax.data.loading.sampler import (
 )
 from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS
 from darkrank_jax.data.pixels.crops import CROPS
+from darkrank_jax.data.sources.class_splits import with_split_options
 from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.data.sources.omniglot import omniglot
 from darkrank_jax.data.sources.own_images import own_images
@@ -34,7 +35,6 @@ __all__ = [
     "check_batch",
     "class_neighbors",
     "every_view",
-    "fingerprint",
     "height_and_width",
     "of_process",
     "view_of",
@@ -43,9 +43,9 @@ __all__ = [
 # Name -> function of `path`, `image_size` and options that gives the splits, disjoint in classes.
 SOURCES: dict[str, Callable[..., dict[str, Split]]] = {
     "glyphs": glyphs,
-    "images": own_images,
+    "images": with_split_options(own_images),
     "omniglot": omniglot,
-    "tfds": tfds_images,
+    "tfds": with_split_options(tfds_images),
     # The archives of Omniglot are read as they are.
     **{name: standard_set(name) for name in STANDARD_SETS if name != "omniglot"},
 }

@@ -1,22 +1,130 @@
 """The images of a split: an array in memory, or files that are decoded when they are asked for."""
+# ruff: noqa: D102 -- what a method of both classes does is said once, by `Images`.
 
 import functools
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from darkrank_jax.data.loading.shared_memory import SharedArray, SharedCache, SharedMemory
+from darkrank_jax.data.pixels.crops import Crop, whole
 from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS
 from darkrank_jax.data.pixels.pictures import decode
-from darkrank_jax.data.pixels.resampling import Box, cut
+from darkrank_jax.data.pixels.resampling import cut
+from darkrank_jax.digests import digest
+from darkrank_jax.errors import UserError
 
-# (width, height) of a picture to the part of it that counts.
-Crop = Callable[[int, int], Box]
+
+@runtime_checkable
+class Images(Protocol):
+    """The images of a split, uint8; indexed by rows, as an array is: what evaluation sees.
+
+    Attributes:
+      shape: images, height, width, channels.
+      crop: the part of a picture that evaluation sees.
+      in_memory: whether all pixels are held.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
+    @property
+    def crop(self) -> Crop: ...
+    @property
+    def in_memory(self) -> bool: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+    def read_into(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Writes `self[rows]` to `out`, in this thread."""
+        ...
+
+    def picture(self, row: int) -> np.ndarray:
+        """One image as augmentation takes it, [h, w, c] of any size; not to be written to."""
+        ...
+
+    def select(self, rows: np.ndarray) -> "Images":
+        """Some of the images, in the given order; no file is read."""
+        ...
+
+    def shared(self, memory: SharedMemory) -> Any:
+        """What is pickled for processes that inherit the memory, and is the images there."""
+        ...
+
+    def names(self) -> list[str]:
+        """The name of each image within its source; empty where it has no files."""
+        ...
+
+    def sample(self) -> tuple[str, list[bytes]]:
+        """The size of the pixels, or "files", and bytes by which equal images are known."""
+        ...
+
+    def digest(self) -> str:
+        """A digest of the images as evaluation sees them."""
+        ...
+
+
+class ArrayImages(np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]):
+    """`Images` that are an array in memory, uint8 [n, h, w, c]; see `as_images`."""
+
+    in_memory = True
+
+    @property
+    def crop(self) -> Crop:
+        return whole
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
+        return self.view(np.ndarray)[rows]
+
+    def read_into(self, rows: np.ndarray, out: np.ndarray) -> None:
+        # Any mode but the default, which would fill a copy.
+        np.take(self, rows, axis=0, out=out, mode="clip")
+
+    def picture(self, row: int) -> np.ndarray:
+        return self[row]
+
+    def select(self, rows: np.ndarray) -> "ArrayImages":
+        return as_images(self[rows])
+
+    def shared(self, memory: SharedMemory) -> SharedArray:
+        shared = memory.array(self.shape, self.dtype, ArrayImages)
+        shared.array[...] = self
+        return shared
+
+    def names(self) -> list[str]:
+        return []
+
+    def sample(self) -> tuple[str, list[bytes]]:
+        return "x".join(map(str, self.shape[1:])), [self.tobytes()]
+
+    def digest(self) -> str:
+        seen = repr((self.shape, str(self.dtype))).encode()
+        return digest([seen, self.tobytes()], "blake2b")
+
+
+def as_images(array: np.ndarray) -> ArrayImages:
+    """An array as the images of a split; not copied.
+
+    Raises:
+      UserError: it is not uint8 [n, h, w, c].
+
+    Example:
+      >>> as_images(np.zeros((2, 8, 8, 1), np.uint8)).picture(1).shape
+      (8, 8, 1)
+    """
+    if array.dtype != np.uint8 or array.ndim != 4:
+        raise UserError(
+            f"images of a split: must be uint8 [n, h, w, c], 0 to 255 (got {array.dtype} "
+            f"{list(array.shape)}); convert them"
+        )
+    return array.view(ArrayImages)
+
+
+# Files of which `sample` gives the bytes.
+_SAMPLE = 32
 
 
 class Files(NamedTuple):
@@ -28,13 +136,13 @@ class Files(NamedTuple):
       name: a file's name within the source by its number, which stays when the source is moved;
         sent likewise.
       where: what the names are relative to.
-      fingerprint: changes when the source does.
+      digest: changes when the source does.
     """
 
     read: Callable[[str], bytes]
     name: Callable[[int], str]
     where: str
-    fingerprint: str
+    digest: str
 
     def bytes_of(self, number: int) -> bytes:
         """What a file of a number holds."""
@@ -71,20 +179,19 @@ class Cache:
 
 
 class EncodedImages:
-    """Images of a split that lie in files and are decoded when they are asked for.
-
-    Indexed by rows, as an array is, it gives what evaluation sees: the middle of each image.
-    Training cuts its own parts from `picture`. It holds no pixels but those in the cache.
+    """`Images` in files, decoded when they are asked for; only the cache holds pixels.
 
     Attributes:
-      rows: number in `files` of each image of the split.
+      numbers: int [n], number in `files` of each image.
       crop: the part of a picture that evaluation sees.
     """
+
+    in_memory = False
 
     def __init__(
         self,
         files: Files,
-        rows: np.ndarray,
+        numbers: np.ndarray,
         *,
         size: tuple[int, int],
         grayscale: bool,
@@ -92,20 +199,18 @@ class EncodedImages:
         cache: Cache | SharedCache,
         max_megapixels: float = MAX_MEGAPIXELS,
     ):
-        self.rows = rows
+        self.numbers = numbers
         self._files, self._size, self._grayscale = files, size, grayscale
         self.crop, self._cache, self._max_megapixels = crop, cache, max_megapixels
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.numbers)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Images, height, width, channels; as of an array."""
-        return (len(self.rows), *self._size, 1 if self._grayscale else 3)
+        return (len(self.numbers), *self._size, 1 if self._grayscale else 3)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """The middle of one image [h, w, c], or of several [rows, h, w, c]; uint8."""
+    def __getitem__(self, rows: Any, /) -> np.ndarray:
         if isinstance(rows, int | np.integer):
             return self._middle(int(rows))
         chosen = np.arange(len(self))[rows].tolist()
@@ -114,9 +219,12 @@ class EncodedImages:
             images[place] = image
         return images
 
+    def read_into(self, rows: np.ndarray, out: np.ndarray) -> None:
+        for image, row in zip(out, rows.tolist(), strict=True):
+            image[:] = self._middle(row)
+
     def picture(self, row: int) -> np.ndarray:
-        """The decoded image, at least as large as `decode` promises; not to be written to."""
-        file = int(self.rows[row])
+        file = int(self.numbers[row])
 
         def make() -> np.ndarray:
             data, path = self._files.bytes_of(file), self._files.path(file)
@@ -131,19 +239,16 @@ class EncodedImages:
         return self._cache.get(file, make)
 
     def select(self, rows: np.ndarray) -> "EncodedImages":
-        """Some of the images, in the given order; the cache is shared."""
-        return self._like(self.rows[rows], self._cache)
+        return self._like(self.numbers[rows], self._cache)
 
-    def sent(self, memory: SharedMemory) -> "EncodedImages":
-        """The same images for other processes, which keep pictures together."""
-        most_bytes = self._cache.most_bytes if isinstance(self._cache, Cache) else 0
-        numbers = int(self.rows.max(initial=-1)) + 1
-        return self._like(self.rows, SharedCache(memory, numbers, most_bytes))
+    def shared(self, memory: SharedMemory) -> "EncodedImages":
+        count = int(self.numbers.max(initial=-1)) + 1
+        return self._like(self.numbers, SharedCache(memory, count, self._cache.most_bytes))
 
-    def _like(self, rows: np.ndarray, cache: Cache | SharedCache) -> "EncodedImages":
+    def _like(self, numbers: np.ndarray, cache: Cache | SharedCache) -> "EncodedImages":
         return EncodedImages(
             self._files,
-            rows,
+            numbers,
             size=self._size,
             grayscale=self._grayscale,
             crop=self.crop,
@@ -157,54 +262,16 @@ class EncodedImages:
         return cut(picture, self.crop(width, height), self._size)
 
     def names(self) -> list[str]:
-        """The name of each image within its source."""
-        return [self._files.name(file) for file in self.rows.tolist()]
+        return [self._files.name(file) for file in self.numbers.tolist()]
 
-    def sample(self, most: int = 32) -> list[bytes]:
-        """The bytes of some of the files, spread over the split; the same wherever it lies."""
-        count = min(most, len(self))
-        places = np.linspace(0, len(self) - 1, count).astype(int)
-        return [self._files.bytes_of(file) for file in self.rows[places].tolist()]
+    def sample(self) -> tuple[str, list[bytes]]:
+        # At no size and spread over the split, so that it is the same whatever decodes them.
+        places = np.linspace(0, len(self) - 1, min(_SAMPLE, len(self))).astype(int)
+        return "files", [self._files.bytes_of(file) for file in self.numbers[places].tolist()]
 
-    def fingerprint(self) -> str:
-        """Changes when an image, or what evaluation sees of it, does."""
-        seen = (self._files.fingerprint, self.shape, self.crop(1000, 700), self.crop(700, 1000))
-        return hashlib.blake2b(repr(seen).encode() + self.rows.tobytes()).hexdigest()[:32]
-
-
-Images = np.ndarray | EncodedImages
-
-
-def fingerprint(images: Images) -> str:
-    """A word that changes when the images of a split do.
-
-    Example:
-      >>> fingerprint(np.zeros((1, 2, 2, 1), np.uint8)) == fingerprint(np.zeros((1, 2, 2, 3)))
-      False
-    """
-    if isinstance(images, EncodedImages):
-        return images.fingerprint()
-    seen = repr((images.shape, str(images.dtype))).encode()
-    return hashlib.blake2b(seen + images.tobytes()).hexdigest()[:32]
-
-
-def select_images(images: Images, rows: np.ndarray) -> Images:
-    """Some images in the given order; an array is copied, files are not read."""
-    return images.select(rows) if isinstance(images, EncodedImages) else images[rows]
-
-
-def picture_of(images: Images, row: int) -> np.ndarray:
-    """One image as training cuts it, uint8 [h, w, c]: as decoded, or as the array has it."""
-    return images.picture(row) if isinstance(images, EncodedImages) else images[row]
-
-
-def sent_images(images: Images, memory: SharedMemory) -> Any:
-    """Images to be pickled for processes that inherit the memory; an array is copied into it."""
-    if isinstance(images, EncodedImages):
-        return images.sent(memory)
-    shared: SharedArray = memory.array(images.shape, images.dtype)
-    shared.array[...] = images
-    return shared
+    def digest(self) -> str:
+        seen = (self._files.digest, self.shape, self.crop(1000, 700), self.crop(700, 1000))
+        return digest([repr(seen).encode(), self.numbers.tobytes()], "blake2b")
 
 
 def pack_names(names: Iterable[str]) -> Callable[[int], str]:

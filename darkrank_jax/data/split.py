@@ -1,13 +1,13 @@
 """Images with classes, and how the classes of a source are shared out to splits."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from darkrank_jax.data.images import EncodedImages, Images, select_images
+from darkrank_jax.data.images import Images, as_images
 from darkrank_jax.errors import UserError
 
 # The camera of an image of which it is not known; two such images share no camera.
@@ -30,56 +30,73 @@ _RANGES: dict[str, tuple[int, float]] = {
 }
 
 
-class Split(NamedTuple):
-    """Images of one use.
-
-    Attributes:
-      images: uint8 [n, height, width, channels], or files that give such rows when indexed.
-      labels: int32 [n], 0 to len(class_names) - 1.
-      class_names: what a person calls each class.
-      cameras: int32 [n], the camera that took each, where the set says so; -1: not known, so that
-        no other image was surely taken by it.
-      queries: bool [n], which search and which are the gallery, where the set says so; else each
-        searches all others.
-    """
-
+class _Fields(NamedTuple):
     images: Images
     labels: Int32[np.ndarray, " n"]
     class_names: tuple[str, ...]
     cameras: Int32[np.ndarray, " n"] | None = None
     queries: Bool[np.ndarray, " n"] | None = None
 
+
+class Split(_Fields):
+    """Images of one use.
+
+    Attributes:
+      images: an array, uint8 [n, height, width, channels], or files that give such rows when
+        indexed.
+      labels: int32 [n], 0 to len(class_names) - 1.
+      class_names: what a person calls each class.
+      cameras: int32 [n], the camera that took each, where the set says so; -1: not known, so that
+        no other image was surely taken by it.
+      queries: bool [n], which search and which are the gallery, where the set says so; else each
+        searches all others.
+
+    Raises:
+      UserError: the images are an array of another type or shape.
+    """
+
+    def __new__(cls, images: Images | np.ndarray, *others: Any, **named: Any) -> "Split":  # noqa: D102
+        known = as_images(images) if isinstance(images, np.ndarray) else images
+        return super().__new__(cls, known, *others, **named)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> "Split":  # pyright: ignore
+        # Of `_replace`, which would pass `__new__` by.
+        return cls(*iterable)
+
     @property
     def names(self) -> list[str]:
         """The images' names within their source; none where it has no files."""
-        return self.images.names() if isinstance(self.images, EncodedImages) else []
+        return self.images.names()
 
 
-def select_classes(
-    images: Images, labels: np.ndarray, class_names: Sequence[str], chosen: Sequence[int]
-) -> Split:
-    """The images of some classes, which are numbered anew in the given order.
+def select_classes(split: Split, chosen: np.ndarray) -> Split:
+    """The images of some classes, which are renumbered in the given order.
 
     Args:
-      images: as a split has them.
-      labels: int [n].
-      class_names: of all classes.
-      chosen: classes to keep.
+      split: of all classes.
+      chosen: int [classes], those to keep.
 
     Returns:
-      A split, its images in their old order.
+      A split, its images in their old order; without queries where none is left.
 
     Example:
-      >>> images = np.zeros((3, 1, 1, 1), np.uint8)
-      >>> split = select_classes(images, np.array([0, 1, 2]), ["a", "b", "c"], [2, 0])
-      >>> split.labels.tolist(), split.class_names
+      >>> split = Split(np.zeros((3, 1, 1, 1), np.uint8), np.arange(3), ("a", "b", "c"))
+      >>> part = select_classes(split, np.array([2, 0]))
+      >>> part.labels.tolist(), part.class_names
       ([1, 0], ('c', 'a'))
     """
-    number = np.full(len(class_names), -1, np.int32)
-    number[np.asarray(chosen, int)] = np.arange(len(chosen), dtype=np.int32)
-    kept = np.flatnonzero(number[labels] >= 0)
-    names = tuple(class_names[c] for c in chosen)
-    return Split(select_images(images, kept), number[labels[kept]], names)
+    number = np.full(len(split.class_names), -1, np.int32)
+    number[chosen] = np.arange(len(chosen), dtype=np.int32)
+    rows = np.flatnonzero(number[split.labels] >= 0)
+    queries = None if split.queries is None else split.queries[rows]
+    return Split(
+        split.images.select(rows),
+        number[split.labels[rows]],
+        tuple(split.class_names[label] for label in chosen.tolist()),
+        None if split.cameras is None else split.cameras[rows],
+        queries if queries is not None and queries.any() else None,
+    )
 
 
 def shuffle_classes(num_classes: int, seed: int) -> np.ndarray:
@@ -102,7 +119,7 @@ def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def check_numbers(**options: float) -> None:
+def check_ranges(**options: float) -> None:
     """Refuses numbers that no source can do anything with.
 
     Args:
@@ -112,7 +129,7 @@ def check_numbers(**options: float) -> None:
       UserError: a number is too small, too large, infinite or none.
 
     Example:
-      >>> check_numbers(seed=3, validation_fraction=1.5)
+      >>> check_ranges(seed=3, validation_fraction=1.5)
       Traceback (most recent call last):
       darkrank_jax.errors.UserError: data.options.validation_fraction: is 1.5; give 0 to 1
     """

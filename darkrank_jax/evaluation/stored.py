@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from darkrank_jax.data.images import ArrayImages, as_images
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.array_files import read_npz
-from darkrank_jax.evaluation.digest import is_digest
 from darkrank_jax.evaluation.embedding_files import described, read_embeddings
+from darkrank_jax.evaluation.image_digests import is_digest
 from darkrank_jax.files import replacing
 
 _ARRAYS = ("labels", "class_names", "cameras", "queries", "images", "digest")
@@ -34,7 +35,7 @@ class Stored(NamedTuple):
     embeddings: Float[np.ndarray, "n dim"]
     labels: Int[np.ndarray, " n"]
     class_names: tuple[str, ...]
-    images: UInt8[np.ndarray, "n h w c"] | None
+    images: ArrayImages | None
     cameras: Int[np.ndarray, " n"] | None
     queries: Bool[np.ndarray, " n"] | None
     digest: str | None
@@ -206,7 +207,7 @@ def _classes(
     return labels.astype(np.int64), tuple(names.tolist())
 
 
-def _images(path: Path, arrays: dict[str, np.ndarray], count: int) -> np.ndarray | None:
+def _images(path: Path, arrays: dict[str, np.ndarray], count: int) -> ArrayImages | None:
     """The images of a file, or of the one beside it."""
     beside = path.with_name(_SHARED)
     if "images" not in arrays and beside.exists():
@@ -218,4 +219,4 @@ def _images(path: Path, arrays: dict[str, np.ndarray], count: int) -> np.ndarray
         raise UserError(f"{path}: images are {described(images)}; give uint8 [n, h, w, 1 or 3]")
     if len(images) != count:
         raise UserError(f"{path}: has {len(images)} images for {count} embeddings; give one each")
-    return images
+    return as_images(images)

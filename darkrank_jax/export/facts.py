@@ -1,12 +1,12 @@
 """The facts that an exported network or a gallery carries, as JSON text, and their schema."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from darkrank_jax.digests import digest
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embedding_files import TEXTS
 
@@ -65,10 +65,8 @@ def parse_facts(path: Path, texts: Mapping[str, Any] | None, *more: str) -> dict
 
 
 def checksum(content: bytes, facts: Mapping[str, Any]) -> str:
-    """A hash of an exported file's content and its facts, to tell damage and mixed files by."""
-    found = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16)
-    found.update(content)
-    return found.hexdigest()
+    """The digest of an exported file's content and its facts, to tell damage and mixed files by."""
+    return digest([json.dumps(facts, sort_keys=True).encode(), content], "blake2b-128")
 
 
 def _is_number(value: Any) -> bool:

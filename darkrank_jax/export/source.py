@@ -1,7 +1,7 @@
 """What is exported: a network in float32, its variables as arrays, and the facts of its use."""
 
 import dataclasses
-import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from jax.sharding import AxisType
 
 from darkrank_jax.config.registered import needs_of
 from darkrank_jax.config.run import Run
+from darkrank_jax.digests import digest
 from darkrank_jax.export.facts import SCHEMA
 from darkrank_jax.models import build_model
 from darkrank_jax.training.network import Network, load_network
@@ -82,8 +83,8 @@ def facts_of(
       "schema", "name", "model", "mean", "std", "image_shape" (height, width, channels),
       "center_crop" (share of the largest middle part that images are cut to; 0: they are taken
       whole), "embedding_dim", and
-      "fingerprint", which differs wherever the embeddings may. `load_source` adds
-      "compatible_with", fingerprints of networks whose galleries this one's queries may search.
+      "fingerprint", a digest that differs wherever the embeddings may. `load_source` adds
+      "compatible_with", those of networks whose galleries this one's queries may search.
 
     Raises:
       UserError: the source is of a config file that was not loaded.
@@ -102,12 +103,12 @@ def facts_of(
     step = make_embed_step(build_model(**run.model), run.data.mean, run.data.std)
     images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.uint8)
     dim = jax.eval_shape(step, variables, images)["embeddings"].shape[1]
-    found = {"embedding_dim": dim, "fingerprint": fingerprint(facts, variables)}
+    found = {"embedding_dim": dim, "fingerprint": network_digest(facts, variables)}
     return json.loads(json.dumps({"schema": SCHEMA, "name": name} | facts | found))
 
 
 def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:
-    """The fingerprint of the teacher, where the student learnt to search its gallery."""
+    """The digest of the teacher, where the student learnt to search its gallery."""
     if "compatible_ranking" not in described["losses"]:
         return []
     teacher = Path(described["teacher"]["checkpoint"] or workdir / "teacher")
@@ -116,8 +117,8 @@ def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:
     return [load_source(teacher).facts["fingerprint"]]
 
 
-def fingerprint(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-    """A word that follows from all that the embeddings follow from.
+def network_digest(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
+    """The digest of all that embeddings depend on, "fingerprint" in a network's facts.
 
     Args:
       facts: of which those in `_SEEN` count.
@@ -126,7 +127,5 @@ def fingerprint(facts: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
     parts = {"params": variables["params"]["model"], "batch_stats": variables["batch_stats"]}
     flat = traverse_util.flatten_dict(parts, sep="/")
     seen = {name: facts[name] for name in _SEEN}
-    digest = hashlib.sha256(json.dumps(seen, sort_keys=True).encode())
-    for name in sorted(flat):
-        digest.update(name.encode() + np.asarray(flat[name]).tobytes())
-    return digest.hexdigest()[:16]
+    arrays = (name.encode() + np.asarray(flat[name]).tobytes() for name in sorted(flat))
+    return digest(itertools.chain([json.dumps(seen, sort_keys=True).encode()], arrays), length=16)

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.array_files import check_regular
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
-from darkrank_jax.export.source import EmbedBatch, Source, fingerprint
+from darkrank_jax.export.source import EmbedBatch, Source, network_digest
 from darkrank_jax.models import EmbeddingModel, build_model
 from darkrank_jax.models.pretrained import Variable, channels_first, channels_last, tensor_name
 from darkrank_jax.training.step import make_embed_step
@@ -77,8 +77,8 @@ def load_weights(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
             )
     parts = traverse_util.unflatten_dict(found)
     variables = {"params": {"model": parts["params"]}, "batch_stats": parts.get("batch_stats", {})}
-    if fingerprint(facts, variables) != facts["fingerprint"]:
-        raise UserError(f"{path}: is damaged or was changed (fingerprints differ); {_ADVICE}")
+    if network_digest(facts, variables) != facts["fingerprint"]:
+        raise UserError(f"{path}: is damaged or was changed (its fingerprint differs); {_ADVICE}")
     mean, std = (json_scale(facts[name]) for name in ("mean", "std"))
     step = make_embed_step(model, mean, std)
     call = jax.jit(lambda images: step(variables, images)["embeddings"])

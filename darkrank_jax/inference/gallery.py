@@ -1,6 +1,5 @@
 """Embeddings with ids, in files that vector databases and data frames read."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.digests import digest
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embedding_files import (
     COLUMNS,
@@ -102,12 +102,11 @@ def check_format(path: Path) -> None:
 
 
 def _checksum(gallery: Gallery) -> str:
-    """A hash of all that a gallery holds."""
+    """The digest of all that a gallery holds."""
     texts = [json.dumps(gallery.facts, sort_keys=True), *gallery.ids.tolist()]
     texts += gallery.labels.tolist()
-    found = hashlib.blake2b(json.dumps(texts).encode(), digest_size=16)
-    found.update(np.ascontiguousarray(gallery.vectors, "<f4").data)
-    return found.hexdigest()
+    vectors = np.ascontiguousarray(gallery.vectors, "<f4").data
+    return digest([json.dumps(texts).encode(), vectors], "blake2b-128")
 
 
 def _write_npz(gallery: Gallery, path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.evaluation.digest import same_digest
+from darkrank_jax.evaluation.image_digests import same_digest
 from darkrank_jax.evaluation.report import Measured, view
 from darkrank_jax.evaluation.report.comparison import (
     NOT_KNOWN,

@@ -13,8 +13,8 @@ from darkrank_jax.config.run import Data, Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.evaluation.digest import images_digest, same_digest
 from darkrank_jax.evaluation.embedding_files import SUFFIXES
+from darkrank_jax.evaluation.image_digests import images_digest, same_digest
 from darkrank_jax.evaluation.report import Measured, view, write_report
 from darkrank_jax.evaluation.stored import (
     Stored,
@@ -27,7 +27,7 @@ from darkrank_jax.runs.results import SCHEMA, costs, measure, table, write_resul
 from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.network import Embedder, embed, load_network
-from darkrank_jax.training.provenance import identify
+from darkrank_jax.training.provenance import input_digests
 from darkrank_jax.workdir.metrics_log import read_log
 from darkrank_jax.workdir.recorded import as_recorded, whole_run
 from darkrank_jax.workdir.run_file import check_same, make_folder, recorded_run
@@ -70,8 +70,8 @@ def evaluate_and_report(run: Run | None, workdir: Path) -> Path:
         run = as_recorded(workdir, run, advice)
         parts = roles_of(run, workdir).items()
         networks = {name: load(part, splits, path, mesh) for name, (part, path) in parts}
-        identity = identify(run, splits[run.data], workdir / "teacher")
-        check_same(workdir, run, advice, identity=identity)
+        digests = input_digests(run, splits[run.data], workdir / "teacher")
+        check_same(workdir, run, advice, digests=digests)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
     report(run, workdir, target, networks, datasets, splits, mesh)
     return target
@@ -208,8 +208,8 @@ def save_embeddings(folder: Path, measured: Mapping[str, Measured]) -> None:
                 digest=images.digest,
             )
         # Files are many and large, and stay where they are.
-        if isinstance(images.images, np.ndarray):
-            write_images(folder / dataset, images.images)
+        if images.images is not None and images.images.in_memory:
+            write_images(folder / dataset, images.images[:])
 
 
 def measured_of(stored: Stored) -> Measured:

@@ -14,7 +14,6 @@ import numpy as np
 from darkrank_jax.config.reader import asked_networks
 from darkrank_jax.config.run import Data, Run
 from darkrank_jax.data import Images, check_batch
-from darkrank_jax.data.images import picture_of
 from darkrank_jax.data.pixels.augmentation import augment
 from darkrank_jax.data.pixels.crops import whole
 from darkrank_jax.distributed.mesh import make_mesh
@@ -234,7 +233,7 @@ def _first(run: Run) -> Run:
 
 def _check_augmentation(images: Images, augmentation: Mapping[str, Any], where: str) -> None:
     """Changes an image a few times in each way, so that no thread meets options that it cannot."""
-    picture, size = picture_of(images, 0), images.shape[1:3]
+    picture, size = images.picture(0), images.shape[1:3]
     for name, options in augmentation.items():
         try:
             for key in range(_TRIES):

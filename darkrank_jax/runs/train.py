@@ -16,7 +16,7 @@ from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.checkpoints import check_place
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.network import Embedder, make_ensemble
-from darkrank_jax.training.provenance import identify
+from darkrank_jax.training.provenance import input_digests
 from darkrank_jax.workdir.run_file import check_same
 
 
@@ -35,7 +35,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
         raise UserError("checkpoint: is for a teacher; leave it empty to train this network")
     done = workdir / "results.json"
     if done.exists():
-        check_same(workdir, run, identity=identify(run, {}, workdir / "teacher"))
+        check_same(workdir, run, digests=input_digests(run, {}, workdir / "teacher"))
         if leads():
             print(table(read_results(done)["networks"]))
             print(

@@ -22,7 +22,7 @@ from darkrank_jax.training.initial_weights import read_weights, with_weights
 from darkrank_jax.training.network import Embedder, Network, build, embed, load_network
 from darkrank_jax.training.profile import tracing
 from darkrank_jax.training.progress import Meter, mean_metrics, progress_bar
-from darkrank_jax.training.provenance import identify
+from darkrank_jax.training.provenance import input_digests
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.teacher.embeddings import read_stored
 from darkrank_jax.training.teacher.outputs import open_store
@@ -76,7 +76,7 @@ def fit(
         with lead_first():
             stack.enter_context(run_file.held(workdir))
             place = teacher.workdir if teacher else workdir
-            run_file.claim(workdir, run, **sizes, identity=identify(run, splits, place))
+            run_file.claim(workdir, run, **sizes, digests=input_digests(run, splits, place))
         _train(run, splits, workdir, mesh, name, teacher)
     return load_network(run, workdir, mesh)
 

@@ -1,18 +1,18 @@
 """What a run was given and its config only names, as digests: the splits, and the teacher."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from darkrank_jax.config.run import Run
 from darkrank_jax.data import Split
+from darkrank_jax.digests import digest, file_digest
 from darkrank_jax.models.weight_files import weight_paths
 from darkrank_jax.training import checkpoints
 from darkrank_jax.workdir.manifests import NAME
 
 
-def identify(run: Run, splits: Mapping[str, Split], place: Path) -> dict[str, str]:
+def input_digests(run: Run, splits: Mapping[str, Split], place: Path) -> dict[str, str]:
     """Digests that differ where the same config would now be another run.
 
     Args:
@@ -32,7 +32,7 @@ def identify(run: Run, splits: Mapping[str, Split], place: Path) -> dict[str, st
 def _of_split(split: Split) -> str:
     """A digest of the classes and of which image is of which."""
     names = json.dumps(list(split.class_names)).encode()
-    return hashlib.sha256(names + split.labels.tobytes()).hexdigest()[:32]
+    return digest([names, split.labels.tobytes()])
 
 
 def _of_network(run: Run, place: Path) -> str:
@@ -49,14 +49,11 @@ def _of_network(run: Run, place: Path) -> str:
     parts = weight_paths(path) if path.is_dir() else [path]
     if not all(part.is_file() for part in parts):
         return ""
-    digests = []
-    for part in parts:
-        with part.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest()[:32])
+    digests = [file_digest(part) for part in parts]
     # That of the file itself where there is one.
     return digests[0] if len(digests) == 1 else _digest_of(digests)
 
 
 def _digest_of(digests: list[str]) -> str:
     """One digest of several."""
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
+    return digest(each.encode() for each in digests)

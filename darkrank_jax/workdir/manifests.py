@@ -1,10 +1,10 @@
 """What lies in a finished folder: size and digest of each file, so that damage to it is found."""
 
-import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
 
+from darkrank_jax.digests import file_digest
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_json, write_text
 from darkrank_jax.schema import check_schema
@@ -66,6 +66,4 @@ def damage(folder: Path) -> str:
 
 def _facts(path: Path) -> list[int | str]:
     """Size and digest of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "blake2b").hexdigest()
-    return [path.stat().st_size, digest]
+    return [path.stat().st_size, file_digest(path, "blake2b", length=128)]

@@ -56,7 +56,7 @@ def claim(
     *,
     channels: int,
     num_classes: int,
-    identity: Mapping[str, str] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> None:
     """Writes run.json, or refuses a workdir that holds another run.
 
@@ -67,21 +67,21 @@ def claim(
       run: that trains there.
       channels: of an image.
       num_classes: classes of the training split.
-      identity: of `identify`.
+      digests: of `input_digests`.
 
     Raises:
       UserError: the workdir cannot be written, or the run in it differs; names the first field
         that does.
     """
     sizes = {"channels": channels, "num_classes": num_classes}
-    facts = {"run": describe(run), **sizes, "identity": dict(identity or {}), **needs_of(run)}
+    facts = {"run": describe(run), **sizes, "identity": dict(digests or {}), **needs_of(run)}
     path = workdir / "run.json"
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             recorded = read_facts(workdir)
             alike = dataclasses.replace(run, baseline=recorded["run"]["baseline"])
-            check_same(workdir, alike, identity=identity)
+            check_same(workdir, alike, digests=digests)
             for name, size in sizes.items():
                 if recorded[name] != size:
                     raise UserError(
@@ -178,7 +178,7 @@ def recorded_run(workdir: Path) -> Run:
 
 
 def check_same(
-    workdir: Path, run: Run, mend: str = _MEND, *, identity: Mapping[str, str] | None = None
+    workdir: Path, run: Run, mend: str = _MEND, *, digests: Mapping[str, str] | None = None
 ) -> None:
     """Refuses a run whose result would differ from that of the run in the workdir.
 
@@ -186,7 +186,7 @@ def check_same(
       workdir: that holds a run.json.
       run: that should go on there.
       mend: what the line tells to do.
-      identity: of `identify`; what run.json or this one does not tell of is not compared.
+      digests: of `input_digests`; what run.json or this one does not tell of is not compared.
 
     Raises:
       UserError: names the first field that differs.
@@ -199,7 +199,7 @@ def check_same(
         field, found, expected = difference
         raise UserError(f"{workdir}: holds a run whose {field} is {found}, not {expected}; {mend}")
     recorded = facts.get("identity", {})
-    for name, digest in (identity or {}).items():
+    for name, digest in (digests or {}).items():
         if recorded.get(name, digest) != digest:
             raise UserError(
                 f"{workdir}: holds a run whose {name} was another than it is now; {mend}"

@@ -76,7 +76,7 @@ def listing(folder, reads):
         return FILES[name]
 
     lines = [Line(name, name[0]) for name in FILES]
-    return gather(lines, read=read, where=folder, fingerprint="f")
+    return gather(lines, read=read, where=folder, digest="f")
 
 
 def state_of(path, **changes):

@@ -8,13 +8,13 @@ from darkrank_jax.data.images import (
     Cache,
     EncodedImages,
     Files,
-    fingerprint,
+    Images,
+    as_images,
     pack_names,
-    picture_of,
-    select_images,
 )
 from darkrank_jax.data.pixels.crops import center_crop, whole
 from darkrank_jax.data.pixels.resampling import cut
+from darkrank_jax.data.split import Split
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -58,9 +58,7 @@ def test_is_indexed_as_an_array_is():
     np.testing.assert_array_equal(found[2], expected[2])
     np.testing.assert_array_equal(found[np.int64(2)], expected[2])
     assert found[4:].shape == (0, 8, 12, 3)
-    np.testing.assert_array_equal(select_images(found, np.array([2, 0]))[:], expected[[2, 0]])
-    array = expected.copy()
-    np.testing.assert_array_equal(select_images(array, np.array([2, 0])), expected[[2, 0]])
+    np.testing.assert_array_equal(found.select(np.array([2, 0]))[:], expected[[2, 0]])
 
 
 def test_evaluation_sees_the_crop_and_training_the_whole():
@@ -71,8 +69,7 @@ def test_evaluation_sees_the_crop_and_training_the_whole():
     box = crop(16, 9 + 5)
     assert box == (4.0, pytest.approx(7 - 8 / 3), 12.0, pytest.approx(7 + 8 / 3))
     np.testing.assert_array_equal(found[2], resized(5, box))
-    np.testing.assert_array_equal(picture_of(found, 2), ARRAYS[5])
-    np.testing.assert_array_equal(picture_of(ARRAYS[3][None], 0), ARRAYS[3])
+    np.testing.assert_array_equal(found.picture(2), ARRAYS[5])
 
 
 def test_grayscale_has_one_channel():
@@ -106,19 +103,50 @@ def test_an_error_names_the_file():
     broken = EncodedImages(
         files, np.array([7]), size=(8, 8), grayscale=False, crop=whole, cache=Cache(0)
     )
-    for ask in (lambda: broken[0], lambda: broken[:], lambda: picture_of(broken, 0)):
+    for ask in (lambda: broken[0], lambda: broken[:], lambda: broken.picture(0)):
         with pytest.raises(UserError, match=r"^cats/7\.jpg: is no image"):
             ask()
 
 
-def test_names_and_fingerprint():
+def test_names_and_digest():
     assert images().names() == ["4.png", "0.png", "5.png", "2.png"]
-    assert fingerprint(images()) == fingerprint(images())
+    assert images().digest() == images().digest()
     others = [images(rows=(4, 0, 2, 5)), images(size=(8, 8)), images(grayscale=True)]
     others.append(images(crop=lambda width, height: (0, 0, width / 2, height)))
     array = np.stack([resized(4)])
-    others += [array, array[:, ::-1], array.reshape(1, 12, 8, 3)]
-    assert len({fingerprint(each) for each in [images(), *others]}) == 8
+    others += map(as_images, [array, array[:, ::-1], array.reshape(1, 12, 8, 3)])
+    assert len({each.digest() for each in [images(), *others]}) == 8
+
+
+def test_an_array_gives_what_files_of_the_same_pixels_give():
+    array = np.stack([resized(index) for index in (4, 0, 5, 2)])
+    held, found = as_images(array), images()
+    rows, outs = np.array([2, 0, 2]), np.empty((2, 3, 8, 12, 3), np.uint8)
+    for each, out in zip((held, found), outs, strict=True):
+        assert isinstance(each, Images)
+        assert each.shape == array.shape
+        np.testing.assert_array_equal(each[1:3], array[1:3])
+        np.testing.assert_array_equal(each.select(rows)[:], array[rows])
+        each.read_into(rows, out)
+        np.testing.assert_array_equal(out, array[rows])
+    assert np.shares_memory(held, array)
+    assert np.shares_memory(held.picture(1), array)
+    assert type(held[0]) is np.ndarray
+    assert (held.in_memory, found.in_memory, held.names()) == (True, False, [])
+
+
+def test_a_split_takes_a_plain_array_and_keeps_its_memory():
+    array = np.zeros((2, 4, 4, 1), np.uint8)
+    split = Split(array, np.zeros(2, np.int32), ("a",))
+    for each in (split, split._replace(images=array)):
+        assert np.shares_memory(each.images, array)
+        assert each.images.select(np.array([1])).shape == (1, 4, 4, 1)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 4, 4, 1)), np.zeros((2, 4, 4), np.uint8)])
+def test_images_of_another_type_or_shape_are_an_error(wrong):
+    with pytest.raises(UserError, match=r"^images of a split: must be uint8 \[n, h, w, c\]"):
+        Split(wrong, np.zeros(2, np.int32), ("a",))
 
 
 def test_names_of_any_language_take_the_bytes_they_have():

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError
-from darkrank_jax.training.provenance import identify
+from darkrank_jax.training.provenance import input_digests
 from darkrank_jax.workdir import manifests, run_file
 from darkrank_jax.workdir.run_file import claim, held
 from tests import tiny_config
@@ -65,40 +65,40 @@ def test_another_checkpoint_is_refused_and_one_that_was_moved_is_not(tmp_path):
     places = [checkpoint(tmp_path / name, name[:1]) for name in ("a", "b", "a moved")]
     first, other, moved = (run_of({"checkpoint": str(place)}) for place in places)
     workdir = tmp_path / "w"
-    claim(workdir, first, **SIZES, identity=identify(first, {}, workdir))
-    claim(workdir, moved, **SIZES, identity=identify(moved, {}, workdir))
-    said = refusal(workdir, other, identity=identify(other, {}, workdir))
+    claim(workdir, first, **SIZES, digests=input_digests(first, {}, workdir))
+    claim(workdir, moved, **SIZES, digests=input_digests(moved, {}, workdir))
+    said = refusal(workdir, other, digests=input_digests(other, {}, workdir))
     assert said.startswith(f"{workdir}: holds a run whose teacher was another than it is now; ")
     # The teacher that was trained here is the one that now lies elsewhere, or is not.
     trained = run_of()
     checkpoint(tmp_path / "here", "a")
-    claim(workdir, trained, **SIZES, identity=identify(trained, {}, tmp_path / "here"))
+    claim(workdir, trained, **SIZES, digests=input_digests(trained, {}, tmp_path / "here"))
     checkpoint(tmp_path / "here", "b")
-    refusal(workdir, trained, identity=identify(trained, {}, tmp_path / "here"))
+    refusal(workdir, trained, digests=input_digests(trained, {}, tmp_path / "here"))
 
 
 def test_other_stored_embeddings_are_refused(tmp_path):
     run = run_of({"embeddings": str(tmp_path / "e.npy"), "losses": ConfigDict()})
     np.save(tmp_path / "e.npy", np.ones((3, 2)))
-    claim(tmp_path / "w", run, **SIZES, identity=identify(run, {}, tmp_path))
+    claim(tmp_path / "w", run, **SIZES, digests=input_digests(run, {}, tmp_path))
     os.rename(tmp_path / "e.npy", tmp_path / "moved.npy")
     moved = run_of({"embeddings": str(tmp_path / "moved.npy"), "losses": ConfigDict()})
-    claim(tmp_path / "w", moved, **SIZES, identity=identify(moved, {}, tmp_path))
+    claim(tmp_path / "w", moved, **SIZES, digests=input_digests(moved, {}, tmp_path))
     np.save(tmp_path / "moved.npy", np.zeros((3, 2)))
-    said = refusal(tmp_path / "w", moved, identity=identify(moved, {}, tmp_path))
+    said = refusal(tmp_path / "w", moved, digests=input_digests(moved, {}, tmp_path))
     assert "holds a run whose teacher was another than it is now" in said
 
 
 def test_other_classes_and_images_are_refused(tmp_path):
     run = run_of()
     before = {"train": split("a", "b", "c"), "test": split("d", "e")}
-    claim(tmp_path, run, **SIZES, identity=identify(run, before, tmp_path))
+    claim(tmp_path, run, **SIZES, digests=input_digests(run, before, tmp_path))
     for changed in (
         {"test": split("d", "f")},
         {"test": split("d", "e", count=3)},
         {"train": split("a", "b", "d"), "test": split("c", "e")},
     ):
-        said = refusal(tmp_path, run, identity=identify(run, before | changed, tmp_path))
+        said = refusal(tmp_path, run, digests=input_digests(run, before | changed, tmp_path))
         assert said.startswith(
             f"{tmp_path}: holds a run whose {next(iter(changed))} split of data was another than "
         )
@@ -113,10 +113,10 @@ def test_a_workdir_of_before_there_were_digests_goes_on_and_then_has_them(tmp_pa
     facts = json.loads((tmp_path / "run.json").read_text())
     del facts["identity"]
     (tmp_path / "run.json").write_text(json.dumps(facts))
-    identity = identify(run, {"train": split("a", "b")}, checkpoint(tmp_path / "t"))
-    claim(tmp_path, run, **SIZES, identity=identity)
-    assert set(identity) == {"teacher", "train split of data"}
-    assert json.loads((tmp_path / "run.json").read_text())["identity"] == identity
+    digests = input_digests(run, {"train": split("a", "b")}, checkpoint(tmp_path / "t"))
+    claim(tmp_path, run, **SIZES, digests=digests)
+    assert set(digests) == {"teacher", "train split of data"}
+    assert json.loads((tmp_path / "run.json").read_text())["identity"] == digests
 
 
 def test_a_run_that_was_claimed_before_a_list_existed_resumes_with_it_empty(tmp_path):

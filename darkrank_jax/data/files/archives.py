@@ -7,7 +7,6 @@ look as if they tried are refused all the same: the same archive is unpacked els
 import bz2
 import contextlib
 import gzip
-import hashlib
 import lzma
 import os
 import stat
@@ -27,6 +26,7 @@ from darkrank_jax.data.cache import cache_folder, replacing_cached
 from darkrank_jax.data.files.entry_names import check_compression, slashed
 from darkrank_jax.data.files.folders import is_file, list_files
 from darkrank_jax.data.files.zip_members import Member, member_blocks, member_of
+from darkrank_jax.digests import digest, short_digest
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_error
 
@@ -57,12 +57,12 @@ class Entries(NamedTuple):
     Attributes:
       names: with slashes, relative to the folder or as the archive has them.
       read: the bytes of the file of a name; called by several threads at once.
-      fingerprint: changes when a file does.
+      digest: changes when a file does.
     """
 
     names: list[str]
     read: Callable[[str], bytes]
-    fingerprint: str
+    digest: str
 
 
 def open_entries(path: Path) -> Entries:
@@ -100,8 +100,8 @@ def open_entries(path: Path) -> Entries:
 def _folder(path: Path) -> Entries:
     """Every file below a folder."""
     names = list_files(path)
-    read, fingerprint = listed_files(path, names, str(path.resolve()))
-    return Entries(names, read, fingerprint)
+    read, found = listed_files(path, names, str(path.resolve()))
+    return Entries(names, read, found)
 
 
 def listed_files(
@@ -112,42 +112,43 @@ def listed_files(
     Args:
       folder: that the names are relative to.
       names: of the files.
-      start: a word that the fingerprint starts with.
+      start: a word that the digest starts with.
 
     Returns:
-      What gives the bytes of a name, or a `UserError` if the file has changed since; and a word
-      that changes when one of the files does.
+      What gives the bytes of a name, or a `UserError` if the file has changed since; and a
+      digest that changes when one of the files does.
     """
-    digest, keys, stamps = hashlib.blake2b(start.encode()), array("Q"), array("Q")
-    for name in names:
-        stamp = file_stamp(folder / name)
-        digest.update(os.fsencode(name) + stamp)
-        keys.append(_short(os.fsencode(name)))
-        stamps.append(_short(stamp))
+    keys, states = array("Q"), array("Q")
+
+    def seen() -> Iterator[bytes]:
+        yield start.encode()
+        for name in map(os.fsencode, names):
+            state = file_state(folder / os.fsdecode(name))
+            keys.append(short_digest(name))
+            states.append(short_digest(state))
+            yield name + state
+
+    found = digest(seen(), "blake2b")
     order = np.argsort(np.array(keys), kind="stable")
-    listed = (np.array(keys)[order], np.array(stamps)[order])
-    return partial(_read_listed, folder, *listed), digest.hexdigest()[:32]
+    listed = (np.array(keys)[order], np.array(states)[order])
+    return partial(_read_listed, folder, *listed), found
 
 
-def _read_listed(folder: Path, keys: np.ndarray, stamps: np.ndarray, name: str) -> bytes:
-    """The bytes of a file of a folder, whose names and stamps are kept as 8 bytes each."""
-    place = int(np.searchsorted(keys, np.uint64(_short(os.fsencode(name)))))
-    return read_file(folder / name, lambda stamp: _short(stamp) == int(stamps[place]))
+def _read_listed(folder: Path, keys: np.ndarray, states: np.ndarray, name: str) -> bytes:
+    """The bytes of a file of a folder, whose names and states are kept as 8 bytes each."""
+    place = int(np.searchsorted(keys, np.uint64(short_digest(os.fsencode(name)))))
+    return read_file(folder / name, lambda state: short_digest(state) == int(states[place]))
 
 
-def _short(word: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "little")
-
-
-def file_stamp(path: Path) -> bytes:
+def file_state(path: Path) -> bytes:
     """Size and time of a file; a dangling link has none, and is met when it is read."""
     try:
-        return _stamp(path.stat())
+        return _state(path.stat())
     except (OSError, ValueError):
         return b"missing"
 
 
-def _stamp(found: os.stat_result) -> bytes:
+def _state(found: os.stat_result) -> bytes:
     return f"{found.st_size} {found.st_mtime_ns}".encode()
 
 
@@ -161,7 +162,7 @@ def read_file(path: Path, is_same: Callable[[bytes], bool] | None = None) -> byt
 
     Args:
       path: of it.
-      is_same: whether a stamp is that of the file as it was listed; see `file_stamp`.
+      is_same: whether a state is that of the file as it was listed; see `file_state`.
 
     Raises:
       UserError: it cannot be read, is not a regular file, is of absurd size, or changes.
@@ -182,10 +183,10 @@ def _opened(path: Path, is_same: Callable[[bytes], bool] | None) -> Iterator[tup
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise UserError(f"{path}: must be a regular file; leave it out")
-            if is_same and not is_same(_stamp(before)):
+            if is_same and not is_same(_state(before)):
                 raise _changed(path)
             yield file, before.st_size
-            if _stamp(os.fstat(file.fileno())) != _stamp(before):
+            if _state(os.fstat(file.fileno())) != _state(before):
                 raise _changed(path)
     except OSError as error:
         raise read_error(path, error) from error
@@ -205,7 +206,7 @@ def _changed(path: Path) -> UserError:
 
 def _zip(path: Path) -> Entries:
     """The files of a zip archive."""
-    stamp, size, members = file_stamp(path), 0, {}
+    state, size, members = file_state(path), 0, {}
     _check_list(path)
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -218,9 +219,9 @@ def _zip(path: Path) -> Entries:
         size += entry.file_size
         members[entry.filename] = member_of(entry)
     _check_growth(path, size)
-    read = partial(_read_zip, path, stamp, members)
+    read = partial(_read_zip, path, state, members)
     names, read = slashed(path, [entry.filename for entry in entries], read)
-    return Entries(names, read, file_fingerprint(path))
+    return Entries(names, read, state_digest(path))
 
 
 def _check_list(path: Path) -> None:
@@ -235,9 +236,9 @@ def _check_list(path: Path) -> None:
         raise UserError(f"{path}: its list of files has {size:,} bytes or more; {_UNPACK}")
 
 
-def _read_zip(path: Path, stamp: bytes, members: dict[str, Member], name: str) -> bytes:
+def _read_zip(path: Path, state: bytes, members: dict[str, Member], name: str) -> bytes:
     try:
-        with _opened(path, stamp.__eq__) as (file, _):
+        with _opened(path, state.__eq__) as (file, _):
             return b"".join(member_blocks(file, members[name]))
     except _BROKEN as error:
         raise _damaged(path, error) from error
@@ -245,7 +246,7 @@ def _read_zip(path: Path, stamp: bytes, members: dict[str, Member], name: str) -
 
 def _tar(path: Path, given: Path) -> Entries:
     """The files of a tar archive that is not compressed; `given` is what the user calls it."""
-    places, stamp = {}, file_stamp(path)
+    places, state = {}, file_state(path)
     with tarfile.open(path, "r:") as archive:
         seen: list[tarfile.TarInfo] = vars(archive)["members"]
         for entry in archive:
@@ -262,13 +263,13 @@ def _tar(path: Path, given: Path) -> Entries:
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
     # Of entries of one name the last counts, as where an archive is unpacked.
-    names, read = slashed(given, places, partial(_read_tar, path, stamp, places))
-    return Entries(names, read, file_fingerprint(given))
+    names, read = slashed(given, places, partial(_read_tar, path, state, places))
+    return Entries(names, read, state_digest(given))
 
 
-def _read_tar(path: Path, stamp: bytes, places: dict[str, tuple[int, int]], name: str) -> bytes:
+def _read_tar(path: Path, state: bytes, places: dict[str, tuple[int, int]], name: str) -> bytes:
     start, size = places[name]
-    with _opened(path, stamp.__eq__) as (file, _):
+    with _opened(path, state.__eq__) as (file, _):
         file.seek(start)
         return _read(path, file, size)
 
@@ -301,7 +302,7 @@ def _compressed_tar(path: Path) -> Entries:
     openers = [opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic)]
     if not openers:
         return _tar(path, path)
-    target = cache_folder("archives") / f"{file_fingerprint(path)}.tar"
+    target = cache_folder("archives") / f"{state_digest(path)}.tar"
     if target.exists():
         # One that was damaged since is made again.
         with contextlib.suppress(*_BROKEN):
@@ -325,14 +326,9 @@ def _blocks(path: Path, opener: Any) -> Iterator[bytes]:
         raise _damaged(path, error) from error
 
 
-def file_fingerprint(path: Path) -> str:
-    """A word that changes when the file at a path is another."""
-    return hashlib.blake2b(str(path.resolve()).encode() + file_stamp(path)).hexdigest()[:32]
-
-
-def files_fingerprint(folder: Path, names: Iterable[str], start: str) -> str:
-    """A word that changes when one of the named files of a folder does, or the word to start."""
-    return listed_files(folder, names, start)[1]
+def state_digest(path: Path) -> str:
+    """A digest of path, size and time of a file."""
+    return digest([str(path.resolve()).encode(), file_state(path)], "blake2b")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

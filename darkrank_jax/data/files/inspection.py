@@ -1,6 +1,5 @@
 """Looks at every image once, before training: which cannot be decoded, which are there twice."""
 
-import hashlib
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from darkrank_jax.data.cache import cache_folder, replacing_cached
 from darkrank_jax.data.files.listing import Listing
 from darkrank_jax.data.pixels.pictures import decode
+from darkrank_jax.digests import short_digest
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_error
 
@@ -57,7 +57,7 @@ def inspect(listing: Listing, *, tolerated: float, max_megapixels: float) -> np.
       UserError: too many are broken; names the first.
     """
     count = len(listing.labels)
-    path = cache_folder("inspections") / f"{listing.files.fingerprint}.json"
+    path = cache_folder("inspections") / f"{listing.files.digest}.json"
     found = _remembered(path, count, max_megapixels)
     # What could not be read may be read now.
     if found is None or found["unread"]:
@@ -134,7 +134,7 @@ def _results(listing: Listing, count: int, max_megapixels: float) -> Iterator[_R
             file = listing.files.bytes_of(row)
         except UserError as error:
             cause, path = error.__cause__, listing.files.path(row)
-            # A file that is gone is another source, once it is there again; see the fingerprints.
+            # A file that is gone is another source, once it is there again, of another digest.
             gone = isinstance(cause, FileNotFoundError) and str(cause.filename) == path
             return _Result(0, str(error), isinstance(cause, OSError) and not gone)
         try:
@@ -148,8 +148,7 @@ def _results(listing: Listing, count: int, max_megapixels: float) -> Iterator[_R
             )
         except UserError as error:
             return _Result(0, str(error), isinstance(error.__cause__, MemoryError))
-        digest = hashlib.blake2b(file, digest_size=8).digest()
-        return _Result(int.from_bytes(digest, "little"), "", False)
+        return _Result(short_digest(file), "", False)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, count, _BLOCK):

@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def gather(
-    lines: Iterable[Line], *, read: Callable[[str], bytes], where: Path, fingerprint: str
+    lines: Iterable[Line], *, read: Callable[[str], bytes], where: Path, digest: str
 ) -> Listing:
     """Makes a listing of lines, in little more memory than their names take.
 
@@ -52,7 +52,7 @@ def gather(
       lines: of the images; read once.
       read: the bytes of a name.
       where: what the names are relative to, for people.
-      fingerprint: of the source.
+      digest: of the source.
 
     Returns:
       The listing.
@@ -77,7 +77,7 @@ def gather(
     name = pack_names(names())
     found, ranks = list(label_codes), natural_order(label_codes).astype(np.int32)
     return Listing(
-        Files(read, name, str(where), fingerprint),
+        Files(read, name, str(where), digest),
         ranks[np.array(labels, np.int64)],
         tuple(found[index] for index in np.argsort(ranks)),
         np.array(parts, np.int8),

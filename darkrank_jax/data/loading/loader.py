@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from darkrank_jax.data.images import EncodedImages, Images, picture_of, sent_images
+from darkrank_jax.data.images import Images
 from darkrank_jax.data.loading.sampler import SAMPLERS, check_batch, class_rows, of_process
 from darkrank_jax.data.loading.shared_memory import SharedMemory
 from darkrank_jax.data.loading.workers import made_by_workers
 from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS, augment
-from darkrank_jax.data.pixels.crops import CROPS, whole
+from darkrank_jax.data.pixels.crops import CROPS
 from darkrank_jax.data.split import Split
 from darkrank_jax.errors import UserError
 
@@ -166,14 +166,12 @@ def _ahead(
 ) -> Generator[tuple[T, np.ndarray]]:
     """What `fill` returns for each step and so many images that it fills, made ahead, in order."""
     shape = (number, *images.shape[1:])
-    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
-        raise UserError(f"the images of a split are {images.dtype}; make them uint8, of 0 to 255")
     if not num_workers:
         yield from _made_by_threads(partial(fill, images=images), shape, steps, num_threads)
         return
     with SharedMemory() as memory:
         changes = {name: _tables()[name] for name in fill.keywords["augmentation"]}
-        sent = partial(_fill_as_parent, partial(fill, images=sent_images(images, memory)), changes)
+        sent = partial(_fill_as_parent, partial(fill, images=images.shared(memory)), changes)
         yield from made_by_workers(sent, shape, steps, num_workers, memory, stopping)
 
 
@@ -267,21 +265,10 @@ def _draw(
     filled: np.ndarray,
 ) -> None:
     """Some images as training sees them, uint8 [n, h, w, c], each by a random key of its own."""
-    if not augmentation and not isinstance(images, EncodedImages):
-        # Any mode but the default, which would fill a copy.
-        np.take(images, rows, axis=0, out=filled, mode="clip")
+    if not augmentation:
+        images.read_into(rows, filled)
         return
-    for image, row, key in zip(filled, rows.tolist(), keys, strict=True):
-        image[:] = _augmented(images, row, augmentation, np.random.default_rng(key))
-
-
-def _augmented(
-    images: Images,
-    row: int,
-    augmentation: Augmentation,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """One image as training sees it, uint8 [h, w, c]."""
-    crop = images.crop if isinstance(images, EncodedImages) else whole
     size = images.shape[1:3]
-    return augment(picture_of(images, row), size, augmentation, rng, crop=crop)
+    for image, row, key in zip(filled, rows.tolist(), keys, strict=True):
+        rng = np.random.default_rng(key)
+        image[:] = augment(images.picture(row), size, augmentation, rng, crop=images.crop)

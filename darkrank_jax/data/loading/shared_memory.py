@@ -41,14 +41,16 @@ class SharedMemory:
         for descriptor in self.descriptors:
             os.close(descriptor)
 
-    def array(self, shape: tuple[int, ...], dtype: Any) -> "SharedArray":
-        """A new array of zeros, which takes memory where it is written to."""
+    def array(
+        self, shape: tuple[int, ...], dtype: Any, kind: type[np.ndarray] = np.ndarray
+    ) -> "SharedArray":
+        """A new array of zeros, of a class of arrays; it takes memory where it is written to."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         try:
             self.descriptors.append(_anonymous_file())
             # Nothing of no length can be mapped.
             os.ftruncate(self.descriptors[-1], max(1, size))
-            return SharedArray(self.descriptors[-1], shape, dtype)
+            return SharedArray(self.descriptors[-1], shape, dtype, kind)
         except (OSError, OverflowError) as error:
             raise UserError(
                 f"data.num_workers: {size:,} bytes cannot be shared with workers ({error}); "
@@ -63,8 +65,8 @@ class SharedArray:
       array: the array in this process.
     """
 
-    def __init__(self, descriptor: int, shape: tuple[int, ...], dtype: Any):
-        self._sent = (descriptor, shape, np.dtype(dtype).str)
+    def __init__(self, descriptor: int, shape: tuple[int, ...], dtype: Any, kind: type[np.ndarray]):
+        self._sent = (descriptor, shape, np.dtype(dtype).str, kind)
         self.array = _mapped(*self._sent)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -78,6 +80,7 @@ class SharedCache:
     """
 
     def __init__(self, memory: SharedMemory, num_pictures: int, most_bytes: int):
+        self.most_bytes = most_bytes
         self._pixels: Any = memory.array((most_bytes,), np.uint8)
         self._rows: Any = memory.array((num_pictures, 4), np.int64)
         self._used: Any = memory.array((1,), np.int64)
@@ -104,8 +107,10 @@ class SharedCache:
         return made
 
 
-def _mapped(descriptor: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return np.ndarray(shape, dtype, buffer=mmap.mmap(descriptor, 0))
+def _mapped(
+    descriptor: int, shape: tuple[int, ...], dtype: str, kind: type[np.ndarray]
+) -> np.ndarray:
+    return kind(shape, dtype, buffer=mmap.mmap(descriptor, 0))
 
 
 def _anonymous_file() -> int:

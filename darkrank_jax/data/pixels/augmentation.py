@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from darkrank_jax.data.images import Crop
-from darkrank_jax.data.pixels.crops import CROPS
+from darkrank_jax.data.pixels.crops import CROPS, Crop
 from darkrank_jax.data.pixels.pictures import to_array, to_picture
 from darkrank_jax.data.pixels.resampling import cut
 

@@ -6,6 +6,9 @@ import numpy as np
 
 from darkrank_jax.data.pixels.resampling import Box
 
+# (width, height) of a picture to the part of it that counts.
+Crop = Callable[[int, int], Box]
+
 # Draws of a random part before the middle is taken.
 _ATTEMPTS = 10
 

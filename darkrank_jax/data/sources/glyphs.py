@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from darkrank_jax.data.split import (
     Split,
-    check_numbers,
+    check_ranges,
     height_and_width,
     select_classes,
     shuffle_classes,
@@ -68,7 +68,7 @@ def glyphs(
         fractions that leave none to train on.
     """
     del path
-    check_numbers(
+    check_ranges(
         images_per_class=images_per_class,
         distortion=distortion,
         validation_fraction=validation_fraction,
@@ -99,8 +99,9 @@ def glyphs(
     labels = np.repeat(np.arange(num_classes), images_per_class)
     names = [f"{each} {unicodedata.name(each, '')}".rstrip() for each in chosen]
     validation, test, train = np.split(shuffle_classes(num_classes, seed), np.cumsum(held_out))
+    whole = Split(images, labels, tuple(names))
     return {
-        name: select_classes(images, labels, names, chosen.tolist())
+        name: select_classes(whole, chosen)
         for name, chosen in (("train", train), ("validation", validation), ("test", test))
     }
 

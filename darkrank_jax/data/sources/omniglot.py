@@ -13,7 +13,7 @@ from darkrank_jax.data.files.archives import open_entries
 from darkrank_jax.data.files.folders import is_hidden
 from darkrank_jax.data.split import (
     Split,
-    check_numbers,
+    check_ranges,
     height_and_width,
     select_classes,
     shuffle_classes,
@@ -45,21 +45,21 @@ def omniglot(
       UserError: a number is out of its range, or an archive is missing, damaged, or more than 1 %
         of its images are; the line names the option or the file.
     """
-    check_numbers(validation_fraction=validation_fraction, seed=seed)
+    check_ranges(validation_fraction=validation_fraction, seed=seed)
     folder, size = _folder(path), height_and_width(image_size)
-    images, labels, names = _read(folder / _BACKGROUND, size)
-    order = shuffle_classes(len(names), seed)
-    held_out = round(validation_fraction * len(names))
-    if not 1 <= held_out <= len(names) - 2:
+    background = _read(folder / _BACKGROUND, size)
+    count = len(background.class_names)
+    order = shuffle_classes(count, seed)
+    held_out = round(validation_fraction * count)
+    if not 1 <= held_out <= count - 2:
         raise UserError(
-            f"data.options.validation_fraction: is {validation_fraction}; of {len(names)} "
+            f"data.options.validation_fraction: is {validation_fraction}; of {count} "
             f"characters {held_out} would validate; leave some for it, and 2 to train on"
         )
-    evaluation = _read(folder / _EVALUATION, size)
     return {
-        "train": select_classes(images, labels, names, np.sort(order[held_out:]).tolist()),
-        "validation": select_classes(images, labels, names, np.sort(order[:held_out]).tolist()),
-        "test": Split(evaluation[0], evaluation[1], tuple(evaluation[2])),
+        "train": select_classes(background, np.sort(order[held_out:])),
+        "validation": select_classes(background, np.sort(order[:held_out])),
+        "test": _read(folder / _EVALUATION, size),
     }
 
 
@@ -75,8 +75,8 @@ def _folder(path: str) -> Path:
     return nested if nested.is_dir() else Path(given)
 
 
-def _read(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Images, labels and class names of an archive; entries are read, never unpacked."""
+def _read(path: Path, size: tuple[int, int]) -> Split:
+    """All characters of an archive."""
     if not path.exists():
         raise UserError(f"{path}: is missing; put the authors' archive there, or set data.path")
     archive = open_entries(path)
@@ -91,7 +91,7 @@ def _read(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, li
     names = sorted(set(characters))
     number = {name: label for label, name in enumerate(names)}
     labels = np.array([number[character] for character in characters], np.int32)
-    return np.stack(list(images.values())), labels, names
+    return Split(np.stack(list(images.values())), labels, tuple(names))
 
 
 def _decode(file: bytes, size: tuple[int, int]) -> np.ndarray | None:

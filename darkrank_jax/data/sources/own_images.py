@@ -5,13 +5,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from darkrank_jax.data.files.archives import (
-    file_fingerprint,
     listed_files,
     open_entries,
     read_beside,
+    state_digest,
 )
 from darkrank_jax.data.files.class_folders import lines_of_folders
 from darkrank_jax.data.files.folders import is_file, is_hidden, warn_left_out
@@ -19,10 +17,9 @@ from darkrank_jax.data.files.inspection import inspect
 from darkrank_jax.data.files.labels import warn_of_labels, without_labels
 from darkrank_jax.data.files.listing import Line, Listing, gather
 from darkrank_jax.data.files.tables import READERS, read_table, refuse_two_labels
-from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS
 from darkrank_jax.data.pixels.pictures import SUFFIXES
-from darkrank_jax.data.sources.sharing import share_out
-from darkrank_jax.data.split import Split, check_numbers
+from darkrank_jax.data.sources.class_splits import SplitOptions, make_splits
+from darkrank_jax.data.split import Split, check_ranges
 from darkrank_jax.errors import UserError
 
 # Suffixes of tables of other kinds.
@@ -30,20 +27,12 @@ _OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".txt", ".arrow", "
 
 
 def own_images(
+    options: SplitOptions,
     *,
     path: str,
-    image_size: int | tuple[int, int],
-    grayscale: bool = False,
-    center_crop: float = 1.0,
-    num_train_classes: int = 0,
-    validation_fraction: float = 0.15,
-    test_fraction: float = 0.25,
-    seed: int = 0,
     ignored_labels: tuple[str | int, ...] | list[str | int] = (),
     inspect_images: bool = True,
     tolerated: float = 0.01,
-    cache_mib: int = 2048,
-    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> dict[str, Split]:
     """Images where they lie, split by class unless they say how.
 
@@ -52,19 +41,11 @@ def own_images(
     words. A table's paths are relative to its folder.
 
     Args:
+      options: size, crop and classes of the splits.
       path: folder, .zip, .tar (plain or compressed), .csv, .tsv or .parquet.
-      image_size: pixels; one side, or height and width.
-      grayscale: see `share_out`, as for those without a line of their own.
-      center_crop: see there.
-      num_train_classes: see there.
-      validation_fraction: see there.
-      test_fraction: see there.
-      seed: see there.
       ignored_labels: labels whose images are left out, such as "-1" in tables made of Market-1501.
       inspect_images: looks at every image once, before the first run.
       tolerated: largest share of images that may be left out as broken.
-      cache_mib: see there.
-      max_megapixels: see there.
 
     Returns:
       "train", "validation" and "test", no class in two of them.
@@ -77,28 +58,13 @@ def own_images(
         raise UserError(
             "data.path: is empty; give a folder of class folders, a .zip or .tar of it, or a table"
         )
-    shared = {
-        "center_crop": center_crop,
-        "num_train_classes": num_train_classes,
-        "validation_fraction": validation_fraction,
-        "test_fraction": test_fraction,
-        "seed": seed,
-        "cache_mib": cache_mib,
-        "max_megapixels": max_megapixels,
-    }
-    check_numbers(**shared, tolerated=tolerated)
+    check_ranges(tolerated=tolerated)
     listing = _list(Path(path), ignored_labels)
     warn_of_labels(Path(path), listing)
-    rows = np.arange(len(listing.labels))
-    return share_out(
-        listing,
-        inspect(listing, tolerated=tolerated, max_megapixels=max_megapixels)
-        if inspect_images
-        else rows,
-        image_size=image_size,
-        grayscale=grayscale,
-        **shared,
-    )
+    usable = None
+    if inspect_images:
+        usable = inspect(listing, tolerated=tolerated, max_megapixels=options.max_megapixels)
+    return make_splits(listing, options, usable)
 
 
 def _list(path: Path, ignored: Sequence[str | int]) -> Listing:
@@ -111,7 +77,7 @@ def _list(path: Path, ignored: Sequence[str | int]) -> Listing:
     entries = open_entries(path)
     images = _images(path, entries.names)
     lines = without_labels(path, lines_of_folders(path, images), ignored)
-    return gather(lines, read=entries.read, where=path, fingerprint=entries.fingerprint)
+    return gather(lines, read=entries.read, where=path, digest=entries.digest)
 
 
 def _images(path: Path, names: list[str]) -> list[str]:
@@ -134,14 +100,14 @@ def _images(path: Path, names: list[str]) -> list[str]:
 
 def _list_table(path: Path, ignored: Sequence[str | int]) -> Listing:
     """The images that a table names, relative to its folder."""
-    folder, table = path.parent, file_fingerprint(path)
+    folder, table = path.parent, state_digest(path)
     read = partial(read_beside, folder)
     lines = without_labels(path, _lines(path), ignored)
-    listing = gather(lines, read=read, where=folder, fingerprint=table)
+    listing = gather(lines, read=read, where=folder, digest=table)
     refuse_two_labels(path, listing.files.name, listing.labels)
     names = map(listing.files.name, range(len(listing.labels)))
-    read, fingerprint = listed_files(folder, names, table)
-    return listing._replace(files=listing.files._replace(read=read, fingerprint=fingerprint))
+    read, digest = listed_files(folder, names, table)
+    return listing._replace(files=listing.files._replace(read=read, digest=digest))
 
 
 def _lines(path: Path) -> Iterator[Line]:

@@ -4,15 +4,16 @@ A layout is read from file names and, where the authors give them, lists. Archiv
 are published; unpacked folders do as well.
 """
 
-import hashlib
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkrank_jax.data.files.archives import Entries, file_stamp, open_entries
+from darkrank_jax.data.files.archives import Entries, file_state, open_entries
 from darkrank_jax.data.files.folders import is_hidden
+from darkrank_jax.digests import digest
 from darkrank_jax.errors import UserError
 
 # Of the layout in which the sets are built.
@@ -89,8 +90,8 @@ def find_images(name: str, folder: Path) -> list[Found]:
     return sorted(found, key=lambda each: each.name)
 
 
-def stamp_of(name: str, folder: Path) -> str:
-    """A word that changes when the archives and lists of a set do, or what was unpacked of them.
+def archives_digest(name: str, folder: Path) -> str:
+    """A digest of names, sizes and times of a set's archives and lists, or of unpacked files.
 
     Archives may be moved, and other files may come beside them.
 
@@ -111,10 +112,11 @@ def stamp_of(name: str, folder: Path) -> str:
     files = [(Path(entry).name, entry) for entry in packed + lists]
     if not packed:
         files += [(each.name, each.name) for each in find_images(name, folder)]
-    digest = hashlib.blake2b(name.encode())
-    for called, entry in files:
-        digest.update(called.encode("utf-8", "surrogateescape") + file_stamp(folder / entry))
-    return digest.hexdigest()[:32]
+    seen = (
+        called.encode("utf-8", "surrogateescape") + file_state(folder / entry)
+        for called, entry in files
+    )
+    return digest(itertools.chain([name.encode()], seen), "blake2b")
 
 
 def _wanted(layout: StandardSet) -> str:

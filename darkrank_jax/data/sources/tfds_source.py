@@ -13,14 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from darkrank_jax.data.files.archives import files_fingerprint
+from darkrank_jax.data.files.archives import listed_files
 from darkrank_jax.data.files.folders import warn_left_out
 from darkrank_jax.data.files.listing import Line, Listing, gather
 from darkrank_jax.data.files.parts import PARTS
-from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS
-from darkrank_jax.data.sources.sharing import share_out
-from darkrank_jax.data.sources.standard_sets import STANDARD_SETS, VERSION, find_images, stamp_of
-from darkrank_jax.data.split import Split, check_numbers
+from darkrank_jax.data.sources.class_splits import (
+    SplitOptions,
+    make_splits,
+    with_split_options,
+)
+from darkrank_jax.data.sources.standard_sets import (
+    STANDARD_SETS,
+    VERSION,
+    archives_digest,
+    find_images,
+)
+from darkrank_jax.data.split import Split
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.files import read_json
 
@@ -28,19 +36,7 @@ _OWN = "darkrank_sets"
 
 
 def tfds_images(
-    *,
-    path: str,
-    image_size: int | tuple[int, int],
-    name: str,
-    data_dir: str = "",
-    grayscale: bool = False,
-    center_crop: float = 1.0,
-    num_train_classes: int = 0,
-    validation_fraction: float = 0.15,
-    test_fraction: float = 0.25,
-    seed: int = 0,
-    cache_mib: int = 2048,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    options: SplitOptions, *, path: str, name: str, data_dir: str = ""
 ) -> dict[str, Split]:
     """A set of tensorflow-datasets, built first where it is not there yet.
 
@@ -49,39 +45,21 @@ def tfds_images(
     standard set is used as long as these stay as they are, or are not there at all.
 
     Args:
+      options: size, crop and classes of the splits.
       path: folder of the authors' archives, for what cannot be downloaded; empty: the environment
         variable DARKRANK_DATA.
-      image_size: pixels; one side, or height and width.
       name: as `tfds.builder` has it; "darkrank_sets/NAME" is a standard set.
       data_dir: where built sets lie; empty: TFDS_DATA_DIR, or ~/tensorflow_datasets.
-      grayscale: see `share_out`, as for those without a line of their own.
-      center_crop: see there.
-      num_train_classes: see there.
-      validation_fraction: see there.
-      test_fraction: see there.
-      seed: see there.
-      cache_mib: see there.
-      max_megapixels: see there.
 
     Returns:
       "train", "validation" and "test", no class in two of them.
 
     Raises:
-      UserError: a number is out of its range, or the set is unknown, cannot be built without
-        TensorFlow, is damaged, or is not of images with labels.
+      UserError: the set is unknown, cannot be built without TensorFlow, is damaged, or is not of
+        images with labels.
     """
     from tensorflow_datasets.core import constants
 
-    shared = {
-        "center_crop": center_crop,
-        "num_train_classes": num_train_classes,
-        "validation_fraction": validation_fraction,
-        "test_fraction": test_fraction,
-        "seed": seed,
-        "cache_mib": cache_mib,
-        "max_megapixels": max_megapixels,
-    }
-    check_numbers(**shared)
     own = name.removeprefix(f"{_OWN}/") if name.startswith(f"{_OWN}/") else ""
     root = Path(data_dir or constants.DATA_DIR).expanduser()
     if own:
@@ -96,46 +74,18 @@ def tfds_images(
     with _readable(root, name):
         listing = _list(builder, own=bool(own))
     if own:
-        _tell_counts(own, listing)
-    return share_out(
-        listing,
-        np.arange(len(listing.labels)),
-        image_size=image_size,
-        grayscale=grayscale,
-        **shared,
-    )
+        _warn_of_counts(own, listing)
+    return make_splits(listing, options)
 
 
 def standard_set(name: str) -> Callable[..., dict[str, Split]]:
-    """The source of a standard set: `tfds_images` with its name and its authors' split."""
+    """The entry of SOURCES for a standard set: `tfds_images` with its name and authors' split."""
 
-    def source(
-        *,
-        path: str,
-        image_size: int | tuple[int, int],
-        data_dir: str = "",
-        grayscale: bool = False,
-        center_crop: float = 1.0,
-        validation_fraction: float = 0.15,
-        seed: int = 0,
-        cache_mib: int = 2048,
-        max_megapixels: float = MAX_MEGAPIXELS,
-    ) -> dict[str, Split]:
-        return tfds_images(
-            path=path,
-            image_size=image_size,
-            name=f"{_OWN}/{name}",
-            data_dir=data_dir,
-            grayscale=grayscale,
-            center_crop=center_crop,
-            validation_fraction=validation_fraction,
-            seed=seed,
-            cache_mib=cache_mib,
-            max_megapixels=max_megapixels,
-        )
+    def source(options: SplitOptions, *, path: str, data_dir: str = "") -> dict[str, Split]:
+        return tfds_images(options, path=path, name=f"{_OWN}/{name}", data_dir=data_dir)
 
     source.__doc__ = f"{name}, with the split of its authors; see `tfds_images`."
-    return source
+    return with_split_options(source, without=("num_train_classes", "test_fraction"))
 
 
 def _of_archives(name: str, path: str, root: Path) -> Path:
@@ -151,7 +101,7 @@ def _of_archives(name: str, path: str, root: Path) -> Path:
                 "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
                 f"folder that holds the archives of {name}"
             )
-        return root / _OWN / stamp_of(name, Path(given))
+        return root / _OWN / archives_digest(name, Path(given))
     except UserError:
         # The archives need not be kept, where there is no doubt which they were.
         own = f"{_OWN}/{name}/{VERSION}"
@@ -217,7 +167,7 @@ def _build(builder: Any, own: str, path: str) -> None:
         ) from error
 
 
-def _tell_counts(name: str, listing: Listing) -> None:
+def _warn_of_counts(name: str, listing: Listing) -> None:
     """Warns of a set that is not as large as its authors publish it."""
     for part, published in STANDARD_SETS[name].counts.items():
         labels = listing.labels[listing.parts == PARTS.index(part)]
@@ -269,9 +219,9 @@ def _list(builder: Any, *, own: bool) -> Listing:
         warn_left_out(where, unlabelled, "images have no label and are left out")
 
     names = sorted(path.name for path in where.iterdir())
-    stamp = files_fingerprint(where, names, builder.info.full_name)
+    _, found = listed_files(where, names, builder.info.full_name)
     read = partial(_read_record, sources, image, where)
-    return gather(lines(), read=read, where=where, fingerprint=stamp)
+    return gather(lines(), read=read, where=where, digest=found)
 
 
 def _read_record(sources: dict[str, Any], image: str, where: Path, name: str) -> bytes:

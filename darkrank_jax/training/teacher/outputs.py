@@ -6,7 +6,7 @@ share teacher, data, seed and steps share the store. Where images have a few dra
 in rotation (`data.views`), these are stored instead, whatever the number of steps.
 """
 
-import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import darkrank_jax
 from darkrank_jax.config.description import describe
-from darkrank_jax.data import fingerprint as images_fingerprint
+from darkrank_jax.digests import digest
 from darkrank_jax.distributed.mesh import by_rows, put
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.array_files import map_npy
@@ -63,7 +63,7 @@ def open_store(
             "store_teacher: a loss takes the teacher's feature maps, which are too large to store; "
             "set store_teacher to False"
         )
-    path = folder / fingerprint(batches, teacher, wanted)
+    path = folder / outputs_digest(batches, teacher, wanted)
     if not path.is_dir():
         try:
             _fill(path, batches, teacher, wanted, mesh)
@@ -83,7 +83,7 @@ def _computed(described: Any) -> Any:
     return {name: _computed(field) for name, field in described.items() if name not in free}
 
 
-def fingerprint(batches: Batches, teacher: Embedder, wanted: set[str]) -> str:
+def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str:
     """A digest of all that stored outputs depend on: teacher, images, augmentation, batches.
 
     Args:
@@ -104,7 +104,7 @@ def fingerprint(batches: Batches, teacher: Embedder, wanted: set[str]) -> str:
         "shape": batches.in_store(),
         "views": data.views,
         "augmentation": data.augmentation,
-        "images": images_fingerprint(train.images),
+        "images": train.images.digest(),
         "versions": [library.__version__ for library in _LIBRARIES],
     }
     arrays = [*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels]
@@ -114,11 +114,12 @@ def fingerprint(batches: Batches, teacher: Embedder, wanted: set[str]) -> str:
         options = {name: each for name, each in sampler.items() if name not in known}
         facts |= {"images_per_class": data.images_per_class, "sampler": options}
         arrays += known.values()
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    for array in arrays:
-        digest.update(str((array.shape, array.dtype)).encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:32]
+    parts = (
+        part
+        for array in arrays
+        for part in (str((array.shape, array.dtype)).encode(), array.tobytes())
+    )
+    return digest(itertools.chain([json.dumps(facts).encode()], parts))
 
 
 def _fill(path: Path, batches: Batches, teacher: Embedder, wanted: set[str], mesh: Mesh) -> None:

@@ -116,10 +116,3 @@ def test_refuses_a_batch_of_more_classes_than_there_are():
         "data.batch_size: 14 images at 2 a class (data.images_per_class) need 7 classes, and the "
         "training split has 6; give at most 12, or more images a class"
     )
-
-
-def test_refuses_images_that_are_no_bytes():
-    split = SPLIT._replace(images=SPLIT.images / np.float32(255))
-    arguments = {"seed": 3, "first_step": 0, "num_steps": 1, "batch_size": 8, "num_threads": 1}
-    with pytest.raises(UserError, match="are float32; make them uint8, of 0 to 255"):
-        next(batches(split, images_per_class=2, augmentation={}, **arguments))

@@ -18,7 +18,7 @@ from darkrank_jax.files import replacing
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train
 from darkrank_jax.training.batches import Batches
-from darkrank_jax.training.teacher.outputs import fingerprint, open_store
+from darkrank_jax.training.teacher.outputs import open_store, outputs_digest
 from darkrank_jax.workdir.metrics_log import read_log
 from tests import tiny_config
 
@@ -37,7 +37,7 @@ def teacher(tmp_path_factory):
 
 
 def digest(run, split, teacher, wanted, **sampler):
-    return fingerprint(batches_of(run, split, **sampler), teacher, wanted)
+    return outputs_digest(batches_of(run, split, **sampler), teacher, wanted)
 
 
 def batches_of(run, split, **sampler):

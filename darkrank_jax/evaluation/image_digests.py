@@ -1,10 +1,9 @@
 """Which images were measured: a word by which two measurements of the same images are known."""
 
-import hashlib
 import json
 
 from darkrank_jax.data import Split
-from darkrank_jax.data.images import EncodedImages
+from darkrank_jax.digests import digest
 
 _PARTS = 3
 
@@ -29,17 +28,13 @@ def images_digest(split: Split) -> str:
       >>> images_digest(split).split(":")[1]
       '8x8x1'
     """
-    images, labels = split.images, split.labels.tolist()
     what = {
-        "classes": [split.class_names[label] for label in labels],
+        "classes": [split.class_names[label] for label in split.labels],
         "queries": None if split.queries is None else split.queries.tolist(),
         "names": [name.rpartition("/")[2] for name in split.names],
     }
-    if isinstance(images, EncodedImages):
-        size, shown = "files", images.sample()
-    else:
-        size, shown = "x".join(map(str, images.shape[1:])), [images.tobytes()]
-    return ":".join([_word([json.dumps(what).encode()]), size, _word(shown)])
+    size, shown = split.images.sample()
+    return ":".join([_digest([json.dumps(what).encode()]), size, _digest(shown)])
 
 
 def same_digest(first: str | None, second: str | None) -> bool | None:
@@ -71,9 +66,6 @@ def is_digest(word: object) -> bool:
     return isinstance(word, str) and len(word.split(":")) == _PARTS
 
 
-def _word(parts: list[bytes]) -> str:
-    """A short digest of bytes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little") + part)
-    return digest.hexdigest()
+def _digest(parts: list[bytes]) -> str:
+    """A digest in which it counts where the parts are cut."""
+    return digest((len(part).to_bytes(8, "little") + part for part in parts), "blake2b-128")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from darkrank_jax.data import SOURCES, Split
-from darkrank_jax.evaluation.digest import images_digest, same_digest
+from darkrank_jax.evaluation.image_digests import images_digest, same_digest
 from darkrank_jax.evaluation.stored import same_images
 
 LABELS = np.array([0, 2, 0, 1, 2], np.int32)

@@ -1,7 +1,11 @@
-"""Shares the images of a listing out to training, validation and test, by class."""
+"""Splits of a listing, disjoint in classes, and the options by which they are made."""
 
+import dataclasses
+import functools
+import inspect
 import logging
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +13,14 @@ from darkrank_jax.data.files.listing import Listing
 from darkrank_jax.data.files.parts import PARTS, UNGIVEN
 from darkrank_jax.data.images import Cache, EncodedImages
 from darkrank_jax.data.pixels import crops
-from darkrank_jax.data.split import Split, height_and_width, shuffle_classes
+from darkrank_jax.data.pixels.limits import MAX_MEGAPIXELS
+from darkrank_jax.data.split import (
+    Split,
+    check_ranges,
+    height_and_width,
+    select_classes,
+    shuffle_classes,
+)
 from darkrank_jax.errors import UserError
 from darkrank_jax.terminal import printable
 
@@ -19,27 +30,11 @@ _TESTED = (_TEST, _QUERY, _GALLERY)
 _LEAST = 2
 
 
-def share_out(
-    listing: Listing,
-    rows: np.ndarray,
-    *,
-    image_size: int | tuple[int, int],
-    grayscale: bool,
-    center_crop: float,
-    num_train_classes: int,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-    cache_mib: int,
-    max_megapixels: float,
-) -> dict[str, Split]:
-    """Makes the splits that the listing gives, and by class those that it does not.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How a listing becomes splits: the size of images, and the classes that are held out.
 
-    A class of one image is never held out by chance, since nothing can be found for it.
-
-    Args:
-      listing: of a source.
-      rows: those of its images that count.
+    Attributes:
       image_size: pixels; one side, or height and width.
       grayscale: one channel instead of three.
       center_crop: share of the largest middle part of the image's shape that evaluation sees; 0
@@ -53,48 +48,96 @@ def share_out(
       cache_mib: memory for decoded images; what does not fit is decoded again each time.
       max_megapixels: the most millions of pixels of an image, 1 to 178.
 
+    Raises:
+      UserError: a number is out of its range.
+    """
+
+    image_size: int | tuple[int, int]
+    grayscale: bool = False
+    center_crop: float = 1.0
+    num_train_classes: int = 0
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.25
+    seed: int = 0
+    cache_mib: int = 2048
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    def __post_init__(self) -> None:
+        fields = dataclasses.asdict(self)
+        check_ranges(**{n: fields[n] for n in fields if n not in ("image_size", "grayscale")})
+
+
+def with_split_options(
+    source: Callable[..., dict[str, Split]], *, without: tuple[str, ...] = ()
+) -> Callable[..., dict[str, Split]]:
+    """A source that takes `SplitOptions` first, as one that takes the fields as keywords.
+
+    Args:
+      source: function of the options, and of keyword arguments of its own.
+      without: fields that it does not offer.
+
+    Returns:
+      An entry of SOURCES, with the signature by which configs are checked.
+    """
+    shared = inspect.signature(SplitOptions).parameters
+    offered = [name for name in shared if name not in without]
+
+    @functools.wraps(source)
+    def flat(**arguments: Any) -> dict[str, Split]:
+        options = {name: arguments.pop(name) for name in offered if name in arguments}
+        return source(SplitOptions(**options), **arguments)
+
+    own = inspect.signature(source)
+    parameters = [*list(own.parameters.values())[1:], *(shared[name] for name in offered)]
+    flat.__annotations__ = {each.name: each.annotation for each in parameters}
+    vars(flat)["__signature__"] = own.replace(parameters=parameters)
+    return flat
+
+
+def make_splits(
+    listing: Listing, options: SplitOptions, chosen: np.ndarray | None = None
+) -> dict[str, Split]:
+    """Makes the splits that the listing gives, and by class those that it does not.
+
+    A class of one image is never held out by chance, since nothing can be found for it.
+
+    Args:
+      listing: of a source.
+      options: size, crop and classes.
+      chosen: int, numbers of its images that count; None: all.
+
     Returns:
       "train", "validation" and "test", no class in two of them.
 
     Raises:
       UserError: a class is in two splits, or a split is left without classes.
     """
-    size = height_and_width(image_size)
-    crop = partial(crops.center_crop, size=size, share=center_crop) if center_crop else crops.whole
+    size, share = height_and_width(options.image_size), options.center_crop
+    if chosen is None:
+        chosen = np.arange(len(listing.labels))
+    listing = listing._replace(
+        labels=listing.labels[chosen],
+        parts=listing.parts[chosen],
+        cameras=None if listing.cameras is None else listing.cameras[chosen],
+    )
     images = EncodedImages(
         listing.files,
-        rows,
+        chosen,
         size=size,
-        grayscale=grayscale,
-        crop=crop,
-        cache=Cache(cache_mib << 20),
-        max_megapixels=max_megapixels,
+        grayscale=options.grayscale,
+        crop=functools.partial(crops.center_crop, size=size, share=share) if share else crops.whole,
+        cache=Cache(options.cache_mib << 20),
+        max_megapixels=options.max_megapixels,
     )
-    listing = listing._replace(
-        labels=listing.labels[rows],
-        parts=listing.parts[rows],
-        cameras=None if listing.cameras is None else listing.cameras[rows],
-    )
-    classes = _choose(
-        listing,
-        num_train_classes=num_train_classes,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-    )
-    return {name: _split(listing, images, chosen) for name, chosen in classes.items()}
+    queries = listing.parts == _QUERY
+    whole = Split(images, listing.labels, listing.class_names, listing.cameras, queries)
+    classes = _classes_of_splits(listing, options)
+    return {name: select_classes(whole, held) for name, held in classes.items()}
 
 
-def _choose(
-    listing: Listing,
-    *,
-    num_train_classes: int,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-) -> dict[str, np.ndarray]:
-    """The classes of each split."""
-    parts, labels = listing.parts, listing.labels
+def _classes_of_splits(listing: Listing, options: SplitOptions) -> dict[str, np.ndarray]:
+    """The classes of each split, ascending."""
+    parts, labels, seed = listing.parts, listing.labels, options.seed
     masks = {
         "train": np.isin(parts, (_TRAIN, UNGIVEN)),
         "validation": parts == _VALIDATION,
@@ -103,14 +146,14 @@ def _choose(
     classes = {name: np.unique(labels[mask]) for name, mask in masks.items()}
     _check_disjoint(listing, classes)
     counts = np.bincount(labels[masks["train"]], minlength=len(listing.class_names))
-    _tell_alone(listing, counts)
+    _warn_of_single_images(listing, counts)
     if not len(classes["test"]):
-        test = _held_out(classes["train"], counts, test_fraction, seed)
-        if num_train_classes:
-            test = classes["train"][num_train_classes:]
+        test = _held_out(classes["train"], counts, options.test_fraction, seed)
+        if options.num_train_classes:
+            test = classes["train"][options.num_train_classes :]
         classes["test"], classes["train"] = test, np.setdiff1d(classes["train"], test)
     if not len(classes["validation"]):
-        held = _held_out(classes["train"], counts, validation_fraction, seed + 1)
+        held = _held_out(classes["train"], counts, options.validation_fraction, seed + 1)
         classes["validation"], classes["train"] = held, np.setdiff1d(classes["train"], held)
     _check_filled(listing, classes)
     return classes
@@ -121,21 +164,6 @@ def _held_out(classes: np.ndarray, counts: np.ndarray, fraction: float, seed: in
     able = classes[counts[classes] > 1]
     number = min(len(able), max(_LEAST, round(fraction * len(classes))))
     return np.sort(able[shuffle_classes(len(able), seed)[:number]])
-
-
-def _split(listing: Listing, images: EncodedImages, classes: np.ndarray) -> Split:
-    """The images of some classes, numbered anew in their order."""
-    number = np.full(len(listing.class_names), -1, np.int32)
-    number[classes] = np.arange(len(classes), dtype=np.int32)
-    rows = np.flatnonzero(number[listing.labels] >= 0)
-    queries = listing.parts[rows] == _QUERY
-    return Split(
-        images.select(rows),
-        number[listing.labels[rows]],
-        tuple(listing.class_names[label] for label in classes),
-        None if listing.cameras is None else listing.cameras[rows],
-        queries if queries.any() else None,
-    )
 
 
 def _check_disjoint(listing: Listing, classes: dict[str, np.ndarray]) -> None:
@@ -169,7 +197,7 @@ def _check_filled(listing: Listing, classes: dict[str, np.ndarray]) -> None:
         raise UserError(f"data.path: has no {other} images; add them, or name the split test")
 
 
-def _tell_alone(listing: Listing, counts: np.ndarray) -> None:
+def _warn_of_single_images(listing: Listing, counts: np.ndarray) -> None:
     """Warns of classes with one image."""
     alone = np.flatnonzero(counts == 1)
     if len(alone):
