@@ -66,6 +66,19 @@ def test_every_room_has_a_place_in_the_order():
     assert rooms - {"__init__", "__pycache__"} == set(ORDER)
 
 
+def test_no_two_modules_and_no_two_classes_share_a_name():
+    modules: dict[str, list[str]] = {}
+    classes: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.stem != "__init__":
+            modules.setdefault(path.stem, []).append(str(path))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(str(path))
+    for names in (modules, classes):
+        assert {name: paths for name, paths in names.items() if len(paths) > 1} == {}
+
+
 def test_losses_import_jax_and_nothing_else():
     # jax itself needs numpy.
     allowed = set(sys.stdlib_module_names) | {"jax", "numpy", "darkrank_jax"}

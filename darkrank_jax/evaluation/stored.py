@@ -19,7 +19,7 @@ _ADVICE = "write it with numpy.savez"
 _SHARED = "images.npz"
 
 
-class Stored(NamedTuple):
+class StoredEmbeddings(NamedTuple):
     """Embeddings of a set of images.
 
     Attributes:
@@ -77,7 +77,7 @@ def write_images(folder: Path, images: UInt8[np.ndarray, "n h w c"]) -> None:
     _write(folder / _SHARED, images=images)
 
 
-def read_stored(path: Path) -> Stored:
+def read_stored(path: Path) -> StoredEmbeddings:
     """Reads embeddings, and checks them before anything is computed.
 
     The file holds `embeddings` or `vectors` [n, dim] and `labels` [n] of any integers or texts, and
@@ -117,7 +117,9 @@ def read_stored(path: Path) -> Stored:
         queries = _marks(path, queries, len(embeddings))
     numbered, names = _classes(path, labels, arrays.get("class_names"))
     images = _images(path, arrays, len(labels))
-    return Stored(embeddings, numbered, names, images, cameras, queries, _digest(path, arrays))
+    return StoredEmbeddings(
+        embeddings, numbered, names, images, cameras, queries, _digest(path, arrays)
+    )
 
 
 def same_images(first: Int[np.ndarray, " _"], second: Int[np.ndarray, " _"]) -> bool:

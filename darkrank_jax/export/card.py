@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import darkrank_jax
-from darkrank_jax.export.comparison import BATCH
-from darkrank_jax.export.source import Source
+from darkrank_jax.export.deviation import BATCH
+from darkrank_jax.export.source import ExportSource
 from darkrank_jax.files import write_text
 from darkrank_jax.terminal import printable
 from darkrank_jax.workdir.run_file import read_facts
@@ -66,7 +66,7 @@ On {held:,} images of classes that it was not trained on; time on the machine th
 
 def write_card(
     path: Path,
-    source: Source,
+    source: ExportSource,
     workdir: Path,
     rows: Mapping[str, Mapping[str, Any]],
     held: int,

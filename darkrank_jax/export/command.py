@@ -11,9 +11,9 @@ import numpy as np
 
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.export.card import write_card
-from darkrank_jax.export.comparison import compare, fault
+from darkrank_jax.export.deviation import fault, measure_export
 from darkrank_jax.export.formats import FORMATS, LOADERS
-from darkrank_jax.export.source import Source, load_source
+from darkrank_jax.export.source import ExportSource, load_source
 from darkrank_jax.files import remove_unfinished, replacing, scratch
 from darkrank_jax.runs.results import read_results
 from darkrank_jax.runs.splits import Splits
@@ -54,7 +54,7 @@ def export_run(
     with scratch(folder):
         pass
     call = jax.jit(source.embed)
-    expected, model = compare(lambda images: np.asarray(call(images)), held, labels)
+    expected, model = measure_export(lambda images: np.asarray(call(images)), held, labels)
     model["megabytes"] = 4e-6 * source.network.num_parameters()
     rows, faults = {"the model (JAX)": model}, {}
     for name in names:
@@ -105,7 +105,7 @@ def _missing(name: str) -> list[str]:
 
 
 def _export(
-    source: Source,
+    source: ExportSource,
     name: str,
     folder: Path,
     held: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -118,7 +118,7 @@ def _export(
         path = unproven / kind.file
         kind.write(source, path)
         _, embed = LOADERS[path.suffix](path)
-        _, measured = compare(embed, images, labels, expected)
+        _, measured = measure_export(embed, images, labels, expected)
         measured["megabytes"] = path.stat().st_size / 1e6
         what = fault(measured, recall_of_model, exact=kind.exact)
         if not what:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darkrank_jax.export.onnx import load_onnx, write_onnx, write_onnx_int8
-from darkrank_jax.export.source import EmbedBatch, Source
+from darkrank_jax.export.source import EmbedBatch, ExportSource
 from darkrank_jax.export.stablehlo import load_stablehlo, write_stablehlo, write_stablehlo_int8
 from darkrank_jax.export.weights import load_weights, write_weights
 
@@ -21,7 +21,7 @@ class Format(NamedTuple):
     """
 
     file: str
-    write: Callable[[Source, Path], None]
+    write: Callable[[ExportSource, Path], None]
     exact: bool
     modules: tuple[str, ...] = ()
 

@@ -11,7 +11,7 @@ from darkrank_jax.data.files.archives import read_file
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
 from darkrank_jax.export.graph_checks import onnx_fault, onnx_graph
-from darkrank_jax.export.source import EmbedBatch, Source
+from darkrank_jax.export.source import EmbedBatch, ExportSource
 from darkrank_jax.runs.splits import Splits
 
 # Images by which the ranges of activations are measured.
@@ -22,7 +22,7 @@ _BATCH = 32
 _FATAL = 4
 
 
-def write_onnx(source: Source, path: Path) -> None:
+def write_onnx(source: ExportSource, path: Path) -> None:
     """Writes a network of opset 17 that takes uint8 images, in batches of any size.
 
     Args:
@@ -35,7 +35,7 @@ def write_onnx(source: Source, path: Path) -> None:
     path.write_bytes(_with_checksum(_converted(source), source))
 
 
-def write_onnx_int8(source: Source, path: Path) -> None:
+def write_onnx_int8(source: ExportSource, path: Path) -> None:
     """The same in int8: weights and activations, by ONNX Runtime's static quantisation.
 
     Kernels have a scale for each output, and seven of their eight bits, so that nothing overflows
@@ -123,7 +123,7 @@ def load_onnx(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     return facts, embed
 
 
-def _converted(source: Source) -> bytes:
+def _converted(source: ExportSource) -> bytes:
     """A network as ONNX, with its facts."""
     from darkrank_jax.export.jaxpr_to_onnx import convert
 
@@ -131,7 +131,7 @@ def _converted(source: Source) -> bytes:
     return convert(source.embed, shape, write_facts(source.facts)).SerializeToString()
 
 
-def _with_checksum(model: bytes, source: Source) -> bytes:
+def _with_checksum(model: bytes, source: ExportSource) -> bytes:
     """A model with a hash of its graph and facts in its metadata."""
     import onnx
 

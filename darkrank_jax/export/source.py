@@ -27,7 +27,7 @@ _SEEN = ("model", "mean", "std", "image_shape", "center_crop")
 EmbedBatch = Callable[[np.ndarray], np.ndarray]
 
 
-class Source(NamedTuple):
+class ExportSource(NamedTuple):
     """A network that is to work outside.
 
     Attributes:
@@ -43,7 +43,7 @@ class Source(NamedTuple):
         return self.network.embed_step()(self.network.variables, images)["embeddings"]
 
 
-def load_source(workdir: Path) -> Source:
+def load_source(workdir: Path) -> ExportSource:
     """The network of a workdir, by what the workdir itself says of it.
 
     Args:
@@ -65,7 +65,7 @@ def load_source(workdir: Path) -> Source:
     network = network._replace(variables=jax.tree.map(np.asarray, network.variables))
     facts = facts_of(run, network.variables, described, workdir.name)
     facts["compatible_with"] = _compatible_with(described["run"], workdir)
-    return Source(network, facts)
+    return ExportSource(network, facts)
 
 
 def facts_of(

@@ -12,7 +12,7 @@ from darkrank_jax.data.files.archives import read_file
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
 from darkrank_jax.export.graph_checks import stablehlo_fault
-from darkrank_jax.export.source import EmbedBatch, Source
+from darkrank_jax.export.source import EmbedBatch, ExportSource
 from darkrank_jax.files import read_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -21,7 +21,7 @@ _MOST = 127.0
 _ADVICE = "export it again"
 
 
-def write_stablehlo(source: Source, path: Path) -> None:
+def write_stablehlo(source: ExportSource, path: Path) -> None:
     """Writes a network with its parameters; the facts lie beside it, as the format has no place.
 
     Args:
@@ -31,7 +31,7 @@ def write_stablehlo(source: Source, path: Path) -> None:
     _write(source, source.embed, path)
 
 
-def write_stablehlo_int8(source: Source, path: Path) -> None:
+def write_stablehlo_int8(source: ExportSource, path: Path) -> None:
     """The same with kernels in int8, a scale for each output, which is a quarter of the size.
 
     Rounded to the nearest of 255 steps; the computation is in float32.
@@ -113,7 +113,7 @@ def _fault_of_ends(loaded: export.Exported, facts: dict[str, Any]) -> str:
     return ""
 
 
-def _write(source: Source, embed: Any, path: Path) -> None:
+def _write(source: ExportSource, embed: Any, path: Path) -> None:
     """Exports a function for any size of batch."""
     shape = export.symbolic_shape("batch, " + ", ".join(map(str, source.facts["image_shape"])))
     images = jax.ShapeDtypeStruct(shape, np.uint8)

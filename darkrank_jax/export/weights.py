@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.array_files import check_regular
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
-from darkrank_jax.export.source import EmbedBatch, Source, network_digest
+from darkrank_jax.export.source import EmbedBatch, ExportSource, network_digest
 from darkrank_jax.models import EmbeddingModel, build_model
 from darkrank_jax.models.pretrained import Variable, channels_first, channels_last, tensor_name
 from darkrank_jax.training.step import make_embed_step
@@ -20,7 +20,7 @@ from darkrank_jax.training.step import make_embed_step
 _ADVICE = "export it again"
 
 
-def write_weights(source: Source, path: Path) -> None:
+def write_weights(source: ExportSource, path: Path) -> None:
     """Writes parameters and running statistics.
 
     The backbone's have the names of the implementation that it follows, after "backbone."; the

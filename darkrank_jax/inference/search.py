@@ -16,7 +16,7 @@ from darkrank_jax.evaluation.neighbors import nearest_neighbors
 from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
 from darkrank_jax.files import remove_unfinished, write_text
 from darkrank_jax.inference.gallery import Gallery, check_format, read_gallery, write_gallery
-from darkrank_jax.inference.images import ImagesIn, holds_several, list_images, place_of
+from darkrank_jax.inference.image_lists import ImagesIn, holds_several, list_images, place_of
 from darkrank_jax.inference.load import LoadedRun, load_run
 from darkrank_jax.terminal import printable
 

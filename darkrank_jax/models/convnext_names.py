@@ -4,7 +4,7 @@ import re
 
 from darkrank_jax.models.naming import (
     Naming,
-    Source,
+    TensorSource,
     Variable,
     by_name,
     dotted,
@@ -38,7 +38,7 @@ _HUGGING_FACE = {
 }
 
 
-def _source(variable: Variable, names: dict[str, str], grn_axes: int) -> Source:
+def _source(variable: Variable, names: dict[str, str], grn_axes: int) -> TensorSource:
     """Where a file with these names has a variable."""
     match = re.fullmatch(r"features\.(\d+)\.(\d+)\.?(.*)", dotted(variable))
     assert match, variable

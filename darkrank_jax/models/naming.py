@@ -20,7 +20,7 @@ LEAVES = {
 }
 
 
-class Layout(NamedTuple):
+class TensorLayout(NamedTuple):
     """How the values of a variable lie in a file's tensors.
 
     Attributes:
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     join: Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
-class Source(NamedTuple):
+class TensorSource(NamedTuple):
     """Where a file has the values of a variable.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source(NamedTuple):
     """
 
     names: tuple[str, ...]
-    layout: Layout
+    layout: TensorLayout
 
 
 class Naming(NamedTuple):
@@ -55,25 +55,25 @@ class Naming(NamedTuple):
     """
 
     owner: str
-    source: Callable[[Variable], Source]
+    source: Callable[[Variable], TensorSource]
     beside: tuple[str, ...] = ()
     resize: Method = "bicubic_antialias"
 
 
-def whole(name: str) -> Source:
+def whole(name: str) -> TensorSource:
     """One tensor that is the variable itself."""
-    return Source((name,), _WHOLE)
+    return TensorSource((name,), _WHOLE)
 
 
-def stacked(*names: str) -> Source:
+def stacked(*names: str) -> TensorSource:
     """Several tensors, one after the other: queries, keys and values."""
     count = len(names)
-    return Source(
-        names, Layout(lambda shape: [(shape[0] // count, *shape[1:])] * count, np.concatenate)
+    return TensorSource(
+        names, TensorLayout(lambda shape: [(shape[0] // count, *shape[1:])] * count, np.concatenate)
     )
 
 
-def rows(name: str, first: int, last: int, parts: int) -> Source:
+def rows(name: str, first: int, last: int, parts: int) -> TensorSource:
     """Some of the equal parts of a tensor.
 
     Example:
@@ -87,27 +87,33 @@ def rows(name: str, first: int, last: int, parts: int) -> Source:
         return tensors[0][first * size : last * size]
 
     held = last - first
-    return Source((name,), Layout(lambda shape: [(shape[0] // held * parts, *shape[1:])], join))
-
-
-def transposed(name: str) -> Source:
-    """A matrix with rows and columns the other way."""
-    return Source((name,), Layout(lambda shape: [shape[::-1]], lambda tensors: tensors[0].T))
-
-
-def vector(name: str) -> Source:
-    """A tensor without the two axes of length 1 that the variable begins with."""
-    return Source(
-        (name,), Layout(lambda shape: [shape[2:]], lambda tensors: tensors[0][None, None])
+    return TensorSource(
+        (name,), TensorLayout(lambda shape: [(shape[0] // held * parts, *shape[1:])], join)
     )
 
 
-def table(name: str) -> Source:
+def transposed(name: str) -> TensorSource:
+    """A matrix with rows and columns the other way."""
+    return TensorSource(
+        (name,), TensorLayout(lambda shape: [shape[::-1]], lambda tensors: tensors[0].T)
+    )
+
+
+def vector(name: str) -> TensorSource:
+    """A tensor without the two axes of length 1 that the variable begins with."""
+    return TensorSource(
+        (name,), TensorLayout(lambda shape: [shape[2:]], lambda tensors: tensors[0][None, None])
+    )
+
+
+def table(name: str) -> TensorSource:
     """A tensor without the axis of length 1 that the variable begins with."""
-    return Source((name,), Layout(lambda shape: [shape[1:]], lambda tensors: tensors[0][None]))
+    return TensorSource(
+        (name,), TensorLayout(lambda shape: [shape[1:]], lambda tensors: tensors[0][None])
+    )
 
 
-def last_axis(name: str, before: int = 0, after: int = 0) -> Source:
+def last_axis(name: str, before: int = 0, after: int = 0) -> TensorSource:
     """A vector that has axes of length 1 before it in the file, or after it in the variable."""
 
     def shapes(shape: Shape) -> list[Shape]:
@@ -116,10 +122,10 @@ def last_axis(name: str, before: int = 0, after: int = 0) -> Source:
     def join(tensors: Sequence[np.ndarray]) -> np.ndarray:
         return tensors[0].reshape(-1, *(1,) * after)
 
-    return Source((name,), Layout(shapes, join))
+    return TensorSource((name,), TensorLayout(shapes, join))
 
 
-def flat_patches(name: str) -> Source:
+def flat_patches(name: str) -> TensorSource:
     """A convolution of square patches of 3 channels as a matrix over rows, columns, channels."""
 
     def shapes(shape: Shape) -> list[Shape]:
@@ -132,7 +138,7 @@ def flat_patches(name: str) -> Source:
         side = round((tensor.shape[1] / 3) ** 0.5)
         return tensor.reshape(len(tensor), side, side, 3).transpose(0, 3, 1, 2)
 
-    return Source((name,), Layout(shapes, join))
+    return TensorSource((name,), TensorLayout(shapes, join))
 
 
 def dotted(variable: Variable) -> str:
@@ -140,14 +146,17 @@ def dotted(variable: Variable) -> str:
     return ".".join([*variable[1:-1], LEAVES.get(variable[-1], variable[-1])])
 
 
-def by_name(name: Callable[[Variable], str]) -> Callable[[Variable], Source]:
+def by_name(name: Callable[[Variable], str]) -> Callable[[Variable], TensorSource]:
     """The sources of names whose tensors are the variables themselves."""
     return lambda variable: whole(name(variable))
 
 
 def by_table(
-    names: Mapping[str, str | Source], block: str, root: str = "", beside_root: Sequence[str] = ()
-) -> Callable[[Variable], Source]:
+    names: Mapping[str, str | TensorSource],
+    block: str,
+    root: str = "",
+    beside_root: Sequence[str] = (),
+) -> Callable[[Variable], TensorSource]:
     """The sources of a network of equal blocks, from a table of its layers.
 
     Args:
@@ -164,7 +173,7 @@ def by_table(
       ('layer.3.q.weight', 'layer.3.k.weight')
     """
 
-    def source(variable: Variable) -> Source:
+    def source(variable: Variable) -> TensorSource:
         *modules, last = variable[1:]
         place = ""
         if modules and modules[0].startswith("blocks."):
@@ -189,4 +198,4 @@ def _with_leaf(name: str, leaf: str | None) -> str:
     return name.format(leaf) if "{}" in name else f"{name}.{leaf}"
 
 
-_WHOLE = Layout(lambda shape: [shape], lambda tensors: tensors[0])
+_WHOLE = TensorLayout(lambda shape: [shape], lambda tensors: tensors[0])

@@ -11,7 +11,7 @@ Grid = tuple[int, int]
 Method = Literal["bicubic", "bicubic_antialias", "bilinear_antialias"]
 
 
-class Layout(NamedTuple):
+class PositionLayout(NamedTuple):
     """What the position embeddings of a file are of.
 
     Attributes:
@@ -23,7 +23,7 @@ class Layout(NamedTuple):
     grid: Grid
 
 
-def find_layout(count: int, leading: int, grid: Grid, known: Grid | None) -> Layout | None:
+def find_layout(count: int, leading: int, grid: Grid, known: Grid | None) -> PositionLayout | None:
     """The layout of a file's position embeddings.
 
     Args:
@@ -39,9 +39,9 @@ def find_layout(count: int, leading: int, grid: Grid, known: Grid | None) -> Lay
 
     Example:
       >>> find_layout(197, 1, (7, 7), None)
-      Layout(leading=1, grid=(14, 14))
+      PositionLayout(leading=1, grid=(14, 14))
       >>> find_layout(129, 1, (16, 8), None)
-      Layout(leading=1, grid=(16, 8))
+      PositionLayout(leading=1, grid=(16, 8))
       >>> find_layout(65, 1, (16, 4), None)  # 8 x 8 or 16 x 4
     """
     for held in dict.fromkeys((leading, 0)):
@@ -51,12 +51,12 @@ def find_layout(count: int, leading: int, grid: Grid, known: Grid | None) -> Lay
         fitting = {each for each in found if math.prod(each) == places}
         # A single embedding may be that of the class token.
         if fitting and places > (held != leading):
-            return Layout(held, fitting.pop()) if len(fitting) == 1 else None
+            return PositionLayout(held, fitting.pop()) if len(fitting) == 1 else None
     return None
 
 
 def fit_positions(
-    positions: np.ndarray, layout: Layout, leading: int, grid: Grid, method: Method
+    positions: np.ndarray, layout: PositionLayout, leading: int, grid: Grid, method: Method
 ) -> np.ndarray:
     """Position embeddings resized to another grid.
 

@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.resnet import ResNet
-from darkrank_jax.models.naming import Shape, Source, Variable
+from darkrank_jax.models.naming import Shape, TensorSource, Variable
 from darkrank_jax.models.vit_weights import POSITIONS, check_activation, resizing
 from darkrank_jax.models.weight_files import first_of, read_header, read_tensors
 from darkrank_jax.models.weight_match import Header, find_network, without
@@ -246,7 +246,7 @@ def _load(
 
 
 def _expected(
-    sources: Mapping[Variable, Source], shapes: Mapping[Variable, Shape]
+    sources: Mapping[Variable, TensorSource], shapes: Mapping[Variable, Shape]
 ) -> dict[str, Shape]:
     """The shape that each of a file's tensors must have, by name."""
     return {

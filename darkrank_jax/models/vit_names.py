@@ -2,7 +2,7 @@
 
 from darkrank_jax.models.naming import (
     Naming,
-    Source,
+    TensorSource,
     by_name,
     by_table,
     dotted,
@@ -15,7 +15,7 @@ from darkrank_jax.models.naming import (
 )
 from darkrank_jax.models.positions import Method
 
-Table = dict[str, str | Source]
+Table = dict[str, str | TensorSource]
 
 _META: Table = {"reg_token": "register_tokens"}
 _TORCHVISION: Table = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from flax import linen as nn
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.naming import Naming, Shape, Source, Variable
+from darkrank_jax.models.naming import Naming, Shape, TensorSource, Variable
 from darkrank_jax.models.weight_files import Entry, first_of
 from darkrank_jax.models.weight_names import namings_of
 
@@ -31,7 +31,7 @@ class Match(NamedTuple):
     prefix: str
     header: Header
 
-    def source(self, variable: Variable) -> Source:
+    def source(self, variable: Variable) -> TensorSource:
         """Where the file has a variable."""
         source = self.naming.source(variable)
         return source._replace(names=tuple(self.prefix + name for name in source.names))

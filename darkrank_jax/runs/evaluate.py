@@ -17,7 +17,7 @@ from darkrank_jax.evaluation.embedding_files import SUFFIXES
 from darkrank_jax.evaluation.image_digests import images_digest, same_digest
 from darkrank_jax.evaluation.report import Measured, view, write_report
 from darkrank_jax.evaluation.stored import (
-    Stored,
+    StoredEmbeddings,
     read_stored,
     same_images,
     write_images,
@@ -36,7 +36,7 @@ from darkrank_jax.workdir.run_file import check_same, make_folder, recorded_run
 Networks = Mapping[str, Embedder | Mapping[str, Path]]
 
 
-class Source(NamedTuple):
+class DatasetSource(NamedTuple):
     """Where a dataset's images come from; without data, from the stored embeddings."""
 
     data: Data | None
@@ -77,7 +77,7 @@ def evaluate_and_report(run: Run | None, workdir: Path) -> Path:
     return target
 
 
-def datasets_of(run: Run) -> dict[str, Source]:
+def datasets_of(run: Run) -> dict[str, DatasetSource]:
     """The datasets that a run's config names for evaluation, or its own.
 
     Args:
@@ -91,9 +91,9 @@ def datasets_of(run: Run) -> dict[str, Source]:
     if not chosen.datasets:
         stored = chosen.networks and all(map(is_stored, chosen.networks.values()))
         return (
-            {"stored": Source(None, "")}
+            {"stored": DatasetSource(None, "")}
             if stored
-            else {chosen.split: Source(run.data, chosen.split)}
+            else {chosen.split: DatasetSource(run.data, chosen.split)}
         )
     found = {}
     for name, fields in chosen.datasets.items():
@@ -102,11 +102,11 @@ def datasets_of(run: Run) -> dict[str, Source]:
             own = {"path": "", "options": {}}
         fields = own | fields
         split = fields.pop("split", "test")
-        found[name] = Source(dataclasses.replace(run.data, **fields), split)
+        found[name] = DatasetSource(dataclasses.replace(run.data, **fields), split)
     return found
 
 
-def networks_of(run: Run, datasets: Mapping[str, Source], mesh: Mesh) -> Networks:
+def networks_of(run: Run, datasets: Mapping[str, DatasetSource], mesh: Mesh) -> Networks:
     """Loads the networks that a run's config names for evaluation.
 
     Args:
@@ -132,7 +132,7 @@ def networks_of(run: Run, datasets: Mapping[str, Source], mesh: Mesh) -> Network
 def evaluate(
     name: str,
     networks: Networks,
-    datasets: Mapping[str, Source],
+    datasets: Mapping[str, DatasetSource],
     splits: Splits,
     mesh: Mesh,
     *,
@@ -212,7 +212,7 @@ def save_embeddings(folder: Path, measured: Mapping[str, Measured]) -> None:
             write_images(folder / dataset, images.images[:])
 
 
-def measured_of(stored: Stored) -> Measured:
+def measured_of(stored: StoredEmbeddings) -> Measured:
     """The images of stored embeddings, nothing measured yet."""
     return Measured(
         stored.labels,
@@ -231,7 +231,7 @@ def is_stored(place: Any) -> bool:
     return isinstance(place, Mapping) or place.endswith(SUFFIXES)
 
 
-def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, Path]:
+def _files(name: str, place: Any, datasets: Mapping[str, DatasetSource]) -> dict[str, Path]:
     """The file of a network's embeddings for each dataset."""
     where = f"evaluation.networks.{name}"
     if not isinstance(place, Mapping):
@@ -251,7 +251,7 @@ def _files(name: str, place: Any, datasets: Mapping[str, Source]) -> dict[str, P
 
 
 def _embedded(
-    networks: Networks, dataset: str, source: Source, splits: Splits, mesh: Mesh
+    networks: Networks, dataset: str, source: DatasetSource, splits: Splits, mesh: Mesh
 ) -> tuple[Measured, dict[str, np.ndarray]]:
     """The images of a dataset, and every network's embeddings of them."""
     images = _images(networks, dataset, source, splits)
@@ -275,7 +275,7 @@ def _embedded(
     return images, embeddings
 
 
-def _images(networks: Networks, dataset: str, source: Source, splits: Splits) -> Measured:
+def _images(networks: Networks, dataset: str, source: DatasetSource, splits: Splits) -> Measured:
     """Labels, class names and images of a dataset, nothing measured yet."""
     if source.data is not None:
         split = splits[source.data][source.split]
@@ -294,7 +294,7 @@ def _images(networks: Networks, dataset: str, source: Source, splits: Splits) ->
 
 
 def _by_network(
-    name: str, network: Embedder, dataset: str, source: Source, splits: Splits, mesh: Mesh
+    name: str, network: Embedder, dataset: str, source: DatasetSource, splits: Splits, mesh: Mesh
 ) -> np.ndarray:
     """Embeds a dataset at the size of image that the network was trained on."""
     assert source.data is not None
@@ -309,7 +309,7 @@ def _by_network(
     return embed(network, split, mesh)
 
 
-def _facts(name: str, source: Source, images: Measured) -> dict[str, Any]:
+def _facts(name: str, source: DatasetSource, images: Measured) -> dict[str, Any]:
     """What results.json says of a dataset."""
     return {
         "name": name,
@@ -328,7 +328,7 @@ def report(
     workdir: Path,
     target: Path,
     networks: Networks,
-    datasets: Mapping[str, Source],
+    datasets: Mapping[str, DatasetSource],
     splits: Splits,
     mesh: Mesh,
 ) -> None:

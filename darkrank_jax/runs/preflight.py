@@ -22,7 +22,7 @@ from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
 from darkrank_jax.training.network import Embedder, Network, build, check_recorded, make_ensemble
-from darkrank_jax.training.teacher.embeddings import read_stored
+from darkrank_jax.training.teacher.embeddings import read_teacher_embeddings
 from darkrank_jax.workdir.run_file import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.
@@ -200,7 +200,7 @@ def teacher_shapes(teacher: Run, student: Data, splits: Splits) -> dict[str, jax
       splits: of both.
     """
     if teacher.embeddings:
-        vectors = read_stored(teacher.embeddings, splits[student]["train"]).vectors
+        vectors = read_teacher_embeddings(teacher.embeddings, splits[student]["train"]).vectors
         shape = (student.batch_size, vectors.shape[1])
         return {"embeddings": jax.ShapeDtypeStruct(shape, jnp.float32)}
     if teacher.ensemble:

@@ -8,7 +8,7 @@ from darkrank_jax.config.run import Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import lead_first, leads
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.evaluate import Source, report
+from darkrank_jax.runs.evaluate import DatasetSource, report
 from darkrank_jax.runs.preflight import check_devices, check_sizes, summary
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import load, roles_of
@@ -56,7 +56,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
     networks = {}
     for name, (part, path) in roles_of(run, workdir).items():
         networks[name] = train(part, splits, path, name, mesh, networks.get("teacher"))
-    test = {"test": Source(run.data, "test")}
+    test = {"test": DatasetSource(run.data, "test")}
     report(run, workdir, workdir, networks, test, splits, mesh)
 
 

@@ -24,7 +24,7 @@ from darkrank_jax.training.profile import tracing
 from darkrank_jax.training.progress import Meter, mean_metrics, progress_bar
 from darkrank_jax.training.provenance import input_digests
 from darkrank_jax.training.state import TrainState
-from darkrank_jax.training.teacher.embeddings import read_stored
+from darkrank_jax.training.teacher.embeddings import read_teacher_embeddings
 from darkrank_jax.training.teacher.outputs import open_store
 from darkrank_jax.workdir import run_file
 from darkrank_jax.workdir.metrics_log import open_log
@@ -188,7 +188,9 @@ def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> di
     if not run.data.asks_teacher or run.teacher is None:
         return sampler
     if teacher is None:
-        embeddings = read_stored(run.teacher.embeddings, train).of(np.arange(len(train.labels)))
+        embeddings = read_teacher_embeddings(run.teacher.embeddings, train).of(
+            np.arange(len(train.labels))
+        )
     else:
         embeddings = embed(teacher, train, mesh)
     pool = sampler.get("pool", POOL)
@@ -198,7 +200,7 @@ def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> di
 def _teaching(run: Run, batches: Batches, teacher: Embedder | None, mesh: Mesh) -> Teaching:
     """Where the teacher's outputs come from: a file of embeddings, a store, or each step."""
     if run.teacher is not None and run.teacher.embeddings:
-        embeddings = read_stored(run.teacher.embeddings, batches.train)
+        embeddings = read_teacher_embeddings(run.teacher.embeddings, batches.train)
         return Teaching(None, lambda _, batch: {"teacher_embeddings": embeddings.of(batch["rows"])})
     if teacher is None or not run.store_teacher:
         return Teaching(teacher, lambda *_: {})

@@ -163,7 +163,7 @@ def _read_embeddings(path: Path) -> None:
     split = Split(images, np.arange(9) % 3, tuple("abc"))
     if path.suffix == ".npz":
         read_stored(path)
-    stored_embeddings.read_stored(path, split)
+    stored_embeddings.read_teacher_embeddings(path, split)
 
 
 def _weights(folder: Path, run: Path) -> list[Path]:

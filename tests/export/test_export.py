@@ -17,7 +17,7 @@ import darkrank_jax
 from darkrank_jax.errors import UserError
 from darkrank_jax.export import card, command, comparison, formats
 from darkrank_jax.export.command import export_run
-from darkrank_jax.export.comparison import fault
+from darkrank_jax.export.deviation import fault
 from darkrank_jax.export.onnx import write_onnx
 from darkrank_jax.export.source import load_source
 from darkrank_jax.models.pretrained import load_linear, load_weights

@@ -142,14 +142,14 @@ def records(**columns):
 
 
 def evaluated(path):
-    found = stored.read_stored(path)
+    found = stored.read_teacher_embeddings(path)
     cameras = () if found.cameras is None else (found.cameras,)
     return found.embeddings, found.labels, *cameras
 
 
 def taught(path):
     split = Split(np.zeros((6, 2, 2, 1), np.uint8), LABELS, ("a", "b", "c"))
-    return (stored_embeddings.read_stored(path, split).of(ROWS),)
+    return (stored_embeddings.read_teacher_embeddings(path, split).of(ROWS),)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_turned_bit_in_the_name_of_an_array_does_not_hide_the_array(tmp_path):
         garbled[place] ^= 1
         path.write_bytes(garbled)
         with pytest.raises(UserError, match="cannot be read"):
-            stored.read_stored(path)
+            stored.read_teacher_embeddings(path)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])

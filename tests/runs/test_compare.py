@@ -11,7 +11,7 @@ from darkrank_jax.config.reader import read_run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.compare import compare
-from darkrank_jax.runs.evaluate import Source, evaluate, save_embeddings
+from darkrank_jax.runs.evaluate import DatasetSource, evaluate, save_embeddings
 from darkrank_jax.runs.results import write_results
 from darkrank_jax.runs.splits import Splits
 from tests import tiny_config
@@ -29,7 +29,7 @@ def finished(folder, noise, **options):
         rows = np.eye(5)[labels] + scale * rng.normal(size=(20, 5))
         np.savez(folder / f"{name}.npz", embeddings=rows, labels=labels)
         networks[name] = {"test": folder / f"{name}.npz"}
-    source = {"test": Source(run.data, "test")}
+    source = {"test": DatasetSource(run.data, "test")}
     results, measured = evaluate(folder.name, networks, source, Splits(), make_mesh(4), seed=3)
     save_embeddings(folder / "embeddings", measured)
     write_results(folder / "results.json", results)
@@ -150,4 +150,4 @@ def test_stored_embeddings_of_other_images_are_not_evaluated(tmp_path):
         path.name: {"test": path / "embeddings" / "test" / "student.npz"} for path in (first, other)
     }
     with pytest.raises(UserError, match=r"student\.npz: is of other images than 'test', though"):
-        evaluate("x", networks, {"test": Source(None, "")}, Splits(), make_mesh(4), seed=0)
+        evaluate("x", networks, {"test": DatasetSource(None, "")}, Splits(), make_mesh(4), seed=0)

@@ -2,35 +2,35 @@
 
 import numpy as np
 
-from darkrank_jax.evaluation.report.cast import Cast
+from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
 from darkrank_jax.evaluation.report.markup import Html, join, tag
 from darkrank_jax.evaluation.report.measured import Measured, neighbors_of
-from darkrank_jax.evaluation.report.pictures import picture
 from darkrank_jax.evaluation.report.table import cell, percentage, scroll
+from darkrank_jax.evaluation.report.thumbnails import picture
 
 _SHOWN = 15
 _SIDE = 40
 
 
-def classes_section(measured: Measured, cast: Cast) -> Html:
+def classes_section(measured: Measured, compared: ComparedNetworks) -> Html:
     """Lists the classes with the lowest MAP@R.
 
     Args:
       measured: the images and what the networks made of them.
-      cast: whose classes are listed, and what they are compared with.
+      compared: whose classes are listed, and what they are compared with.
 
     Returns:
       A table, or nothing where the subject has no embeddings or no class has two images.
     """
-    if cast.subject not in measured.embeddings:
+    if compared.subject not in measured.embeddings:
         return Html("")
-    worst = _worst(measured, cast.subject)
+    worst = _worst(measured, compared.subject)
     if not worst:
         return Html("")
-    names = cast.among(measured.embeddings)
-    shown = [cast.subject, *(name for name in names if name != cast.subject)]
+    names = compared.among(measured.embeddings)
+    shown = [compared.subject, *(name for name in names if name != compared.subject)]
     heads = ["Class", "Images", *(["Recall@1", "MAP@R"]), *(["MAP@R"] * (len(shown) - 1))]
-    owners = ["", "", cast.subject, cast.subject, *shown[1:]]
+    owners = ["", "", compared.subject, compared.subject, *shown[1:]]
     head = [
         tag("th", title, *([tag("small", tag("bdi", owner))] if owner else []), scope="col")
         for title, owner in zip(heads, owners, strict=True)
@@ -40,8 +40,8 @@ def classes_section(measured: Measured, cast: Cast) -> Html:
     caption = tag("caption", f"The {len(worst)} classes with the lowest MAP@R, in %")
     table = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", *rows))
     note = (
-        f"By MAP@R of {cast.subject}. An image is taken for the class of its nearest other image; "
-        "the count is of the images that are taken for that class."
+        f"By MAP@R of {compared.subject}. An image is taken for the class of its nearest other "
+        "image; the count is of the images that are taken for that class."
     )
     return join([scroll(table, "Worst classes"), tag("p", note, class_="note")])
 

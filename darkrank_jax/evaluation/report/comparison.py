@@ -8,10 +8,23 @@ from typing import Any
 import numpy as np
 
 from darkrank_jax.evaluation.intervals import over_seeds
-from darkrank_jax.evaluation.report.agreement import agreement_section
-from darkrank_jax.evaluation.report.cast import Cast, cast_of, students
+from darkrank_jax.evaluation.report.agreement_charts import agreement_section
+from darkrank_jax.evaluation.report.compared_networks import (
+    ComparedNetworks,
+    compared_networks,
+    students,
+)
 from darkrank_jax.evaluation.report.curves import curves_section
 from darkrank_jax.evaluation.report.forest import forest_figures
+from darkrank_jax.evaluation.report.formatting import (
+    count,
+    duration,
+    metric_name,
+    p_value,
+    percent,
+    points,
+    span,
+)
 from darkrank_jax.evaluation.report.headline import where_measured
 from darkrank_jax.evaluation.report.markup import Html, join, named, tag
 from darkrank_jax.evaluation.report.measured import Measured
@@ -28,15 +41,6 @@ from darkrank_jax.evaluation.report.page import (
 from darkrank_jax.evaluation.report.recall import recall_section
 from darkrank_jax.evaluation.report.table import cell, percentage, scroll
 from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
-from darkrank_jax.evaluation.report.words import (
-    count,
-    duration,
-    metric_name,
-    p_value,
-    percent,
-    points,
-    span,
-)
 
 _METRICS = ("recall_at_1", "map_at_r", "mean_average_precision", "nmi")
 _SEED_METRICS = ("recall_at_1", "map_at_r")
@@ -77,7 +81,7 @@ def combine(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     first_with: dict[str, str] = {}
     subjects = []
     for run, results in runs.items():
-        subject = cast_of(results["networks"]).subject
+        subject = compared_networks(results["networks"]).subject
         for part, row in results["networks"].items():
             same = json.dumps([part, *(row.get(field) for field in _SAME)], sort_keys=True)
             name = first_with.setdefault(same, f"{run}/{part}")
@@ -130,12 +134,12 @@ def write_comparison(
             Section("Recall by number of images", recall_section(networks)),
             Section(
                 "Rank agreement",
-                agreement_section(results | {"networks": networks}, _cast(results, networks)),
+                agreement_section(results | {"networks": networks}, _compared(results, networks)),
             ),
         ]
         if dataset in measured:
-            cast = _cast(results, measured[dataset].embeddings)
-            found += picture_sections(measured[dataset], cast, results["seed"], len(combined))
+            compared = _compared(results, measured[dataset].embeddings)
+            found += picture_sections(measured[dataset], compared, results["seed"], len(combined))
         sections += of_dataset(found, dataset, len(combined))
     first = next(iter(combined.values()))
     ordered = {name: curves[name] for name in _ordered(first) if name in curves}
@@ -344,13 +348,13 @@ def _leads(networks: dict[str, Any], names: list[str]) -> list[float]:
     return leads
 
 
-def _cast(combined: dict[str, Any], known: Iterable[str]) -> Cast:
+def _compared(combined: dict[str, Any], known: Iterable[str]) -> ComparedNetworks:
     """The reference, the best of the other subjects, and the teacher where all share one."""
     networks, reference, known = combined["networks"], combined["reference"], set(known)
     teachers = [name for name, row in networks.items() if row["part"] == "teacher"]
     teacher = teachers[0] if len(teachers) == 1 and teachers[0] in known else None
     others = [name for name in combined["subjects"] if name in known and name != reference]
     if not others:
-        return Cast(reference, teacher if teacher != reference else None)
+        return ComparedNetworks(reference, teacher if teacher != reference else None)
     subject = max(others, key=lambda name: networks[name]["metrics"]["recall_at_1"])
-    return Cast(subject, teacher, reference if reference in known else None)
+    return ComparedNetworks(subject, teacher, reference if reference in known else None)

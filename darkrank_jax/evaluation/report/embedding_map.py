@@ -7,7 +7,7 @@ from jaxtyping import Float, Integer
 
 from darkrank_jax.evaluation.report.markup import Html, join, tag
 from darkrank_jax.evaluation.report.measured import Measured
-from darkrank_jax.evaluation.report.pictures import data_url, sheet
+from darkrank_jax.evaluation.report.thumbnails import data_url, sheet
 
 # Points of a map: enough to see clusters, few enough for t-SNE to take about a second.
 _POINTS = 480

@@ -11,8 +11,8 @@ from darkrank_jax.evaluation.report.chart import (
     linear_axis,
     number,
 )
+from darkrank_jax.evaluation.report.formatting import metric_name
 from darkrank_jax.evaluation.report.markup import Html, tag
-from darkrank_jax.evaluation.report.words import metric_name
 
 _METRICS = ("recall_at_1", "map_at_r")
 _TOP, _LINE, _BOTTOM = 4, 38, 22

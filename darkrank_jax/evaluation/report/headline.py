@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from darkrank_jax.evaluation.report.cast import cast_of, students
-from darkrank_jax.evaluation.report.words import percent
+from darkrank_jax.evaluation.report.compared_networks import compared_networks, students
+from darkrank_jax.evaluation.report.formatting import percent
 
 _CLASS_NOUNS = {"glyphs": "characters", "omniglot": "characters"}
 # Of what is not a split of a source, nobody here knows what it was trained on.
@@ -31,7 +31,7 @@ def headline(results: dict[str, Any]) -> str:
       'The student reaches a Recall@1 of 50.0\xa0% on 9 characters that no network trained on.'
     """
     networks = results["networks"]
-    name = cast_of(networks).subject
+    name = compared_networks(networks).subject
     clauses = []
     if "teacher" in networks and name != "teacher" and _costed(networks, name, "teacher"):
         clauses = _costs(networks[name], networks["teacher"])

@@ -8,16 +8,16 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from darkrank_jax.evaluation.report.agreement import agreement_section
-from darkrank_jax.evaluation.report.cast import Cast, cast_of
+from darkrank_jax.evaluation.report.agreement_charts import agreement_section
 from darkrank_jax.evaluation.report.classes import classes_section
+from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks, compared_networks
 from darkrank_jax.evaluation.report.curves import curves_section
-from darkrank_jax.evaluation.report.distances import distances_section
+from darkrank_jax.evaluation.report.distance_histograms import distances_section
 from darkrank_jax.evaluation.report.embedding_map import map_section
 from darkrank_jax.evaluation.report.headline import headline
 from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
 from darkrank_jax.evaluation.report.measured import Measured, view
-from darkrank_jax.evaluation.report.neighbors import neighbors_section
+from darkrank_jax.evaluation.report.query_examples import neighbors_section
 from darkrank_jax.evaluation.report.recall import recall_section
 from darkrank_jax.evaluation.report.table import results_section
 from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
@@ -79,13 +79,13 @@ def write_report(
     sections = []
     for index, (name, images) in enumerate(measured.items()):
         shown = view(results, name if index else None)
-        cast = cast_of(shown["networks"])
+        compared = compared_networks(shown["networks"])
         found = [
             Section("Results", results_section(shown)),
             Section("Speed against quality", tradeoff_section(shown["networks"])),
             Section("Recall by number of images", recall_section(shown["networks"])),
-            Section("Rank agreement", agreement_section(shown, cast)),
-            *picture_sections(images, cast, shown["seed"], len(measured)),
+            Section("Rank agreement", agreement_section(shown, compared)),
+            *picture_sections(images, compared, shown["seed"], len(measured)),
         ]
         sections += of_dataset(found, name, len(measured))
     sections.append(Section("Learning curves", curves_section(curves)))
@@ -93,26 +93,30 @@ def write_report(
     write_page(path, results["name"], _header(results), sections)
 
 
-def picture_sections(measured: Measured, cast: Cast, seed: int, sharing: int) -> list[Section]:
+def picture_sections(
+    measured: Measured, compared: ComparedNetworks, seed: int, sharing: int
+) -> list[Section]:
     """The sections that look at single images.
 
     Args:
       measured: the images and their embeddings.
-      cast: the networks that are compared.
+      compared: the networks that are compared.
       seed: of what is drawn at random.
       sharing: how many datasets the page has.
 
     Returns:
       Sections; those that need what is not there have no body.
     """
-    names = cast.among(measured.embeddings)
-    mapped = [name for name in names if name in (cast.teacher or cast.reference, cast.subject)]
+    names = compared.among(measured.embeddings)
+    mapped = [
+        name for name in names if name in (compared.teacher or compared.reference, compared.subject)
+    ]
     queries, points = max(3, _QUERIES // sharing), max(120, _POINTS // sharing)
     return [
-        Section("Nearest images", neighbors_section(measured, cast, queries)),
+        Section("Nearest images", neighbors_section(measured, compared, queries)),
         Section("Map of embeddings", map_section(measured, mapped, seed, points)),
         Section("Distances", distances_section(measured, names, seed)),
-        Section("Worst classes", classes_section(measured, cast)),
+        Section("Worst classes", classes_section(measured, compared)),
     ]
 
 

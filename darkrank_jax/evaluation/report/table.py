@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from darkrank_jax.evaluation.report.forest import forest_figures
-from darkrank_jax.evaluation.report.markup import Html, join, tag
-from darkrank_jax.evaluation.report.words import (
+from darkrank_jax.evaluation.report.formatting import (
     count,
     duration,
     metric_name,
@@ -14,6 +13,7 @@ from darkrank_jax.evaluation.report.words import (
     points,
     span,
 )
+from darkrank_jax.evaluation.report.markup import Html, join, tag
 
 _COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "parameters": ("Parameters", count),

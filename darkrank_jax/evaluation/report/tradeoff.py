@@ -14,8 +14,8 @@ from darkrank_jax.evaluation.report.chart import (
     x_places,
     y_places,
 )
+from darkrank_jax.evaluation.report.formatting import count, percent
 from darkrank_jax.evaluation.report.markup import Html, join, tag
-from darkrank_jax.evaluation.report.words import count, percent
 
 _COSTS = {"images_per_second": "images a second", "parameters": "parameters"}
 

@@ -43,7 +43,9 @@ class ConvNeXt(nn.Module):
                 x = _norm(self.dtype, f"features.{place}.0")(x)
                 x = self._reduce(self.width * 2**stage, 2, f"features.{place}.1")(x)
             for index in range(count):
-                x = Block(self.response_norm, self.dtype, name=f"features.{place + 1}.{index}")(x)
+                x = ConvNeXtBlock(
+                    self.response_norm, self.dtype, name=f"features.{place + 1}.{index}"
+                )(x)
             maps.append(x)
         return tuple(maps)
 
@@ -55,7 +57,7 @@ class ConvNeXt(nn.Module):
         )
 
 
-class Block(nn.Module):
+class ConvNeXtBlock(nn.Module):
     """7x7 convolution of each channel, norm, and two linear layers with GELU between, scaled."""
 
     response_norm: bool

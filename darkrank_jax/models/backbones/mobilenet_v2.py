@@ -49,13 +49,15 @@ class MobileNetV2(nn.Module):
                 stride = first_stride if index == 0 else 1
                 if stride == 2:
                     maps.append(x)
-                block = Block(expansion, features, stride, conv_norm, name=f"features.{number}")
+                block = LinearBottleneck(
+                    expansion, features, stride, conv_norm, name=f"features.{number}"
+                )
                 x = block(x, train)
         last = make_divisible(1280 * max(1.0, self.width))
         return (*maps, conv_norm(last, 1, name=f"features.{number + 1}")(x, train))
 
 
-class Block(nn.Module):
+class LinearBottleneck(nn.Module):
     """Expand, convolve each channel by itself, project without activation; a shortcut if it fits.
 
     Attributes:

@@ -36,14 +36,14 @@ class OSNet(nn.Module):
         for stage, features in enumerate(stages):
             name = f"conv{stage + 2}"
             for index in range(2):
-                x = Block(features, self.dtype, name=f"{name}.{index}")(x, train)
+                x = OmniScaleBlock(features, self.dtype, name=f"{name}.{index}")(x, train)
             if features != stages[-1]:
                 maps.append(Unit(features, 1, dtype=self.dtype, name=f"{name}.2.0")(x, train))
                 x = nn.avg_pool(maps[-1], (2, 2), (2, 2))
         return (*maps, Unit(stages[-1], 1, dtype=self.dtype, name="conv5")(x, train))
 
 
-class Block(nn.Module):
+class OmniScaleBlock(nn.Module):
     """Four branches of one to four light 3x3 convolutions, gated by one gate that they share."""
 
     features: int

@@ -85,7 +85,7 @@ class ViT(nn.Module):
         if self.pre_norm:
             x = layer.norm("norm_pre")(x)
         for index in range(self.depth):
-            x = Block(layer, self.layer_scale, name=f"blocks.{index}")(x)
+            x = TransformerBlock(layer, self.layer_scale, name=f"blocks.{index}")(x)
         x = layer.norm("norm")(x)
         last = x[:, self.leading + self.registers :]
         maps = [patches, last.reshape(patches.shape)]
@@ -159,7 +159,7 @@ class _Layers:
         return self.dense(x.shape[-1], "mlp.fc2")(y)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention among all tokens, then two linear layers; norms before each."""
 
     layer: _Layers

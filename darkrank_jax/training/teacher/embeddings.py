@@ -13,7 +13,7 @@ from darkrank_jax.evaluation.embedding_files import read_embeddings
 _ADVICE = "save ids as strings or integers and vectors as numbers, with numpy.savez"
 
 
-class Stored(NamedTuple):
+class TeacherEmbeddings(NamedTuple):
     """Embeddings of a training split.
 
     Attributes:
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
         return np.asarray(self.vectors[self.places[rows]], np.float32)
 
 
-def read_stored(path: str | Path, split: Split) -> Stored:
+def read_teacher_embeddings(path: str | Path, split: Split) -> TeacherEmbeddings:
     """Reads embeddings and finds those of a split's images.
 
     Args:
@@ -57,7 +57,7 @@ def read_stored(path: str | Path, split: Split) -> Stored:
                 f"{path}: has {len(vectors)} vectors for {len(split.labels)} training images; give "
                 "ids, or the vectors of the training split alone"
             )
-    return Stored(vectors, _places(path, ids, split))
+    return TeacherEmbeddings(vectors, _places(path, ids, split))
 
 
 def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from darkrank_jax.evaluation.report.agreement import agreement_section
-from darkrank_jax.evaluation.report.cast import cast_of
+from darkrank_jax.evaluation.report.agreement_charts import agreement_section
 from darkrank_jax.evaluation.report.chart import linear_axis, log_axis
+from darkrank_jax.evaluation.report.compared_networks import compared_networks
 from darkrank_jax.evaluation.report.curves import curves_section
 from darkrank_jax.evaluation.report.recall import recall_section
 from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
@@ -87,10 +87,10 @@ def test_speed_against_quality_needs_two_networks_with_a_cost():
 
 def test_agreement_is_drawn_by_length_of_list():
     results = run_results()
-    section = agreement_section(results, cast_of(results["networks"]))
+    section = agreement_section(results, compared_networks(results["networks"]))
     assert "student: 25 at 1, 50 at 10." in section
     assert "student: -0.125 at 10." in section
     assert "K of 59" in section
     assert "student reaches a Recall@1 of 37.5\xa0%" in section
     alone = run_results(teacher=None)
-    assert agreement_section(alone, cast_of(alone["networks"])) == ""
+    assert agreement_section(alone, compared_networks(alone["networks"])) == ""

@@ -5,8 +5,8 @@ import re
 import numpy as np
 
 from darkrank_jax.evaluation.report import Measured
-from darkrank_jax.evaluation.report.cast import Cast
 from darkrank_jax.evaluation.report.classes import classes_section
+from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
 from tests.evaluation.report.made import values_of
 
 
@@ -17,7 +17,7 @@ def test_the_worst_class_comes_first_with_what_it_is_taken_for():
     values = {"student": values_of(embeddings["student"], labels)}
     images = np.zeros((7, 4, 4, 1), np.uint8)
     measured = Measured(labels, tuple("abcd"), embeddings, values, images)
-    section = classes_section(measured, Cast("student"))
+    section = classes_section(measured, ComparedNetworks("student"))
     rows = [re.sub("<[^>]*>", " ", row).split() for row in re.findall("<tr>.*?</tr>", section)]
     # b: its image at 50 is nearest to 49 of class d, that at 90 to 53 of class c.
     assert rows[1][:4] == ["b", "2", "0.0", "0.0"]

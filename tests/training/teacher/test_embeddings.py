@@ -11,12 +11,12 @@ from darkrank_jax.data import SOURCES, batches
 from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.inference.gallery import Gallery, write_gallery
-from darkrank_jax.inference.images import list_images
+from darkrank_jax.inference.image_lists import list_images
 from darkrank_jax.runs import train as runs
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import import_network
 from darkrank_jax.training.network import embed
-from darkrank_jax.training.teacher.embeddings import read_stored
+from darkrank_jax.training.teacher.embeddings import read_teacher_embeddings
 from darkrank_jax.workdir.metrics_log import read_log
 from tests.small_runs import imported, read, refusal, small, stored, student
 
@@ -54,7 +54,7 @@ def test_stored_embeddings_follow_the_images_of_each_batch(by, tmp_path):
         augmentation={},
         num_threads=1,
     )
-    embeddings = read_stored(path, train)
+    embeddings = read_teacher_embeddings(path, train)
     seen = 0
     for batch in stream:
         seen += 1
@@ -143,7 +143,7 @@ def test_stored_embeddings_that_do_not_fit_are_refused(arrays, line, tmp_path):
     path = tmp_path / "e.npz"
     np.savez(path, **arrays)
     split = Splits()[read(small()).data]["train"]
-    assert refusal(read_stored, path, split).startswith(f"{path}: {line}")
+    assert refusal(read_teacher_embeddings, path, split).startswith(f"{path}: {line}")
 
 
 @pytest.mark.parametrize("name", ["embeddings", "vectors"])
@@ -154,7 +154,7 @@ def test_stored_embeddings_may_have_either_name(name, tmp_path):
         np.random.default_rng(2).random((48, 3)),
     )
     np.savez(tmp_path / "e.npz", ids=rows, **{name: vectors})
-    found = read_stored(tmp_path / "e.npz", split).of(np.array([5, 0, 47]))
+    found = read_teacher_embeddings(tmp_path / "e.npz", split).of(np.array([5, 0, 47]))
     expected = [vectors[rows.tolist().index(row)] for row in (5, 0, 47)]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
 
@@ -172,23 +172,27 @@ def test_a_gallery_is_a_teacher_of_the_images_it_was_made_of(tmp_path, monkeypat
     gallery = Gallery(np.array(listed.ids), np.array(listed.labels), vectors, {})
     write_gallery(gallery, tmp_path / "gallery.npz")
     train = SOURCES["images"](path=str(tmp_path / "images"), image_size=(8, 8))["train"]
-    found = read_stored(tmp_path / "gallery.npz", train).of(np.arange(len(train.labels)))
+    found = read_teacher_embeddings(tmp_path / "gallery.npz", train).of(
+        np.arange(len(train.labels))
+    )
     np.testing.assert_array_equal(found, vectors[[listed.ids.index(name) for name in train.names]])
 
 
 def test_other_files_are_no_stored_embeddings(tmp_path):
     split = Splits()[read(small()).data]["train"]
     np.save(tmp_path / "e.npy", np.ones((49, 2)))
-    line = refusal(read_stored, tmp_path / "e.npy", split)
+    line = refusal(read_teacher_embeddings, tmp_path / "e.npy", split)
     assert f"{tmp_path}/e.npy: has 49 vectors for 48 training images; give ids" in line
     for name, content in (("no.npz", None), ("no.npy", b"x"), ("zip.npz", b"PK\x03\x04")):
         if content:
             (tmp_path / name).write_bytes(content)
         said = "cannot be read (" if content else "is missing; save ids as strings"
-        assert f"{tmp_path / name}: {said}" in refusal(read_stored, tmp_path / name, split)
-    line = refusal(read_stored, tmp_path / "e.csv", split)
+        assert f"{tmp_path / name}: {said}" in refusal(
+            read_teacher_embeddings, tmp_path / name, split
+        )
+    line = refusal(read_teacher_embeddings, tmp_path / "e.csv", split)
     assert line.startswith(f"{tmp_path}/e.csv: must be one of .npz, .npy, .parquet, .faiss; save")
     np.savez(tmp_path / "names.npz", ids=["a"], vectors=np.ones((1, 2)))
     nameless = glyphs(path="", image_size=16, num_classes=20, images_per_class=4)["train"]
-    line = refusal(read_stored, tmp_path / "names.npz", nameless)
+    line = refusal(read_teacher_embeddings, tmp_path / "names.npz", nameless)
     assert "its ids are names, and this source's images have none; give row numbers" in line

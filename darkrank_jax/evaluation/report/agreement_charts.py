@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from darkrank_jax.evaluation.report.cast import Cast
 from darkrank_jax.evaluation.report.chart import (
     drawing,
     figure,
@@ -16,8 +15,9 @@ from darkrank_jax.evaluation.report.chart import (
     x_places,
     y_places,
 )
+from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
+from darkrank_jax.evaluation.report.formatting import percent
 from darkrank_jax.evaluation.report.markup import Html, join, tag
-from darkrank_jax.evaluation.report.words import percent
 
 # Field of results.json -> its title and the factor to write it with.
 _MEASURES = {
@@ -26,12 +26,12 @@ _MEASURES = {
 }
 
 
-def agreement_section(results: dict[str, Any], cast: Cast) -> Html:
+def agreement_section(results: dict[str, Any], compared: ComparedNetworks) -> Html:
     """Draws how far each network ranks as the teacher does.
 
     Args:
       results: what `results.json` holds, of one dataset.
-      cast: what the networks are to each other.
+      compared: what the networks are to each other.
 
     Returns:
       Charts of overlap and Kendall's tau, and a sentence on searching the teacher's gallery; or
@@ -50,7 +50,7 @@ def agreement_section(results: dict[str, Any], cast: Cast) -> Html:
     ]
     for name in networks:
         recall = networks[name].get("teacher_gallery", {}).get("recall_at_1")
-        if recall is not None and name == cast.subject:
+        if recall is not None and name == compared.subject:
             sentences.append(
                 f" Searching the teacher’s gallery, so that images embedded by the teacher need "
                 f"not be embedded anew, {name} reaches a Recall@1 of {percent(recall)}."

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from darkrank_jax.evaluation.report import Measured
-from darkrank_jax.evaluation.report.cast import Cast
+from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
 from darkrank_jax.evaluation.report.measured import neighbors_of
-from darkrank_jax.evaluation.report.neighbors import neighbors_section
+from darkrank_jax.evaluation.report.query_examples import neighbors_section
 from tests.evaluation.report.made import measured_set, slow_neighbors, values_of
 
 
@@ -42,9 +42,9 @@ def paired(classes):
     return np.stack([places, np.zeros(12)], axis=1).astype(np.float32)
 
 
-def titles_and_queries(measured, cast, queries=12):
+def titles_and_queries(measured, compared, queries=12):
     """The headings of the section's groups, and the classes of the queries that each shows."""
-    section = neighbors_section(measured, cast, queries)
+    section = neighbors_section(measured, compared, queries)
     titles = re.findall(r"<h3><bdi>(.*?)</bdi> <span class=\"note\">(.*?)</span>", section)
     parts = section.split("<h3>")[1:]
     return titles, [re.findall(r"Query: <bdi>(.*?)</bdi>", part) for part in parts]
@@ -60,7 +60,9 @@ def test_queries_are_sorted_into_groups_by_who_is_right():
     values = {name: values_of(array, labels) for name, array in embeddings.items()}
     images = np.zeros((12, 4, 4, 1), np.uint8)
     measured = Measured(labels, tuple("abcdef"), embeddings, values, images)
-    titles, groups = titles_and_queries(measured, Cast("student", "teacher", "baseline"))
+    titles, groups = titles_and_queries(
+        measured, ComparedNetworks("student", "teacher", "baseline")
+    )
     assert titles == [
         ("teacher right, student wrong", "4 of 12 queries"),
         ("student right, teacher wrong", "2 of 12 queries"),
@@ -79,15 +81,17 @@ def test_the_queries_that_differ_most_come_first():
     order = sorted(lost, key=lambda i: (-gaps[i], i))
     # One query of each class, before any second.
     first = list(dict.fromkeys(f"class {labels[i]}" for i in order))
-    _, (shown, _) = titles_and_queries(measured, Cast("student", "teacher"))
+    _, (shown, _) = titles_and_queries(measured, ComparedNetworks("student", "teacher"))
     assert len(shown) == 6
     assert shown[: len(first)] == first[:6]
 
 
 def test_a_run_alone_shows_both_its_faults_and_its_hits():
-    titles, (wrong, right) = titles_and_queries(measured_set(["student"]), Cast("student"))
+    titles, (wrong, right) = titles_and_queries(
+        measured_set(["student"]), ComparedNetworks("student")
+    )
     assert [title for title, _ in titles] == ["student wrong", "student right"]
-    section = neighbors_section(measured_set(["student"]), Cast("student"))
+    section = neighbors_section(measured_set(["student"]), ComparedNetworks("student"))
     assert "two networks" not in section
     assert "the wrong ones with the lowest MAP@R are shown, and the right ones with the" in section
     # Enough classes for all: none is shown twice.
@@ -99,7 +103,7 @@ def test_a_group_that_is_short_leaves_its_places_to_the_others():
     embeddings = np.stack([labels, labels], axis=1).astype(np.float32)
     values = {"student": {"recall_at_1": np.ones(40), "map_at_r": np.ones(40)}}
     measured = Measured(labels, ("c0", "c1"), {"student": embeddings}, values)
-    _, (wrong, right) = titles_and_queries(measured, Cast("student"))
+    _, (wrong, right) = titles_and_queries(measured, ComparedNetworks("student"))
     assert wrong == []
     assert len(right) == 12
     assert set(right[:2]) == {"c0", "c1"}
@@ -108,7 +112,7 @@ def test_a_group_that_is_short_leaves_its_places_to_the_others():
             embeddings={"teacher": embeddings, "student": embeddings},
             values={"teacher": values["student"], "student": values["student"]},
         ),
-        Cast("student", "teacher"),
+        ComparedNetworks("student", "teacher"),
     )
     assert groups == [[], []]
 
@@ -118,16 +122,16 @@ def test_an_image_alone_in_its_class_is_no_query():
     embeddings = np.eye(5, dtype=np.float32)
     values = {"student": values_of(embeddings, labels)}
     measured = Measured(labels, ("c0", "c1", "c2"), {"student": embeddings}, values)
-    _, (wrong, right) = titles_and_queries(measured, Cast("student"))
+    _, (wrong, right) = titles_and_queries(measured, ComparedNetworks("student"))
     assert sorted(wrong + right) == ["c0", "c0", "c1", "c1"]
 
 
 def test_pictures_show_only_networks_with_embeddings():
     measured = measured_set(["teacher", "student"])
-    section = neighbors_section(measured, Cast("student", "teacher", "baseline"))
+    section = neighbors_section(measured, ComparedNetworks("student", "teacher", "baseline"))
     rows = re.findall(r'<th scope="row"><bdi>(.*?)</bdi>', section)
     assert set(rows) == {"teacher", "student"}
-    assert neighbors_section(measured, Cast("better", "teacher")) == ""
+    assert neighbors_section(measured, ComparedNetworks("better", "teacher")) == ""
 
 
 def test_queries_search_the_gallery_alone():

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from darkrank_jax.evaluation.report.cast import Cast
+from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
 from darkrank_jax.evaluation.report.markup import Html, join, named, tag
 from darkrank_jax.evaluation.report.measured import Measured, neighbors_of
-from darkrank_jax.evaluation.report.pictures import picture
+from darkrank_jax.evaluation.report.thumbnails import picture
 
 _QUERIES = 12
 _NEIGHBORS = 5
@@ -37,21 +37,25 @@ class Group(NamedTuple):
     shown: Integer[np.ndarray, " shown"]
 
 
-def neighbors_section(measured: Measured, cast: Cast, queries: int = _QUERIES) -> Html:
+def neighbors_section(
+    measured: Measured, compared: ComparedNetworks, queries: int = _QUERIES
+) -> Html:
     """Shows what each network finds for queries that are chosen by a rule, which is stated.
 
     Args:
       measured: the images and what the networks made of them.
-      cast: the networks that are compared.
+      compared: the networks that are compared.
       queries: how many are shown.
 
     Returns:
       Tables of pictures, or nothing where the subject has no embeddings.
     """
-    if cast.subject not in measured.embeddings:
+    if compared.subject not in measured.embeddings:
         return Html("")
-    names = cast.among(measured.embeddings)
-    known = Cast(cast.subject, *(each if each in names else None for each in cast[1:]))
+    names = compared.among(measured.embeddings)
+    known = ComparedNetworks(
+        compared.subject, *(each if each in names else None for each in compared[1:])
+    )
     groups = choose(measured, known, queries)
     most = int(measured.matched().sum())
     rule = (
@@ -64,12 +68,12 @@ def neighbors_section(measured: Measured, cast: Cast, queries: int = _QUERIES) -
     return join([tag("p", rule), key, *parts])
 
 
-def choose(measured: Measured, cast: Cast, total: int) -> list[Group]:
+def choose(measured: Measured, compared: ComparedNetworks, total: int) -> list[Group]:
     """Sorts the queries into groups by who is right, and shares the places out among them.
 
     Args:
       measured: the images and what the networks made of them.
-      cast: the networks that are compared.
+      compared: the networks that are compared.
       total: how many queries are shown.
 
     Returns:
@@ -78,7 +82,7 @@ def choose(measured: Measured, cast: Cast, total: int) -> list[Group]:
     candidates = np.flatnonzero(measured.matched())
     groups = {
         title: _most_different(candidates[inside[candidates]], gaps, measured.labels)
-        for title, (inside, gaps) in _outcomes(measured, cast).items()
+        for title, (inside, gaps) in _outcomes(measured, compared).items()
     }
     shares = _shares([len(members) for members in groups.values()], total)
     return [
@@ -88,12 +92,12 @@ def choose(measured: Measured, cast: Cast, total: int) -> list[Group]:
 
 
 def _outcomes(
-    measured: Measured, cast: Cast
+    measured: Measured, compared: ComparedNetworks
 ) -> dict[str, tuple[Bool[np.ndarray, " images"], np.ndarray]]:
     """The ways in which networks differ: a title, which queries, and by how much each."""
     scores = {name: measured.values[name]["map_at_r"] for name in measured.values}
     right = {name: measured.right(name) for name in measured.values}
-    subject, rivals = cast.subject, cast.rivals()
+    subject, rivals = compared.subject, compared.rivals()
     if not rivals:
         own = scores[subject]
         return {

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkrank_jax.evaluation.report import Measured
-from darkrank_jax.evaluation.report.distances import distances_section, equal_error
+from darkrank_jax.evaluation.report.distance_histograms import distances_section, equal_error
 
 
 def slow_equal_error(same, other):

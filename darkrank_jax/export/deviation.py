@@ -1,4 +1,4 @@
-"""An export beside the model it came from: how near, how good, how large, how fast."""
+"""Deviation of an export from its model: embeddings, Recall@1 and time."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ COSINE, RECALL = 0.98, 0.01
 BATCH, _REPETITIONS = 64, 5
 
 
-def compare(
+def measure_export(
     embed: EmbedBatch, images: np.ndarray, labels: np.ndarray, expected: np.ndarray | None = None
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Embeds held images and measures.

@@ -13,9 +13,9 @@ from darkrank_jax.evaluation.report.chart import (
     x_places,
     y_places,
 )
+from darkrank_jax.evaluation.report.formatting import percent
 from darkrank_jax.evaluation.report.markup import Html, join, tag
 from darkrank_jax.evaluation.report.measured import Measured
-from darkrank_jax.evaluation.report.words import percent
 
 # Pairs of either kind: enough for a smooth histogram, few enough to be quick.
 _PAIRS = 50_000

@@ -1,10 +1,10 @@
-"""Which part each network plays on the page."""
+"""The networks that a page compares: the student, its teacher, and the baseline."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 
-class Cast(NamedTuple):
+class ComparedNetworks(NamedTuple):
     """The networks that the pictures compare.
 
     Attributes:
@@ -22,23 +22,23 @@ class Cast(NamedTuple):
         return [name for name in (self.teacher, self.reference) if name is not None]
 
     def among(self, names: Iterable[str]) -> list[str]:
-        """The cast's networks that are among some names: teacher, reference, subject."""
+        """Those among some names: teacher, reference, subject."""
         return [name for name in (*self.rivals(), self.subject) if name in set(names)]
 
 
-def cast_of(networks: dict[str, Any]) -> Cast:
-    """Casts a run by the names of its networks; of several students the best by Recall@1.
+def compared_networks(networks: dict[str, Any]) -> ComparedNetworks:
+    """The compared networks of a run by their names; of several students the best by Recall@1.
 
     Args:
       networks: of results.json; "teacher" and "baseline" are what their names say.
 
     Returns:
-      The cast; without a student the baseline or the teacher is the subject.
+      Their names; without a student the baseline or the teacher is the subject.
 
     Example:
       >>> row = {"metrics": {"recall_at_1": 0.5}}
-      >>> cast_of({"teacher": row, "baseline": row, "small": row})
-      Cast(subject='small', teacher='teacher', reference='baseline')
+      >>> compared_networks({"teacher": row, "baseline": row, "small": row})
+      ComparedNetworks(subject='small', teacher='teacher', reference='baseline')
     """
     distilled = students(networks)
     if distilled:
@@ -48,7 +48,7 @@ def cast_of(networks: dict[str, Any]) -> Cast:
     rivals = [
         name if name in networks and name != subject else None for name in ("teacher", "baseline")
     ]
-    return Cast(subject, *rivals)
+    return ComparedNetworks(subject, *rivals)
 
 
 def students(networks: Iterable[str]) -> list[str]:
