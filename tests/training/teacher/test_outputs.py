@@ -18,9 +18,11 @@ from darkrank_jax.files import replacing
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train
 from darkrank_jax.training.batches import Batches
+from darkrank_jax.training.network import load_network
 from darkrank_jax.training.teacher.outputs import open_store, outputs_digest
 from darkrank_jax.workdir.metrics_log import read_log
 from tests import tiny_config
+from tests.drawn_runs import save_drawn
 
 WANTED = {"teacher_embeddings", "teacher_logits"}
 
@@ -32,8 +34,9 @@ def student(**changes):
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    run = dataclasses.replace(student().teacher, steps=2)
-    return train(run, Splits(), tmp_path_factory.mktemp("teacher"), "teacher", make_mesh(8))
+    run = student().teacher
+    workdir = save_drawn(tmp_path_factory.mktemp("teacher") / "run", run)
+    return load_network(run, workdir, make_mesh(8))
 
 
 def digest(run, split, teacher, wanted, **sampler):
