@@ -62,32 +62,6 @@ def rank_agreement(
     return scores
 
 
-def overlap_by_position(
-    student: Rows, teacher: Rows, *, most: int = 50
-) -> Float[np.ndarray, " positions"]:
-    """Share of the teacher's first k images that are among the student's first k, for each k.
-
-    Args:
-      student: [n, dim], finite.
-      teacher: [n, any dim], finite, of the same images in the same order.
-      most: the longest list.
-
-    Returns:
-      A mean over queries for k = 1 to `most`, or to n - 1 where there are fewer images; ties count
-      as in `rank_agreement`.
-
-    Raises:
-      UserError: what `rank_agreement` refuses.
-
-    Example:
-      >>> teacher = np.array([[0.0], [1.0], [3.0], [7.0]])
-      >>> overlap_by_position(teacher + 1, teacher).tolist()
-      [1.0, 1.0, 1.0]
-    """
-    positions = tuple(range(1, min(most, len(student) - 1) + 1))
-    return _agreement(student, teacher, positions, orders=False)[0]
-
-
 def cross_recall(
     queries: Rows,
     gallery: Rows,
@@ -137,10 +111,8 @@ def cross_recall(
     return {f"recall_at_{k}": float(np.mean(counted <= k)) for k in ks}
 
 
-def _agreement(
-    student: Rows, teacher: Rows, ks: tuple[int, ...], *, orders: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """Overlap [K], and tau and rho [K, 2] where they are asked for, as means over queries."""
+def _agreement(student: Rows, teacher: Rows, ks: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Overlap [K], and tau and rho [K, 2], as means over queries."""
     if len(student) != len(teacher):
         raise UserError(
             f"student: {len(student)} embeddings are not of the teacher's {len(teacher)} images; "
@@ -155,7 +127,7 @@ def _agreement(
     rows = np.arange(len(teacher))
     tiles = np.array_split(rows, -(-len(rows) // _QUERIES))
     ours, theirs = map(jnp.asarray, spaces)
-    found = [_tile_agreement(tile, ours, theirs, ks=ks, orders=orders) for tile in tiles]
+    found = [_tile_agreement(tile, ours, theirs, ks=ks) for tile in tiles]
     overlaps, agreements = (
         np.concatenate([np.asarray(part[i], np.float64) for part in found]) for i in (0, 1)
     )
@@ -171,19 +143,16 @@ class _Space(NamedTuple):
     items: jax.Array  # [queries, longest] where they are
 
 
-@functools.partial(jax.jit, static_argnames=("ks", "orders"))
+@functools.partial(jax.jit, static_argnames="ks")
 def _tile_agreement(
-    tile: jax.Array, student: jax.Array, teacher: jax.Array, *, ks: tuple[int, ...], orders: bool
+    tile: jax.Array, student: jax.Array, teacher: jax.Array, *, ks: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """Overlap [queries, K], and tau and rho [queries, K, 2], of a tile of queries."""
     ours, theirs = (_search(tile, points, max(ks)) for points in (student, teacher))
     overlaps = [jnp.sum(jnp.minimum(_share(ours, k), _share(theirs, k)), axis=1) / k for k in ks]
-    agreements = jnp.zeros((len(tile), 0, 2))
-    if orders:
-        signs = [_signs(space, theirs.items) for space in (ours, theirs)]
-        parts = [_correlations(*(order[:, :k, :k] for order in signs)) for k in ks]
-        agreements = jnp.stack(parts, axis=1)
-    return jnp.stack(overlaps, axis=1), agreements
+    signs = [_signs(space, theirs.items) for space in (ours, theirs)]
+    agreements = [_correlations(*(order[:, :k, :k] for order in signs)) for k in ks]
+    return jnp.stack(overlaps, axis=1), jnp.stack(agreements, axis=1)
 
 
 def _search(tile: jax.Array, points: jax.Array, longest: int) -> _Space:

@@ -15,7 +15,7 @@ BATCH = 256
 _REPETITIONS = 5
 
 
-def embed_images(embed_fn: EmbedFn, images: Images) -> Float[np.ndarray, "n dim"]:
+def embed_images(embed_fn: EmbedFn, images: Images | np.ndarray) -> Float[np.ndarray, "n dim"]:
     """Embeds images batch by batch; the last batch is filled up, so that one shape is compiled.
 
     The next batch is decoded while the network embeds the one before.
@@ -43,7 +43,7 @@ def embed_images(embed_fn: EmbedFn, images: Images) -> Float[np.ndarray, "n dim"
     return np.concatenate(embeddings)
 
 
-def images_per_second(embed_fn: EmbedFn, images: Images) -> float:
+def images_per_second(embed_fn: EmbedFn, images: Images | np.ndarray) -> float:
     """Throughput of a network at batches of BATCH images: the median of repetitions, once warm.
 
     Args:

@@ -7,7 +7,6 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation import agreement as module
 from darkrank_jax.evaluation.agreement import (
     cross_recall,
-    overlap_by_position,
     rank_agreement,
 )
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
@@ -28,9 +27,6 @@ def test_agrees_with_loops(data):
     assert rank_agreement(student, teacher, ks=KS) == pytest.approx(
         reference.rank_agreement(student, teacher, KS), abs=1e-6
     )
-    found = overlap_by_position(student, teacher, most=9)
-    expected = reference.rank_agreement(student, teacher, tuple(range(1, 10)))
-    assert found.tolist() == pytest.approx([expected[f"overlap_at_{k}"] for k in range(1, 10)])
 
 
 @settings(max_examples=20, deadline=None)
@@ -71,8 +67,6 @@ def test_lists_longer_than_the_set_are_left_out(data):
         "kendall_tau_at_29",
         "spearman_at_29",
     }
-    assert overlap_by_position(student, teacher).shape == (29,)
-    assert overlap_by_position(student, teacher)[-1] == pytest.approx(1.0)
 
 
 def test_cross_recall_searches_the_other_networks_gallery(data):

@@ -80,8 +80,3 @@ def test_one_class_and_groupings_of_other_length_are_refused():
         grouping_metrics(np.arange(3), np.arange(4))
     with pytest.raises(UserError, match="labels: there are none; give at least one"):
         grouping_metrics(np.arange(0), np.arange(0))
-
-
-def test_no_start_is_refused():
-    with pytest.raises(UserError, match=r"^restarts: is 0; give 1 or more"):
-        clustering_metrics(np.eye(3), np.array([0, 0, 1]), key=jax.random.key(0), restarts=0)

@@ -107,20 +107,6 @@ def random_erasing(
     return erased
 
 
-def brightness_contrast(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    brightness: float = 0.2,
-    contrast: float = 0.2,
-) -> np.ndarray:
-    """Adds up to `brightness` of the full range; stretches about the mean by 1 +- `contrast`."""
-    added = rng.uniform(-brightness, brightness) * 255
-    factor = 1 + rng.uniform(-contrast, contrast)
-    mean = image.mean()
-    return np.clip((image - mean) * factor + mean + added, 0, 255).astype(np.uint8)
-
-
 def color_jitter(
     image: np.ndarray,
     rng: np.random.Generator,
@@ -174,7 +160,6 @@ AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
     "random_affine": random_affine,
     "random_crop": random_crop,
     "horizontal_flip": horizontal_flip,
-    "brightness_contrast": brightness_contrast,
     "color_jitter": color_jitter,
     "random_erasing": random_erasing,
 }

@@ -8,7 +8,6 @@ from darkrank_jax.data.pixels.resampling import cut
 GRAY = np.random.default_rng(0).integers(0, 256, (12, 16, 1), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)
 NOTHING = {
-    "brightness_contrast": {"brightness": 0.0, "contrast": 0.0},
     "horizontal_flip": {"probability": 0.0},
     "random_affine": {},
     "random_crop": {"padding": 0},
