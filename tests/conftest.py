@@ -44,6 +44,7 @@ jaxtyping.jaxtyped = typechecker.jaxtyped
 COSTLY = ("finished", "exported", "teacher", "planned")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Sends the tests of a costly fixture to one worker."""
     for item in items:
