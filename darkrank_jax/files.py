@@ -47,6 +47,21 @@ _OWN: set[str] = set()
 
 
 @contextmanager
+def writing(path: Path, otherwise: str = "choose another place") -> Iterator[None]:
+    """Turns an `OSError` of a write, such as one on a full disk, into `write_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error, otherwise) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder; raises `UserError` where that is impossible."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
 def replacing(
     path: Path, *, folder: bool = False, otherwise: str = "choose another place"
 ) -> Iterator[Path]:
@@ -68,33 +83,25 @@ def replacing(
     Raises:
       UserError: an `OSError` in the block or in the replacement, with what to do about it.
     """
-    beside = path
-    try:
+    with writing(path, otherwise):
         target = Path(os.path.realpath(path))
         if target.exists() and not folder and not target.is_file():
             raise UserError(f"{path}: must be a regular file; choose another path")
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".part-{_HOST}-{os.getpid()}-{next(_COUNT)}{target.suffix}")
-        _OWN.add(beside.name)
-        if folder:
-            beside.mkdir()
-        else:
-            beside.touch(exist_ok=False)
-        mode = beside.stat().st_mode
-        yield beside
-        if not folder:
-            # Some writers replace the file by one that nobody else may read.
-            beside.chmod(target.stat().st_mode if target.exists() else mode)
-        for written in (*beside.rglob("*"), beside) if folder else (beside,):
-            sync(written)
-        os.replace(beside, target)
+        with _unfinished(target.parent, target.suffix) as beside:
+            if folder:
+                beside.mkdir()
+            else:
+                beside.touch(exist_ok=False)
+            mode = beside.stat().st_mode
+            yield beside
+            if not folder:
+                # Some writers replace the file by one that nobody else may read.
+                beside.chmod(target.stat().st_mode if target.exists() else mode)
+            for written in (*beside.rglob("*"), beside) if folder else (beside,):
+                sync(written)
+            os.replace(beside, target)
         sync(target.parent)
-    except OSError as error:
-        raise write_error(path, error, otherwise) from error
-    finally:
-        if beside != path:
-            _remove(beside)
-            _OWN.discard(beside.name)
 
 
 @contextmanager
@@ -104,16 +111,21 @@ def scratch(folder: Path) -> Iterator[Path]:
     Raises:
       UserError: an `OSError` in the block, with what to do about it.
     """
-    inner = folder / f".part-{_HOST}-{os.getpid()}-{next(_COUNT)}"
-    _OWN.add(inner.name)
-    try:
+    with writing(folder), _unfinished(folder) as inner:
         inner.mkdir(parents=True)
         yield inner
-    except OSError as error:
-        raise write_error(folder, error) from error
+
+
+@contextmanager
+def _unfinished(folder: Path, suffix: str = "") -> Iterator[Path]:
+    """A path that no other process uses, removed at the end if anything is there."""
+    path = folder / f".part-{_HOST}-{os.getpid()}-{next(_COUNT)}{suffix}"
+    _OWN.add(path.name)
+    try:
+        yield path
     finally:
-        _remove(inner)
-        _OWN.discard(inner.name)
+        _remove(path)
+        _OWN.discard(path.name)
 
 
 def write_text(path: Path, text: str) -> None:

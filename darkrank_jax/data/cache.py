@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.files import remove_unfinished, replacing, write_error
+from darkrank_jax.files import remove_unfinished, replacing, writing
 
 _OTHERWISE = "name another folder in the environment variable DARKRANK_CACHE"
 
@@ -29,15 +29,13 @@ def cache_folder(kind: str) -> Path:
     given, users = os.environ.get("DARKRANK_CACHE"), os.environ.get("XDG_CACHE_HOME")
     root = Path(given) if given else Path(users or Path.home() / ".cache") / "darkrank_jax"
     folder = root / kind
-    try:
+    with writing(root, _OTHERWISE):
         for each in (root, folder):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         # In a sticky folder nobody can replace what another user made.
         _check_own(root, sticky=True)
         _check_own(folder, sticky=False)
         remove_unfinished(folder)
-    except OSError as error:
-        raise write_error(root, error, _OTHERWISE) from error
     return folder
 
 

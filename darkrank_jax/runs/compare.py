@@ -16,10 +16,11 @@ from darkrank_jax.evaluation.report.comparison import (
     write_comparison,
 )
 from darkrank_jax.evaluation.stored import read_stored, same_images
+from darkrank_jax.files import make_folder
 from darkrank_jax.runs.evaluate import measured_of
 from darkrank_jax.runs.results import differences, read_results, values_of
 from darkrank_jax.workdir.metrics_log import read_log
-from darkrank_jax.workdir.run_file import is_workdir, make_folder, read_facts
+from darkrank_jax.workdir.run_file import is_workdir, read_facts
 
 _KS = (1, 2, 4, 8)
 

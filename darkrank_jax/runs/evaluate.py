@@ -23,6 +23,7 @@ from darkrank_jax.evaluation.stored import (
     write_images,
     write_stored,
 )
+from darkrank_jax.files import make_folder
 from darkrank_jax.runs.results import SCHEMA, costs, measure, table, write_results
 from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
@@ -30,7 +31,7 @@ from darkrank_jax.training.network import Embedder, embed, load_network
 from darkrank_jax.training.provenance import input_digests
 from darkrank_jax.workdir.metrics_log import read_log
 from darkrank_jax.workdir.recorded import as_recorded, whole_run
-from darkrank_jax.workdir.run_file import check_same, make_folder, recorded_run
+from darkrank_jax.workdir.run_file import check_same, recorded_run
 
 # A network is a checkpoint on the devices, or the file of its embeddings for each dataset.
 Networks = Mapping[str, Embedder | Mapping[str, Path]]

@@ -15,9 +15,8 @@ from tensorboardX.record_writer import RecordWriter
 
 from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError
-from darkrank_jax.files import read_error, write_text
+from darkrank_jax.files import read_error, write_text, writing
 from darkrank_jax.schema import check_schema
-from darkrank_jax.workdir.run_file import writing
 
 # Seconds between two times that events are brought to the disk, which waits for it.
 _FLUSH = 10

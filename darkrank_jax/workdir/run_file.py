@@ -18,7 +18,7 @@ from darkrank_jax.config.registered import needs_of
 from darkrank_jax.config.run import Run
 from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError
-from darkrank_jax.files import read_json, write_error, write_text
+from darkrank_jax.files import read_json, write_text, writing
 from darkrank_jax.schema import check_schema
 
 try:
@@ -131,21 +131,6 @@ def _lock(file: TextIO, workdir: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns a failed write, such as one on a full disk, into the user's line."""
-    try:
-        yield
-    except OSError as error:
-        raise write_error(folder, error) from error
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder; raises `UserError` where that is impossible."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def is_workdir(path: Path) -> bool:

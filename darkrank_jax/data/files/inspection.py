@@ -66,7 +66,7 @@ def inspect(listing: Listing, *, tolerated: float, max_megapixels: float) -> np.
         with replacing_cached(path) as beside:
             beside.write_text(json.dumps(state), encoding="utf-8")
     _tell(found, count, tolerated, path)
-    left_out = [row for kind in found.values() for row, _ in kind]
+    left_out = [number for kind in found.values() for number, _ in kind]
     return np.setdiff1d(np.arange(count), np.array(left_out, np.int64))
 
 
@@ -87,18 +87,20 @@ def _remembered(path: Path, count: int, max_megapixels: float) -> _Found | None:
         return None
     if not isinstance(found, dict) or found.keys() != {*_KINDS}:
         return None
-    if not all(isinstance(rows, list) and _are_rows(rows, count) for rows in found.values()):
+    if not all(
+        isinstance(numbers, list) and _are_findings(numbers, count) for numbers in found.values()
+    ):
         return None
-    return {kind: [(row, line) for row, line in rows] for kind, rows in found.items()}
+    return {kind: [(number, line) for number, line in numbers] for kind, numbers in found.items()}
 
 
-def _are_rows(rows: list[Any], count: int) -> bool:
+def _are_findings(numbers: list[Any], count: int) -> bool:
     """Whether each is the number of an image and a text."""
     return all(
         isinstance(each, list)
         and [type(part) for part in each] == [int, str]
         and 0 <= each[0] < count
-        for each in rows
+        for each in numbers
     )
 
 
@@ -107,33 +109,35 @@ def _look(listing: Listing, count: int, max_megapixels: float) -> _Found:
     hashes = np.zeros(count, np.uint64)
     found: _Found = {kind: [] for kind in _KINDS}
     with tqdm(total=count, desc="looking at images", disable=count < _WORTH_A_BAR) as bar:
-        for row, result in enumerate(_results(listing, count, max_megapixels)):
-            hashes[row] = result.digest
+        for number, result in enumerate(_results(listing, count, max_megapixels)):
+            hashes[number] = result.digest
             if result.fault:
-                found["unread" if result.unread else "broken"].append((row, result.fault))
+                found["unread" if result.unread else "broken"].append((number, result.fault))
             bar.update()
-    without = [row for kind in found.values() for row, _ in kind]
-    for rows in _copies(hashes, np.array(without, np.int64)):
-        first = rows[0]
-        conflict = (listing.labels[rows] != listing.labels[first]).any()
-        for row in rows if conflict else rows[1:]:
-            others = rows[listing.labels[rows] != listing.labels[row]] if conflict else rows
+    without = [number for kind in found.values() for number, _ in kind]
+    for numbers in _copies(hashes, np.array(without, np.int64)):
+        first = numbers[0]
+        conflict = (listing.labels[numbers] != listing.labels[first]).any()
+        for number in numbers if conflict else numbers[1:]:
+            others = (
+                numbers[listing.labels[numbers] != listing.labels[number]] if conflict else numbers
+            )
             other, kind = int(others[0]), _OTHER_CLASS if conflict else _SAME_FILE
             label = listing.class_names[listing.labels[other]]
             line = kind.format(other=listing.files.path(other), label=label)
-            line = f"{listing.files.path(int(row))}: {line}"
-            found["broken" if conflict else "twice"].append((int(row), line))
-    return {kind: sorted(rows) for kind, rows in found.items()}
+            line = f"{listing.files.path(int(number))}: {line}"
+            found["broken" if conflict else "twice"].append((int(number), line))
+    return {kind: sorted(numbers) for kind, numbers in found.items()}
 
 
 def _results(listing: Listing, count: int, max_megapixels: float) -> Iterator[_Result]:
     """What is found of each image in order."""
 
-    def result(row: int) -> _Result:
+    def result(number: int) -> _Result:
         try:
-            file = listing.files.bytes_of(row)
+            file = listing.files.bytes_of(number)
         except UserError as error:
-            cause, path = error.__cause__, listing.files.path(row)
+            cause, path = error.__cause__, listing.files.path(number)
             # A file that is gone is another source, once it is there again, of another digest.
             gone = isinstance(cause, FileNotFoundError) and str(cause.filename) == path
             return _Result(0, str(error), isinstance(cause, OSError) and not gone)
@@ -141,7 +145,7 @@ def _results(listing: Listing, count: int, max_megapixels: float) -> Iterator[_R
             # At the smallest size; it meets every byte of the file all the same.
             decode(
                 file,
-                listing.files.path(row),
+                listing.files.path(number),
                 size=(1, 1),
                 grayscale=False,
                 max_megapixels=max_megapixels,
@@ -156,11 +160,11 @@ def _results(listing: Listing, count: int, max_megapixels: float) -> Iterator[_R
 
 
 def _copies(hashes: np.ndarray, without: np.ndarray) -> list[np.ndarray]:
-    """Groups of rows whose files are the same, each in order."""
-    rows = np.setdiff1d(np.arange(len(hashes)), without)
-    rows = rows[np.argsort(hashes[rows], kind="stable")]
-    bounds = np.flatnonzero(np.diff(hashes[rows])) + 1
-    return [group for group in np.split(rows, bounds) if len(group) > 1]
+    """Groups of numbers whose files are the same, each in order."""
+    numbers = np.setdiff1d(np.arange(len(hashes)), without)
+    numbers = numbers[np.argsort(hashes[numbers], kind="stable")]
+    bounds = np.flatnonzero(np.diff(hashes[numbers])) + 1
+    return [group for group in np.split(numbers, bounds) if len(group) > 1]
 
 
 def _tell(found: dict[str, list], count: int, tolerated: float, path: Path) -> None:

@@ -19,7 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 _LESS = "lower data.options.cache_mib or the number of workers, or set it to 0"
-# Start of a picture's row in a cache: where it lies, from 1, then its shape.
+# A picture's entry in a cache: where it lies, from 1, then its shape.
 _PLACE, _SHAPE = 0, slice(1, 4)
 
 
@@ -82,28 +82,28 @@ class SharedCache:
     def __init__(self, memory: SharedMemory, num_pictures: int, most_bytes: int):
         self.most_bytes = most_bytes
         self._pixels: Any = memory.array((most_bytes,), np.uint8)
-        self._rows: Any = memory.array((num_pictures, 4), np.int64)
+        self._entries: Any = memory.array((num_pictures, 4), np.int64)
         self._used: Any = memory.array((1,), np.int64)
         self._lock = memory.descriptors[-1]
 
     def get(self, key: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The picture that is kept, or a new one."""
-        row = self._rows[key]
-        if row[_PLACE]:
-            shape = tuple(row[_SHAPE].tolist())
-            start = int(row[_PLACE]) - 1
+        entry = self._entries[key]
+        if entry[_PLACE]:
+            shape = tuple(entry[_SHAPE].tolist())
+            start = int(entry[_PLACE]) - 1
             return self._pixels[start : start + int(np.prod(shape))].reshape(shape)
         made = make()
         with _locked(self._lock):
             start = int(self._used[0])
-            fits = not row[_PLACE] and start + made.nbytes <= len(self._pixels)
+            fits = not entry[_PLACE] and start + made.nbytes <= len(self._pixels)
             if fits:
                 self._used[0] += made.nbytes
                 self._pixels[start : start + made.nbytes] = made.reshape(-1)
-                row[_SHAPE] = made.shape
+                entry[_SHAPE] = made.shape
         if fits:
             # Last, for who sees it may read the rest; the system calls between keep the order.
-            row[_PLACE] = start + 1
+            entry[_PLACE] = start + 1
         return made
 
 

@@ -27,13 +27,13 @@ def to_8_bits(picture: Image.Image, mode: str, factor: int) -> np.ndarray:
       uint8 [h / factor, w / factor, 1 or 3], rounded up; not to be written to.
     """
     width, height = picture.size
-    rows = factor * max(1, _STRIP // (width * factor))
-    if rows >= height:
+    step = factor * max(1, _STRIP // (width * factor))
+    if step >= height:
         return _convert(picture, mode, factor)
     channels = 1 if mode == "L" else 3
     pixels = np.empty((-(-height // factor), -(-width // factor), channels), np.uint8)
-    for top in range(0, height, rows):
-        strip = picture.crop((0, top, width, min(top + rows, height)))
+    for top in range(0, height, step):
+        strip = picture.crop((0, top, width, min(top + step, height)))
         part = _convert(strip, mode, factor)
         pixels[top // factor : top // factor + len(part)] = part
     pixels.flags.writeable = False
@@ -68,7 +68,7 @@ def check_white_is_known(picture: Image.Image) -> None:
 
 
 def _convert(picture: Image.Image, mode: str, factor: int) -> np.ndarray:
-    """Of all rows at once."""
+    """The whole picture at once."""
     converted = _CONVERSIONS.get(picture.mode, _convert_plain)(picture, mode)
     reduced = converted.reduce(factor) if factor > 1 else converted
     return np.asarray(reduced).reshape(reduced.height, reduced.width, -1)

@@ -137,7 +137,7 @@ def _read_lists(name: str, folder: Path, sources: list[Entries]) -> dict[str, by
     return lists
 
 
-def _rows(text: bytes, skip: int, columns: int, where: str) -> Iterator[list[str]]:
+def _list_lines(text: bytes, skip: int, columns: int, where: str) -> Iterator[list[str]]:
     """The words of each line of a list."""
     for line in text.decode("utf-8", "replace").splitlines()[skip:]:
         words = line.split()
@@ -200,7 +200,7 @@ def _sop(lists: Mapping[str, bytes]) -> PlaceOf:
     listed = {}
     for part in ("train", "test"):
         name = f"Ebay_{part}.txt"
-        for _, label, _, path in _rows(lists[name], 1, 4, name):
+        for _, label, _, path in _list_lines(lists[name], 1, 4, name):
             listed[path] = Place(part, f"{path.split('/')[0].removesuffix('_final')} {label}")
     return _by_list(listed, r"(?:^|/)([^/]+_final/[^/]+\.jpg)$")
 
@@ -208,7 +208,9 @@ def _sop(lists: Mapping[str, bytes]) -> PlaceOf:
 def _inshop(lists: Mapping[str, bytes]) -> PlaceOf:
     """Train, query and gallery as list_eval_partition.txt has them."""
     (name,) = lists
-    listed = {path: Place(part, label) for path, label, part in _rows(lists[name], 2, 3, name)}
+    listed = {
+        path: Place(part, label) for path, label, part in _list_lines(lists[name], 2, 3, name)
+    }
     return _by_list(listed, r"(?:^|/)(?-i:(img/.+\.jpg))$")
 
 
@@ -237,7 +239,7 @@ def _msmt17(lists: Mapping[str, bytes]) -> PlaceOf:
     for word in ("train", "val", "query", "gallery"):
         name = f"list_{word}.txt"
         part, half = ("train", "train") if word in ("train", "val") else (word, "test")
-        for path, _ in _rows(lists[name], 0, 2, name):
+        for path, _ in _list_lines(lists[name], 0, 2, name):
             identity, camera = path.split("/")[0], int(path.split("_")[2])
             listed[f"{half}/{path}"] = Place(part, f"{half} {identity}", camera)
     spelled = re.compile(r"mask_(train|test)_v2/")
