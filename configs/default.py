@@ -135,6 +135,9 @@ def get_config() -> ConfigDict:
             # source may be left out.
             "datasets": ConfigDict(),
             "split": "test",  # of this run's data: "train", "validation" or "test"
+            # Further protocols (darkrank_jax/evaluation/protocols.py), name -> its options:
+            # "reranking", "query_expansion", "single_shot", "verification".
+            "protocols": ConfigDict(),
             "save_embeddings": False,  # as embeddings/DATASET/NETWORK.npz, also after training
         }
     )

@@ -3,6 +3,8 @@
 `from darkrank_jax import losses` needs jax alone; everything else needs requirements.txt.
 """
 
+from darkrank_jax.version import __version__
+
 # Not from typing: `python -m darkrank_jax.main` imports this while a typing.py of the current
 # folder would still be found.
 TYPE_CHECKING = False
@@ -12,8 +14,16 @@ if TYPE_CHECKING:
     from darkrank_jax.config.file import load_config
     from darkrank_jax.inference.load import LoadedRun, load_run
 
-__all__ = ["LoadedRun", "Results", "compare", "evaluate", "load_config", "load_run", "train"]
-__version__ = "0.1.0"
+__all__ = [
+    "LoadedRun",
+    "Results",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load_config",
+    "load_run",
+    "train",
+]
 
 # Name -> the module that it is imported from when it is used, since each needs more than jax.
 _MODULES = {

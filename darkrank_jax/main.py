@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from absl import flags
 from absl import logging as absl_logging
 
-import darkrank_jax
 from darkrank_jax.cli.modes import MODES, flag_types, function_of
 from darkrank_jax.cli.usage import usage
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.terminal import PrintableFormatter, printable, printable_stream
+from darkrank_jax.version import __version__
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
         print(usage())
         return 0
     if "--version" in argv[1:]:
-        print(f"darkrank_jax {darkrank_jax.__version__}")
+        print(f"darkrank_jax {__version__}")
         return 0
     try:
         return _run(parse(argv))
@@ -186,6 +186,7 @@ def _run(command: Command) -> int:
     config, rest = read_config(command)
     if rest and MODES[command.mode].takes != "runs":
         raise _surplus(rest[0])
+    from darkrank_jax.config.description import describe
     from darkrank_jax.config.reader import read_run
     from darkrank_jax.distributed.processes import join
     from darkrank_jax.distributed.signals import Interrupted
@@ -202,7 +203,7 @@ def _run(command: Command) -> int:
             function([*map(Path, rest)], Path(command.workdir or "runs/compared"))
         elif takes == "workdir":
             if run is not None:
-                check_measured(workdir, run)
+                check_measured(workdir, describe(run))
             function(workdir, **command.flags)
         else:
             function(run, workdir, **command.flags)

@@ -8,8 +8,8 @@ from darkrank_jax.config.reader import read_run
 from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.network import build
-from darkrank_jax.workdir.run_file import claim
 from tests import tiny_config
+from tests.claims import claim
 
 
 def make_workdir(path, *, seed=0, **model):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax import main as command_line
+from darkrank_jax.evaluation.protocols import Embedded, reranking, verification
 from tests.command import CONFIG, refusal, run
 
 
@@ -99,6 +100,38 @@ def test_eval_takes_stored_embeddings_with_cameras(tmp_path):
     assert row["metrics"]["recall_at_1"] == row["reid"]["cmc_at_1"] == 1
     assert "parameters" not in row
     assert "agreement" in results["networks"]["student"]
+
+
+def test_protocols_are_measured_printed_and_reported(tmp_path, capsys):
+    """Stored embeddings of a set with queries and cameras, re-ranked and verified."""
+    generator = np.random.default_rng(1)
+    labels = np.arange(30) % 6
+    embeddings = np.eye(6)[labels] + 0.3 * generator.normal(size=(30, 6))
+    marks = {"cameras": generator.integers(0, 3, 30), "queries": np.arange(30) % 4 == 1}
+    np.savez(tmp_path / "a.npz", embeddings=embeddings, labels=labels, **marks)
+    config = chosen(tmp_path, {"student": str(tmp_path / "a.npz")}, {})
+    protocols = {"reranking": {"k1": 5, "k2": 2}, "verification": {"num_pairs": 80}}
+    arguments = ["--mode=eval", f"--workdir={tmp_path / 'w'}"]
+    field = "--config.evaluation.protocols"
+    assert command_line.main(["main", config, *arguments, f"{field}={protocols}"]) == 0
+    folder = tmp_path / "w" / "evaluation"
+    (row,) = json.loads((folder / "results.json").read_text())["networks"].values()
+    images = Embedded(embeddings, labels, **marks)
+    assert row["protocols"] == {
+        "reranking": reranking(images, k1=5, k2=2),
+        "verification": verification(images, num_pairs=80),
+    }
+    tables = capsys.readouterr().out.split("\n\n")
+    heads = [table.split("\n")[0].split() for table in tables]
+    assert ["across", "cameras", "CMC@1", "CMC@5", "CMC@10", "CMC@20", "mAP", "mINP"] in heads
+    assert any(head[:2] == ["verification", "ROC"] for head in heads)
+    assert "Reranking, in %" in (folder / "report.html").read_text()
+    for wrong, line in (
+        ("{'rerank': {}}", "evaluation.protocols: unknown name 'rerank'"),
+        ("{'reranking': {'k': 3}}", "evaluation.protocols.reranking.k: unknown field"),
+    ):
+        assert command_line.main(["main", config, *arguments, f"{field}={wrong}"]) == 2
+        assert line in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

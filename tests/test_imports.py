@@ -1,6 +1,7 @@
 """The house's one rule: imports run one way, and the losses need jax alone."""
 
 import ast
+import graphlib
 import math
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from darkrank_jax import losses
 PACKAGE = Path(__file__).parent.parent / "darkrank_jax"
 # A module or package may import those that stand before it.
 ORDER = [
+    "version",
     "errors",
     "digests",
     "terminal",
@@ -59,6 +61,25 @@ def test_imports_run_one_way(room):
             if module.startswith("darkrank_jax."):
                 other = module.split(".")[1]
                 assert ORDER.index(other) <= ORDER.index(room), f"{path} imports {module}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Within a package as well, and imports inside functions count."""
+    paths = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(
+            ".__init__"
+        ): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph = {}
+    for name, path in paths.items():
+        found = imported_modules(path)
+        # Of `from package import module` and of `from module import name`.
+        graph[name] = {each if each in paths else each.rpartition(".")[0] for each in found}
+        graph[name] &= paths.keys() - {name}
+    # The root hands on names that it imports when they are used.
+    graph.pop("darkrank_jax")
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_every_room_has_a_place_in_the_order():

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from darkrank_jax import main as command_line
+from darkrank_jax.config.description import describe
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs import compare, evaluate
 from darkrank_jax.training.network import check_recorded
@@ -24,7 +25,7 @@ def outcome(finished, copy, tmp_path, monkeypatch, capsys):
         raise UserError("nothing was found wrong")
 
     def load(run, splits, workdir, mesh):
-        check_recorded(run, workdir)
+        check_recorded(describe(run), workdir)
         return {}
 
     monkeypatch.setattr(evaluate, "load", load)

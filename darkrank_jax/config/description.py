@@ -73,7 +73,9 @@ def read_description(described: Mapping[str, Any], where: object) -> Run:
     values = _tuples(without_removed(described))
     # It decided how the network was trained, not what it computes.
     values.pop("chunk_losses", None)
-    nothing = Evaluation(networks={}, datasets={}, split="test", save_embeddings=False)
+    nothing = Evaluation(
+        networks={}, datasets={}, split="test", save_embeddings=False, protocols={}
+    )
     own = {"teacher": None, "ensemble": {}, "baseline": {}, "evaluation": nothing}
     try:
         parts = {"data": Data(**values["data"]), "weights": Weights(**values["weights"])}

@@ -7,6 +7,7 @@ from typing import Any
 
 from darkrank_jax.config.fields import argument_types
 from darkrank_jax.data import AUGMENTATIONS, CROPS, SAMPLERS, SOURCES
+from darkrank_jax.evaluation.protocols import PROTOCOLS
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.optimizers import OPTIMIZERS, SCHEDULES
@@ -26,6 +27,7 @@ _TABLES: dict[str, list[tuple[Mapping[str, Any], tuple[str, ...]]]] = {
             ("classes", "seed", "step", "batch_size", "images_per_class", "neighbors"),
         )
     ],
+    "evaluation.protocols": [(PROTOCOLS, ("images",))],
     "optimizer": [(OPTIMIZERS, ("learning_rate", "mask"))],
     "schedule": [(SCHEDULES, ("value", "steps"))],
     "losses": [(LOSSES, _PASSED)],

@@ -1,6 +1,6 @@
 """A run read from a config, and refused in one line before anything is compiled."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from darkrank_jax.config.fields import check_fields, field_types
@@ -13,9 +13,10 @@ from darkrank_jax.config.names import (
     check_options,
     check_taken,
 )
-from darkrank_jax.config.run import HOLDERS, Data, Dataset, Evaluation, Run, needs_teacher
+from darkrank_jax.config.run import HOLDERS, Data, Dataset, Evaluation, Run, Weights, needs_teacher
 from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.protocols import PROTOCOLS
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
 
@@ -60,14 +61,6 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
     return run
 
 
-def asked_networks(teacher: Run, where: str) -> Iterator[tuple[Run, str]]:
-    """The networks that see images when a teacher is asked, and their fields."""
-    for name, member in teacher.ensemble.items():
-        yield from asked_networks(member, f"{where}.ensemble.{name}")
-    if not teacher.ensemble and not teacher.embeddings:
-        yield teacher, where
-
-
 def _check_origin(run: Run, prefix: str) -> None:
     """Refuses a network that comes from nowhere, or from several places at once."""
     places = {name: getattr(run, name) for name in ("checkpoint", "ensemble", "embeddings")}
@@ -86,12 +79,12 @@ def _check_origin(run: Run, prefix: str) -> None:
                 "vectors in one file, and give it to the teacher"
             )
     if not found:
-        _check_weights(run, prefix)
+        untrained = bool(prefix) and run.steps == 0
+        _check_weights(run.weights, run.model.get("embedding_dim"), prefix, untrained=untrained)
 
 
-def _check_weights(run: Run, prefix: str) -> None:
+def _check_weights(weights: Weights, dim: int | None, prefix: str, *, untrained: bool) -> None:
     """Refuses imported weights that would leave the embedding undefined or random."""
-    weights, dim = run.weights, run.model.get("embedding_dim")
     if weights.head and not weights.path:
         raise UserError(f"{prefix}weights.head: is of no file; give {prefix}weights.path")
     if not all(isinstance(first, str) and first for first in weights.ignore):
@@ -104,7 +97,7 @@ def _check_weights(run: Run, prefix: str) -> None:
             f"{prefix}weights.head: makes the embedding, and {prefix}model.embedding_dim is 0; "
             "give as many numbers as the layer makes"
         )
-    if not prefix or run.steps > 0:
+    if not untrained:
         return
     if not weights.path:
         raise UserError(
@@ -220,13 +213,13 @@ def _check_teacher(run: Run, prefix: str) -> None:
         )
     if run.teacher is None:
         return
-    for network, where in asked_networks(run.teacher, f"{prefix}teacher"):
+    for network, where in run.teacher.embedding_networks(f"{prefix}teacher"):
         if network.data.image_size != run.data.image_size:
             raise UserError(
                 f"{where}.data.image_size: is {network.data.image_size}, the student's is "
                 f"{run.data.image_size}; give both the same"
             )
-    known = _known_of(run.teacher)
+    known = run.teacher.outputs
     for name in run.losses:
         asked = [x for x in LOSSES[name].inputs if x.startswith("teacher_") and x not in known]
         if asked:
@@ -243,20 +236,16 @@ def _check_teacher(run: Run, prefix: str) -> None:
                 )
 
 
-def _known_of(teacher: Run) -> list[str]:
-    """The arrays that losses can have of a teacher."""
-    if teacher.ensemble or teacher.embeddings:
-        return ["teacher_embeddings"]
-    logits = ["teacher_logits"] if teacher.is_trained else []
-    return ["teacher_embeddings", "teacher_features", "teacher_maps", *logits]
-
-
 def _check_evaluation(evaluation: Evaluation, where: str) -> None:
     """Refuses what names no network or dataset; the names become names of files."""
     for name in evaluation.datasets:
         check_file_name(name, f"{where}.datasets")
     for name in evaluation.networks:
         check_file_name(name, f"{where}.networks", taken=("images",))
+    for name, options in evaluation.protocols.items():
+        check_name(name, PROTOCOLS, f"{where}.protocols")
+        check_fields({name: options}, {name: dict}, f"{where}.protocols", required=[])
+        check_taken("evaluation.protocols", name, options, f"{where}.protocols.{name}")
     for name, place in evaluation.networks.items():
         places = list(place.values()) if isinstance(place, Mapping) else [place]
         if not all(isinstance(each, str) and each and "\0" not in each for each in places):

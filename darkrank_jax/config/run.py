@@ -1,6 +1,7 @@
 """A run as plain typed values."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from darkrank_jax.losses import LOSSES
@@ -50,6 +51,7 @@ class Evaluation:
     datasets: dict
     split: Literal["train", "validation", "test"]
     save_embeddings: bool
+    protocols: dict
 
     def of_the_run_itself(self) -> bool:
         """Whether it measures what training measured at its end."""
@@ -109,7 +111,38 @@ class Run:
     @property
     def class_weights(self) -> list[str]:
         """The losses that hold a weight vector for each training class."""
-        return [name for name in self.losses if "class_weights" in LOSSES[name].inputs]
+        return class_weight_losses(self.losses)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The arrays that losses can have of this run as a teacher."""
+        if self.ensemble or self.embeddings:
+            return ["teacher_embeddings"]
+        logits = ["teacher_logits"] if self.is_trained else []
+        return ["teacher_embeddings", "teacher_features", "teacher_maps", *logits]
+
+    def nested(self, prefix: str = "") -> "Iterator[tuple[Run, str]]":
+        """The runs within this run, inner ones first, then itself; each with its fields' prefix."""
+        # A checkpoint's teacher is not used.
+        if self.teacher and not self.checkpoint:
+            yield from self.teacher.nested(f"{prefix}teacher.")
+        for name, member in self.ensemble.items():
+            yield from member.nested(f"{prefix}ensemble.{name}.")
+        yield self, prefix
+
+    def embedding_networks(self, where: str) -> "Iterator[tuple[Run, str]]":
+        """The networks that embed images for this run, each with its field: itself, or members."""
+        for name, member in self.ensemble.items():
+            yield from member.embedding_networks(f"{where}.ensemble.{name}")
+        if not self.ensemble and not self.embeddings:
+            yield self, where
+
+    def computing_in(self, dtype: str) -> "Run":
+        """The run and its teachers, with `dtype` where their models say "auto"."""
+        model = self.model | ({"dtype": dtype} if self.model.get("dtype") == "auto" else {})
+        teacher = self.teacher and self.teacher.computing_in(dtype)
+        ensemble = {name: each.computing_in(dtype) for name, each in self.ensemble.items()}
+        return dataclasses.replace(self, model=model, teacher=teacher, ensemble=ensemble)
 
     @property
     def baseline_run(self) -> "Run":
@@ -123,6 +156,11 @@ class Run:
 
 # Fields of a run that are dataclasses of their own.
 HOLDERS: dict[str, Any] = {"data": Data, "evaluation": Evaluation, "weights": Weights}
+
+
+def class_weight_losses(losses: Iterable[str]) -> list[str]:
+    """Those of some losses that hold a weight vector for each training class."""
+    return [name for name in losses if "class_weights" in LOSSES[name].inputs]
 
 
 def needs_teacher(loss: str) -> bool:

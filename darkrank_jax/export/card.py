@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import darkrank_jax
 from darkrank_jax.export.deviation import BATCH
 from darkrank_jax.export.source import ExportSource
 from darkrank_jax.files import write_text
 from darkrank_jax.terminal import printable
+from darkrank_jax.version import __version__
 from darkrank_jax.workdir.run_file import read_facts
 
 _CARD = """---
@@ -96,7 +96,7 @@ def write_card(
             width=width,
             channels="1 channel" if channels == 1 else f"{channels} channels",
             dim=facts["embedding_dim"],
-            version=darkrank_jax.__version__,
+            version=__version__,
             fingerprint=facts["fingerprint"],
             mean=facts["mean"],
             std=facts["std"],

@@ -13,12 +13,9 @@ from flax import traverse_util
 from jax.sharding import AxisType
 
 from darkrank_jax.config.registered import needs_of
-from darkrank_jax.config.run import Run
 from darkrank_jax.digests import digest
 from darkrank_jax.export.facts import SCHEMA
-from darkrank_jax.models import build_model
 from darkrank_jax.training.network import Network, load_network
-from darkrank_jax.training.step import make_embed_step
 from darkrank_jax.workdir.run_file import is_workdir, read_facts, recorded_run
 
 # Facts on which embeddings depend.
@@ -63,21 +60,17 @@ def load_source(workdir: Path) -> ExportSource:
     )
     network = load_network(run, workdir, mesh)
     network = network._replace(variables=jax.tree.map(np.asarray, network.variables))
-    facts = facts_of(run, network.variables, described, workdir.name)
+    facts = facts_of(network, described)
     facts["compatible_with"] = _compatible_with(described["run"], workdir)
     return ExportSource(network, facts)
 
 
-def facts_of(
-    run: Run, variables: Mapping[str, Any], described: Mapping[str, Any], name: str
-) -> dict[str, Any]:
+def facts_of(network: Network, described: Mapping[str, Any]) -> dict[str, Any]:
     """What goes along with a network wherever it goes.
 
     Args:
-      run: that trained it.
-      variables: as `TrainState.evaluated` gives them.
+      network: whose workdir names it.
       described: of `read_facts`.
-      name: what a person calls it.
 
     Returns:
       "schema", "name", "model", "mean", "std", "image_shape" (height, width, channels),
@@ -89,22 +82,24 @@ def facts_of(
     Raises:
       UserError: the source is of a config file that was not loaded.
     """
-    size = run.data.image_size
-    sides = [size, size] if isinstance(size, int) else list(size)
+    run = network.run
     # A run.json of before has no needs.
-    crop = described["center_crop"] if "center_crop" in described else needs_of(run)["center_crop"]
+    needs = described if "center_crop" in described else needs_of(run.data, run.losses)
     facts = {
         "model": run.model,
         "mean": run.data.mean,
         "std": run.data.std,
-        "image_shape": [*sides, described["channels"]],
-        "center_crop": crop,
+        "image_shape": [*network.image_shape],
+        "center_crop": needs["center_crop"],
     }
-    step = make_embed_step(build_model(**run.model), run.data.mean, run.data.std)
-    images = jax.ShapeDtypeStruct((1, *facts["image_shape"]), np.uint8)
-    dim = jax.eval_shape(step, variables, images)["embeddings"].shape[1]
-    found = {"embedding_dim": dim, "fingerprint": network_digest(facts, variables)}
-    return json.loads(json.dumps({"schema": SCHEMA, "name": name} | facts | found))
+    images = jax.ShapeDtypeStruct((1, *network.image_shape), np.uint8)
+    outputs = jax.eval_shape(network.embed_step(), network.variables, images)
+    found = {
+        "embedding_dim": outputs["embeddings"].shape[1],
+        "fingerprint": network_digest(facts, network.variables),
+    }
+    named = {"schema": SCHEMA, "name": network.workdir.name}
+    return json.loads(json.dumps(named | facts | found))
 
 
 def _compatible_with(described: Mapping[str, Any], workdir: Path) -> list[str]:

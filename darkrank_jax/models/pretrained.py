@@ -1,25 +1,43 @@
 """Weights that were trained elsewhere, from safetensors files."""
 
-import functools
-import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.resnet import ResNet
-from darkrank_jax.models.naming import Shape, TensorSource, Variable
+from darkrank_jax.models.naming import Variable
 from darkrank_jax.models.vit_weights import POSITIONS, check_activation, resizing
+from darkrank_jax.models.weight_description import describe_weights
 from darkrank_jax.models.weight_files import first_of, read_header, read_tensors
+from darkrank_jax.models.weight_fit import (
+    check_fit,
+    detect_resnet,
+    expected_shapes,
+    resnet_of,
+    torch_axes,
+    torch_shapes,
+)
 from darkrank_jax.models.weight_match import Header, find_network, without
 from darkrank_jax.models.weight_names import namings_of
 from darkrank_jax.terminal import printable
+
+__all__ = [
+    "Variable",
+    "channels_first",
+    "channels_last",
+    "describe_weights",
+    "detect_resnet",
+    "load_linear",
+    "load_resnet",
+    "load_weights",
+    "tensor_name",
+]
 
 
 def load_resnet(
@@ -60,37 +78,8 @@ def load_resnet(
     """
     header = without(read_header(path), ignore)
     # Either 3x3 stem has the same variables.
-    backbone = backbone or _detect(path, header, prefix, stem="small")
+    backbone = backbone or resnet_of(path, header, prefix, stem="small")
     return _load(path, header, backbone, (32, 32, channels), prefix, ignore)
-
-
-def detect_resnet(
-    path: str | Path,
-    *,
-    stem: Literal["strided", "small"] | None = None,
-    prefix: str | None = None,
-    ignore: Sequence[str] = (),
-) -> ResNet:
-    """The ResNet that a file holds the weights of: its blocks, width and stem.
-
-    Args:
-      path: a .safetensors file, as for `load_resnet`.
-      stem: of a network with a 3x3 stem, since the two have the same weights.
-      prefix: as for `load_resnet`.
-      ignore: likewise.
-
-    Returns:
-      A backbone.
-
-    Raises:
-      UserError: it holds no ResNet, or one with a 3x3 stem and `stem` is not given.
-
-    Example:
-      >>> backbone = detect_resnet("tests/golden/resnet_bottleneck.safetensors")
-      >>> backbone.blocks, backbone.bottleneck, backbone.width, backbone.stem
-      ((3, 4, 2, 2), True, 8, 'imagenet')
-    """
-    return _detect(path, without(read_header(path), ignore), prefix, stem)
 
 
 def load_weights(
@@ -156,25 +145,6 @@ def load_linear(path: str | Path, name: str) -> dict[str, np.ndarray]:
     return {"kernel": read[weight].T, "bias": read.get(bias, np.zeros(width, np.float32))}
 
 
-def fits(path: str | Path, backbone: nn.Module, *, channels: int = 3) -> bool:
-    """Whether a file has the names and shapes of a backbone whose variables fit any image.
-
-    Args:
-      path: as for `load_resnet`.
-      backbone: the module.
-      channels: of an image.
-    """
-    shapes = _torch_shapes(backbone, (224, 224, channels))
-    header = read_header(path)
-    try:
-        match = find_network(path, header, backbone, shapes, None)
-        sources = {variable: match.source(variable) for variable in shapes}
-        _check_fit(path, backbone, match.header, _expected(sources, shapes), match.prefix)
-    except UserError:
-        return False
-    return True
-
-
 def tensor_name(variable: Variable, backbone: nn.Module) -> str:
     """The name under which a file has a variable of a backbone, or of what stands on it.
 
@@ -200,12 +170,7 @@ def channels_last(tensor: np.ndarray) -> np.ndarray:
 
 def channels_first(variable: np.ndarray) -> np.ndarray:
     """Kernels to PyTorch's (out, in, height, width) or (out, in), others as they are."""
-    return np.ascontiguousarray(variable.transpose(*_axes_channels_first(variable.ndim)))
-
-
-def _axes_channels_first(ndim: int) -> Sequence[int]:
-    """The axes here in the order that PyTorch has them."""
-    return {4: (3, 2, 0, 1), 2: (1, 0)}.get(ndim, range(ndim))
+    return np.ascontiguousarray(variable.transpose(*torch_axes(variable.ndim)))
 
 
 def _load(
@@ -217,16 +182,16 @@ def _load(
     ignore: Sequence[str],
 ) -> dict[str, Any]:
     """The variables of a backbone from a file, read once all of them are found to fit."""
-    shapes = _torch_shapes(backbone, image_shape)
+    shapes = torch_shapes(backbone, image_shape)
     match = find_network(path, header, backbone, shapes, prefix)
     among = without(match.header, ignore, match.prefix)
     sources = {variable: match.source(variable) for variable in shapes}
-    expected = _expected(sources, shapes)
+    expected = expected_shapes(sources, shapes)
     for name in sources[POSITIONS].names if POSITIONS in sources else ():
         if name in among and among[name].shape[-1:] == expected[name][-1:]:
             # Of any number: they are resized.
             expected[name] = among[name].shape
-    _check_fit(path, backbone, among, expected, match.prefix)
+    check_fit(path, backbone, among, expected, match.prefix)
     check_activation(path, backbone)
     resize = resizing(path, among, backbone, image_shape, match) if POSITIONS in sources else None
     read: dict[str, np.ndarray] = {}
@@ -245,117 +210,8 @@ def _load(
     return traverse_util.unflatten_dict(loaded)
 
 
-def _expected(
-    sources: Mapping[Variable, TensorSource], shapes: Mapping[Variable, Shape]
-) -> dict[str, Shape]:
-    """The shape that each of a file's tensors must have, by name."""
-    return {
-        name: shape
-        for variable, source in sources.items()
-        for name, shape in zip(source.names, source.layout.shapes(shapes[variable]), strict=True)
-    }
-
-
-def _check_fit(
-    path: str | Path,
-    backbone: nn.Module,
-    among: Header,
-    shapes: Mapping[str, Shape],
-    prefix: str,
-) -> None:
-    """Refuses a file whose tensors are not those of a backbone.
-
-    Args:
-      path: of the file.
-      backbone: the module.
-      among: the file's tensors to account for.
-      shapes: that the backbone expects of the file's tensors.
-      prefix: of their names.
-    """
-    found = {name: among[name].shape for name in shapes if name in among}
-    surplus = among.keys() - shapes.keys()
-    faults = {
-        "missing": shapes.keys() - found.keys(),
-        "of another shape": [
-            f"{name} is {shape}, not {shapes[name]}"
-            for name, shape in found.items()
-            if shape != shapes[name]
-        ],
-    }
-    own, beside = ({_module(name, prefix) for name in names} for names in (shapes, surplus))
-    if surplus and not any(faults.values()) and not own & beside:
-        raise UserError(
-            f"{path}: holds a whole {type(backbone).__name__}, and beside it {first_of(surplus)}; "
-            f"to leave these out, set weights.ignore to {tuple(sorted(beside))}"
-        )
-    faults["surplus"] = surplus
-    listed = "; ".join(f"{what}: {first_of(each)}" for what, each in faults.items() if each)
-    if listed:
-        raise UserError(
-            f"{path}: is of another architecture; {listed}; build the backbone with the depth, "
-            "width and stem of the file"
-        )
-
-
-def _module(name: str, prefix: str) -> str:
-    """What a name begins with after a prefix, up to its first dot."""
-    first, dot, _ = name.removeprefix(prefix).partition(".")
-    return first + dot
-
-
-@functools.lru_cache(maxsize=8)
-def _torch_shapes(backbone: Any, image_shape: tuple[int, int, int]) -> dict[Variable, Shape]:
-    """The shape of every variable of a backbone, with PyTorch's axes."""
-    image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-    variables = jax.eval_shape(
-        lambda images: backbone.init(jax.random.key(0), images, train=False), image
-    )
-    flat: dict[Any, Any] = traverse_util.flatten_dict(variables)
-    return {
-        name: tuple(leaf.shape[axis] for axis in _axes_channels_first(leaf.ndim))
-        for name, leaf in flat.items()
-    }
-
-
-def _detect(
-    path: str | Path,
-    header: Header,
-    prefix: str | None,
-    stem: Literal["strided", "small"] | None,
-) -> ResNet:
-    """The ResNet whose names a file has."""
-    smallest: Any = ResNet((1, 1, 1, 1), False)
-    match = find_network(path, header, smallest, _torch_shapes(smallest, (32, 32, 3)), prefix)
-
-    def kernel(*modules: str) -> Shape | None:
-        (name,) = match.source(("params", *modules, "kernel")).names
-        return header[name].shape if name in header else None
-
-    first = kernel("conv1")
-    if first is None or len(first) != 4 or not first[0]:
-        missing = first_of(match.source(("params", "conv1", "kernel")).names)
-        raise UserError(f"{path}: has no {missing}; give a ResNet whose stem is one convolution")
-    blocks = []
-    for stage in range(1, 5):
-        found = (kernel(f"layer{stage}_{index}", "conv1") for index in itertools.count())
-        blocks.append(sum(1 for _ in itertools.takewhile(lambda shape: shape is not None, found)))
-    if first[-1] == 3 and stem is None:
-        raise UserError(
-            f"{path}: is ambiguous, since its 3x3 stem may be 'strided' or 'small', which have the "
-            "same weights; give stem"
-        )
-    return ResNet(
-        tuple(blocks),
-        kernel("layer1_0", "conv3") is not None,
-        width=first[0],
-        stem=stem if stem and first[-1] == 3 else "imagenet",
-    )
-
-
 def _main(paths: Sequence[str]) -> int:
     """Prints what each file is; 2 if one of them cannot be told."""
-    from darkrank_jax.models.weight_description import describe_weights
-
     if not paths:
         print("usage: python -m darkrank_jax.models.pretrained FILE...", file=sys.stderr)
         return 2

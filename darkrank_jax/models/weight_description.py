@@ -9,9 +9,9 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS
 from darkrank_jax.models.backbones.resnet import DEPTHS
 from darkrank_jax.models.backbones.vit import ViT
-from darkrank_jax.models.pretrained import detect_resnet, fits
 from darkrank_jax.models.weight_facts import TransformerFacts, detect_vit
 from darkrank_jax.models.weight_files import first_of, read_header
+from darkrank_jax.models.weight_fit import detect_resnet, fits
 from darkrank_jax.models.weight_settings import Settings, read_settings
 
 _OPTIONS = ("width", "depth", "patch", "registers", "activation", "projection")

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from darkrank_jax.config.run import Data, Run
+from darkrank_jax.config.description import describe
+from darkrank_jax.config.run import Data, Evaluation, Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError, nearest
@@ -28,7 +29,7 @@ from darkrank_jax.runs.results import SCHEMA, costs, measure, table, write_resul
 from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.network import Embedder, embed, load_network
-from darkrank_jax.training.provenance import input_digests
+from darkrank_jax.training.provenance import input_digests, teacher_digest
 from darkrank_jax.workdir.metrics_log import read_log
 from darkrank_jax.workdir.recorded import as_recorded, whole_run
 from darkrank_jax.workdir.run_file import check_same, recorded_run
@@ -63,55 +64,58 @@ def evaluate_and_report(run: Run | None, workdir: Path) -> Path:
     """
     run, splits = run or whole_run(workdir), Splits()
     mesh = make_mesh(run.data.batch_size)
-    chosen, datasets = run.evaluation, datasets_of(run)
+    chosen, datasets = run.evaluation, datasets_of(run.evaluation, run.data)
     if chosen.networks:
-        networks = networks_of(run, datasets, mesh)
+        networks = networks_of(chosen.networks, datasets, mesh)
     else:
         advice = "leave out --config, or give its own; another dataset goes to evaluation.datasets"
         run = as_recorded(workdir, run, advice)
         parts = roles_of(run, workdir).items()
         networks = {name: load(part, splits, path, mesh) for name, (part, path) in parts}
-        digests = input_digests(run, splits[run.data], workdir / "teacher")
-        check_same(workdir, run, advice, digests=digests)
+        teacher = teacher_digest(run.teacher, workdir / "teacher")
+        digests = input_digests(splits[run.data], teacher)
+        check_same(workdir, describe(run), advice, digests=digests)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
-    report(run, workdir, target, networks, datasets, splits, mesh)
+    report(target, workdir.name, networks, datasets, splits, mesh, chosen, seed=run.seed)
     return target
 
 
-def datasets_of(run: Run) -> dict[str, DatasetSource]:
+def datasets_of(chosen: Evaluation, data: Data) -> dict[str, DatasetSource]:
     """The datasets that a run's config names for evaluation, or its own.
 
     Args:
-      run: read from a config.
+      chosen: `evaluation` of the run.
+      data: of the run.
 
     Returns:
       Name -> images; what a dataset leaves out is as in the run's data where the source is the
       same, and empty otherwise.
     """
-    chosen = run.evaluation
     if not chosen.datasets:
         stored = chosen.networks and all(map(is_stored, chosen.networks.values()))
         return (
             {"stored": DatasetSource(None, "")}
             if stored
-            else {chosen.split: DatasetSource(run.data, chosen.split)}
+            else {chosen.split: DatasetSource(data, chosen.split)}
         )
     found = {}
     for name, fields in chosen.datasets.items():
-        own = {"path": run.data.path, "options": run.data.options}
-        if fields["source"] != run.data.source:
+        own = {"path": data.path, "options": data.options}
+        if fields["source"] != data.source:
             own = {"path": "", "options": {}}
         fields = own | fields
         split = fields.pop("split", "test")
-        found[name] = DatasetSource(dataclasses.replace(run.data, **fields), split)
+        found[name] = DatasetSource(dataclasses.replace(data, **fields), split)
     return found
 
 
-def networks_of(run: Run, datasets: Mapping[str, DatasetSource], mesh: Mesh) -> Networks:
+def networks_of(
+    places: Mapping[str, Any], datasets: Mapping[str, DatasetSource], mesh: Mesh
+) -> Networks:
     """Loads the networks that a run's config names for evaluation.
 
     Args:
-      run: read from a config.
+      places: workdir, or files of embeddings, of each network by name.
       datasets: that they are evaluated on.
       mesh: the devices.
 
@@ -122,7 +126,7 @@ def networks_of(run: Run, datasets: Mapping[str, DatasetSource], mesh: Mesh) -> 
       UserError: a checkpoint is not there, or a dataset has no file of embeddings.
     """
     networks: dict[str, Embedder | Mapping[str, Path]] = {}
-    for name, place in run.evaluation.networks.items():
+    for name, place in places.items():
         if is_stored(place):
             networks[name] = _files(name, place, datasets)
         else:
@@ -138,6 +142,7 @@ def evaluate(
     mesh: Mesh,
     *,
     seed: int,
+    protocols: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Measured]]:
     """Measures each network on each dataset.
 
@@ -148,6 +153,7 @@ def evaluate(
       splits: of the datasets.
       mesh: the devices.
       seed: of intervals and of what the report draws at random.
+      protocols: options by name in PROTOCOLS.
 
     Returns:
       What results.json holds, and what the report shows, dataset by dataset.
@@ -164,6 +170,7 @@ def evaluate(
             seed=seed,
             cameras=images.cameras,
             queries=images.queries,
+            protocols=protocols,
         )
         measured[dataset] = images._replace(embeddings=embeddings, values=values)
         facts[dataset] = _facts(dataset, source, images)
@@ -301,7 +308,7 @@ def _by_network(
     assert source.data is not None
     data = dataclasses.replace(source.data, image_size=network.run.data.image_size)
     split = splits[data][source.split]
-    channels, found = network.channels, split.images.shape[-1]
+    channels, found = network.image_shape[-1], split.images.shape[-1]
     if found != channels:
         raise UserError(
             f"{name}: takes images of {channels} channels, those of {dataset!r} have {found}; "
@@ -325,42 +332,45 @@ def _facts(name: str, source: DatasetSource, images: Measured) -> dict[str, Any]
 
 
 def report(
-    run: Run,
-    workdir: Path,
     target: Path,
+    name: str,
     networks: Networks,
     datasets: Mapping[str, DatasetSource],
     splits: Splits,
     mesh: Mesh,
+    chosen: Evaluation,
+    *,
+    seed: int,
 ) -> None:
     """Evaluates, writes results.json, report.html and embeddings, and prints the tables.
 
     Args:
-      run: that was trained in the workdir.
-      workdir: of the run.
       target: takes the files.
+      name: of the results.
       networks: to measure.
       datasets: to measure them on.
       splits: of the datasets.
       mesh: the devices.
+      chosen: its protocols are measured, too, and it says whether to write embeddings.
+      seed: of intervals and of what the report draws at random.
 
     Raises:
       UserError: from the networks and datasets, or a file cannot be written.
     """
-    results, measured = evaluate(workdir.name, networks, datasets, splits, mesh, seed=run.seed)
+    results, measured = evaluate(
+        name, networks, datasets, splits, mesh, seed=seed, protocols=chosen.protocols
+    )
     if not leads():
         return
     make_folder(target)
-    if run.evaluation.save_embeddings:
+    if chosen.save_embeddings:
         save_embeddings(target / "embeddings", measured)
-    places = {name: path for name, (_, path) in roles_of(run, workdir).items()}
-    if run.evaluation.networks:
-        named = run.evaluation.networks.items()
-        places = {name: Path(place) for name, place in named if not is_stored(place)}
-    curves = {name: read_log(path) for name, path in places.items()}
+    trained = {part: each for part, each in networks.items() if isinstance(each, Embedder)}
+    curves = {part: read_log(each.workdir) for part, each in trained.items()}
     write_report(target / "report.html", results, measured=measured, curves=curves)
     # Last, since it is what says that the run is done.
     write_results(target / "results.json", results)
-    for index, name in enumerate(datasets):
-        print(f"\n{name}\n{table(view(results, name if index else None)['networks'])}")
+    for index, dataset in enumerate(datasets):
+        rows = view(results, dataset if index else None)["networks"]
+        print(f"\n{dataset}\n{table(rows)}")
     print(f"\nWrote {target / 'results.json'} and {target / 'report.html'}.")

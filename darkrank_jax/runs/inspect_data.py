@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def prepare(run: Run, workdir: Path) -> None:
     log.propagate = False
     splits = Splits()
     try:
-        for data in _sources(run):
+        for data in _sources(run.nested()):
             print(f"{data.source} {data.path}".rstrip(), flush=True)
             print(table(splits[data]))
     finally:
@@ -78,8 +79,8 @@ def _cameras(split: Split) -> str:
     return f"{len(np.unique(known)):,}" + (f" ({unknown:,} images unknown)" if unknown else "")
 
 
-def _sources(run: Run) -> list[Data]:
-    """The data of a run and its teachers, each once."""
-    found = [run.data, *(_sources(run.teacher) if run.teacher else [])]
+def _sources(runs: Iterable[tuple[Run, str]]) -> list[Data]:
+    """The data of a run and its teachers, each once, the run's own first."""
+    found = [run.data for run, _ in runs if not (run.ensemble or run.embeddings)][::-1]
     keys = [(data.source, data.path, data.image_size, data.options) for data in found]
     return [data for place, data in enumerate(found) if keys.index(keys[place]) == place]

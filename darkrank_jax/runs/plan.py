@@ -21,11 +21,13 @@ from darkrank_jax.runs.accelerators import (
     known_accelerator,
     name_of,
 )
-from darkrank_jax.runs.preflight import abstract_network, check_sizes, teacher_shapes
+from darkrank_jax.runs.preflight import check_sizes
 from darkrank_jax.runs.program import operations
+from darkrank_jax.runs.shapes import abstract_network, abstract_teacher, arrays_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.compiled import compile_step
 from darkrank_jax.training.network import build
+from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings
 
 _GB = 1e9
 # Assumed: what a training step reaches of a device's peak, and what is left of its memory for
@@ -98,7 +100,7 @@ def plan(
     name = accelerator or name_of(found[0].device_kind)
     device = known_accelerator(name) if name else None
     if name:
-        run = _computing_in("bfloat16", run)
+        run = run.computing_in("bfloat16")
     splits = Splits()
     check_sizes(run, splits)
     limit = memory * _GB or (device.memory if device else 0)
@@ -127,22 +129,12 @@ def trained_networks(run: Run) -> Iterator[tuple[str, Run]]:
     Yields:
       What a person calls it, and its run: those of the teacher, the baseline, the student.
     """
-    if run.teacher:
-        yield from _trained(run.teacher, "teacher")
+    for part, prefix in run.nested():
+        if part is not run and part.is_trained and not part.checkpoint:
+            yield "'s ".join(prefix.replace("ensemble.", "").rstrip(".").split(".")), part
     if run.baseline:
         yield "baseline", run.baseline_run
     yield "student" if run.teacher else "network", run
-
-
-def _trained(run: Run, name: str) -> Iterator[tuple[str, Run]]:
-    """A teacher and what it learns from, but for what is there already."""
-    for member, part in run.ensemble.items():
-        yield from _trained(part, f"{name}'s {member}")
-    if run.checkpoint or not run.is_trained:
-        return
-    if run.teacher:
-        yield from _trained(run.teacher, f"{name}'s teacher")
-    yield name, run
 
 
 def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
@@ -167,10 +159,14 @@ def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
     # The new state takes the place of the old one, which is donated. Arrays may lie padded.
     padding = max(0, memory.argument_size_in_bytes - state_bytes - batch_bytes)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    # As lowered for a CPU, of whose programs alone XLA counts FLOP before they are compiled.
+    one = make_mesh(run.data.batch_size, _cpus(1))
+    plain = abstract_step(dataclasses.replace(run, chunks=1, remat=False), splits, one)
+    forward = jax.jit(abstract_network(run, splits).embed_step())
     temporary = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return Plan(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params["model"])),
-        flops=_flops(run, splits),
+        flops=_flops(*plain, forward, (run.chunks > 1) + run.remat),
         state=state_bytes,
         batch=batch_bytes,
         temporary=temporary + results + padding,
@@ -214,19 +210,19 @@ def abstract_step(run: Run, splits: Splits, mesh: Mesh) -> tuple[Any, tuple[Any,
     """
     data, whole = run.data, replicated(mesh)
     train = splits[data]["train"]
-    sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
-    model, optimizer, initial_state = build(run, **sizes)
-    teacher = None
-    if run.teacher and not (run.teacher.embeddings or run.store_teacher):
-        teacher = abstract_network(run.teacher, splits)
+    channels, num_classes = train.images.shape[-1], len(train.class_names)
+    model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
+    teacher, stored = abstract_teacher(run, splits), {}
+    if isinstance(teacher, TeacherEmbeddings) or run.store_teacher:
+        arrays = arrays_of(teacher, data.batch_size, splits)
+        named = {f"teacher_{name}": array for name, array in arrays.items()}
+        stored = {name: array for name, array in named.items() if name in run.loss_inputs}
+        teacher = None
     rows: dict[str, Any] = {
         "images": jax.ShapeDtypeStruct((data.batch_size, *train.images.shape[1:]), jnp.uint8),
         "labels": jax.ShapeDtypeStruct((data.batch_size,), jnp.int32),
-        "teacher": {},
+        "teacher": stored,
     }
-    if run.teacher and (run.teacher.embeddings or run.store_teacher):
-        said = {f"teacher_{k}": v for k, v in teacher_shapes(run.teacher, data, splits).items()}
-        rows["teacher"] = {k: v for k, v in said.items() if k in run.loss_inputs}
     variables = teacher.variables if teacher else {}
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, variables, key = _laid((jax.eval_shape(initial_state), variables, key), whole)
@@ -234,16 +230,11 @@ def abstract_step(run: Run, splits: Splits, mesh: Mesh) -> tuple[Any, tuple[Any,
     return step, (state, _laid(rows, by_rows(mesh)), variables, key)
 
 
-def _flops(run: Run, splits: Splits) -> float:
-    """Of a step: of the plain one, since XLA counts a loop's body once, and what is repeated."""
-    # As lowered for a CPU, of whose programs alone XLA counts them before they are compiled.
-    mesh = make_mesh(run.data.batch_size, _cpus(1))
-    step, arguments = abstract_step(dataclasses.replace(run, chunks=1, remat=False), splits, mesh)
+def _flops(step: Any, arguments: tuple[Any, Any, Any, Any], forward: Any, again: int) -> float:
+    """Of a step: of the plain one, since XLA counts a loop's body once, and of what it repeats."""
     state, batch, _, _ = arguments
     programs = [step.lower(*arguments)]
-    if again := (run.chunks > 1) + run.remat:
-        forward = jax.jit(abstract_network(run, splits).embed_step())
-        programs += again * [forward.lower(state.evaluated, batch["images"])]
+    programs += again * [forward.lower(state.evaluated, batch["images"])]
     return sum(program.cost_analysis()["flops"] for program in programs)
 
 
@@ -284,17 +275,6 @@ def _cpus(count: int) -> Sequence[Any]:
     if len(found) < count:
         raise UserError(f"--devices: is {count}, and JAX began with {len(found)}; start it anew")
     return found[:count]
-
-
-def _computing_in(dtype: str, run: Run) -> Run:
-    """A run and its teachers, with the type that "auto" has on an accelerator."""
-    model = run.model | ({"dtype": dtype} if run.model.get("dtype") == "auto" else {})
-    return dataclasses.replace(
-        run,
-        model=model,
-        teacher=run.teacher and _computing_in(dtype, run.teacher),
-        ensemble={name: _computing_in(dtype, each) for name, each in run.ensemble.items()},
-    )
 
 
 def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator | None) -> str:

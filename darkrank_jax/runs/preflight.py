@@ -2,27 +2,25 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from darkrank_jax.config.reader import asked_networks
+from darkrank_jax.config.description import describe
 from darkrank_jax.config.run import Data, Run
 from darkrank_jax.data import Images, check_batch
 from darkrank_jax.data.pixels.augmentation import augment
 from darkrank_jax.data.pixels.crops import whole
-from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss
+from darkrank_jax.runs.shapes import Shapes, abstract_network, abstract_teacher, arrays_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
-from darkrank_jax.training.network import Embedder, Network, build, check_recorded, make_ensemble
-from darkrank_jax.training.teacher.embeddings import read_teacher_embeddings
+from darkrank_jax.training.network import Ensemble, check_recorded
 from darkrank_jax.workdir.run_file import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.
@@ -41,7 +39,7 @@ def check_sizes(run: Run, splits: Splits, prefix: str = "") -> None:
     Raises:
       UserError: from the data, the model, or a loss on arrays of the run's sizes.
     """
-    for part, where in _nested(run, prefix):
+    for part, where in run.nested(prefix):
         if not part.embeddings:
             _check_part(part, splits, where)
 
@@ -50,7 +48,7 @@ def _check_part(run: Run, splits: Splits, prefix: str) -> None:
     """The checks of `check_sizes` for one network."""
     if run.ensemble:
         try:
-            teacher_shapes(run, run.data, splits)
+            arrays_of(abstract_network(run, splits), run.data.batch_size, splits)
         except ValueError as error:
             raise UserError(
                 f"{prefix}ensemble: {error} have no {run.combine}; give all members one "
@@ -66,7 +64,7 @@ def _check_part(run: Run, splits: Splits, prefix: str) -> None:
     channels = train.images.shape[-1]
     _check_channels(data, channels, prefix)
     if run.checkpoint:
-        check_recorded(run, Path(run.checkpoint), prefix)
+        check_recorded(describe(run), Path(run.checkpoint), prefix)
         found = read_facts(Path(run.checkpoint))["channels"]
         if found != channels:
             raise UserError(
@@ -86,19 +84,20 @@ def _check_part(run: Run, splits: Splits, prefix: str) -> None:
     )
     _check_augmentation(train.images, data.augmentation, f"{prefix}data.augmentation")
     if run.teacher:
-        _check_classes(run, splits, prefix)
-    _check_losses(run, splits, prefix)
+        teachers = run.teacher.embedding_networks(f"{prefix}teacher")
+        _check_classes(teachers, data, splits, prefix, kd="logits" in run.loss_inputs)
+    arrays = arrays_of(abstract_network(run, splits), data.batch_size, splits)
+    taught = arrays_of(abstract_teacher(run, splits), data.batch_size, splits)
+    arrays |= {f"teacher_{name}": array for name, array in taught.items()}
+    _check_losses({"losses": run.losses, "baseline": run.baseline}, data, arrays, prefix)
 
 
-def _check_losses(run: Run, splits: Splits, prefix: str) -> None:
-    """Tries each loss of a run on arrays of its sizes."""
-    data = run.data
-    arrays = _shapes(run, data.batch_size, splits)
-    if run.teacher:
-        teacher = teacher_shapes(run.teacher, data, splits)
-        arrays |= {f"teacher_{name}": array for name, array in teacher.items()}
+def _check_losses(
+    fields: Mapping[str, Mapping[str, Any]], data: Data, arrays: Shapes, prefix: str
+) -> None:
+    """Tries each loss of each field on arrays of a run's sizes."""
     alone = data.images_per_class == 1 and data.sampler["name"] != "class_balanced"
-    for field, losses in (("losses", run.losses), ("baseline", run.baseline)):
+    for field, losses in fields.items():
         for name, options in losses.items():
             where = f"{prefix}{field}.{name}"
             check_loss(name, options, arrays, where)
@@ -117,21 +116,6 @@ def _check_channels(data: Data, channels: int, prefix: str) -> None:
             )
 
 
-def check_devices(run: Run, prefix: str = "") -> None:
-    """Refuses a batch, of a run or of what it trains before, that the devices do not divide.
-
-    Args:
-      run: the run.
-      prefix: of the run's fields in the outer config.
-
-    Raises:
-      UserError: names the field.
-    """
-    for part, where in _nested(run, prefix):
-        if part.is_trained and not part.checkpoint:
-            make_mesh(part.data.batch_size, where=f"{where}data")
-
-
 def summary(run: Run, splits: Splits, workdir: Path) -> str:
     """What is about to happen, in a few lines: devices, data, networks, where it writes."""
     own = splits[run.data]
@@ -143,92 +127,26 @@ def summary(run: Run, splits: Splits, workdir: Path) -> str:
         "data": f"{run.data.source}, {size}; classes: {classes}",
     }
     if run.teacher:
-        lines["teacher"] = _describe(run.teacher, splits)
+        teacher = abstract_teacher(run, splits)
+        lines["teacher"] = run.teacher.embeddings or _describe(teacher)
     if run.baseline:
-        lines["baseline"] = _describe(run.baseline_run, splits)
-    lines["student" if run.teacher else "network"] = _describe(run, splits)
+        lines["baseline"] = _describe(abstract_network(run.baseline_run, splits))
+    lines["student" if run.teacher else "network"] = _describe(abstract_network(run, splits))
     lines["writes"] = str(workdir)
     return "\n".join(f"{name:<9} {line}" for name, line in lines.items())
 
 
-def _describe(run: Run, splits: Splits) -> str:
+def _describe(network: Any) -> str:
     """A network in half a line: where it is from, or its model, size, steps and losses."""
-    if run.ensemble:
-        members = (_describe(member, splits) for member in run.ensemble.values())
-        return f"{run.combine} of {'; '.join(members)}"
-    if run.checkpoint or run.embeddings:
-        return run.checkpoint or run.embeddings
-    size = abstract_network(run, splits).num_parameters()
+    if isinstance(network, Ensemble):
+        members = (_describe(member) for member in network.members.values())
+        return f"{network.run.combine} of {'; '.join(members)}"
+    run, size = network.run, network.num_parameters()
+    if run.checkpoint:
+        return run.checkpoint
     start = f", from {run.weights.path}" if run.weights.path else ""
     steps = f", {run.steps:,} steps of {' + '.join(run.losses)}" if run.is_trained else ""
     return f"{run.model['name']}, {size:,} parameters{start}{steps}"
-
-
-def _nested(run: Run, prefix: str) -> Iterator[tuple[Run, str]]:
-    """The runs within a run, inner ones first, then the run; each with the prefix of its fields."""
-    # A checkpoint's teacher is not used.
-    if run.teacher and not run.checkpoint:
-        yield from _nested(run.teacher, f"{prefix}teacher.")
-    for name, member in run.ensemble.items():
-        yield from _nested(member, f"{prefix}ensemble.{name}.")
-    yield run, prefix
-
-
-def abstract_network(run: Run, splits: Splits) -> Embedder:
-    """A network whose variables are shapes alone.
-
-    Args:
-      run: of the network, or of an ensemble.
-      splits: of its data.
-    """
-    if run.ensemble:
-        members = {name: abstract_network(each, splits) for name, each in run.ensemble.items()}
-        return make_ensemble(run, members, Path())
-    train = splits[run.data]["train"]
-    channels = train.images.shape[-1]
-    model, _, initial_state = build(run, channels=channels, num_classes=len(train.class_names))
-    state = jax.eval_shape(initial_state)
-    return Network(run, model, state.evaluated, 0, 0.0, Path(), channels)
-
-
-def teacher_shapes(teacher: Run, student: Data, splits: Splits) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what a teacher gives the losses of a student, by name.
-
-    Args:
-      teacher: its run.
-      student: data of the student.
-      splits: of both.
-    """
-    if teacher.embeddings:
-        vectors = read_teacher_embeddings(teacher.embeddings, splits[student]["train"]).vectors
-        shape = (student.batch_size, vectors.shape[1])
-        return {"embeddings": jax.ShapeDtypeStruct(shape, jnp.float32)}
-    if teacher.ensemble:
-        return _outputs(teacher, student.batch_size, splits)
-    return _shapes(teacher, student.batch_size, splits)
-
-
-def _shapes(run: Run, batch: int, splits: Splits) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of what a network and a batch give the losses."""
-    arrays = _outputs(run, batch, splits)
-    dim, classes = arrays["embeddings"].shape[-1], len(splits[run.data]["train"].class_names)
-    return arrays | {
-        "labels": jax.ShapeDtypeStruct((batch,), jnp.int32),
-        "class_weights": jax.ShapeDtypeStruct((dim, classes), jnp.float32),
-        "logits": jax.ShapeDtypeStruct((batch, classes), jnp.float32),
-    }
-
-
-def _outputs(run: Run, batch: int, splits: Splits) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of a network's outputs for a batch."""
-    network, images = abstract_network(run, splits), splits[_first(run).data]["train"].images
-    rows = jax.ShapeDtypeStruct((batch, *images.shape[1:]), jnp.uint8)
-    return jax.eval_shape(network.embed_step(), network.variables, rows)
-
-
-def _first(run: Run) -> Run:
-    """The first network of an ensemble, or the network itself."""
-    return _first(next(iter(run.ensemble.values()))) if run.ensemble else run
 
 
 def _check_augmentation(images: Images, augmentation: Mapping[str, Any], where: str) -> None:
@@ -246,16 +164,19 @@ def _check_augmentation(images: Images, augmentation: Mapping[str, Any], where: 
             ) from error
 
 
-def _check_classes(run: Run, splits: Splits, prefix: str) -> None:
+def _check_classes(
+    teachers: Iterable[tuple[Run, str]], student: Data, splits: Splits, prefix: str, *, kd: bool
+) -> None:
     """Refuses a teacher trained on classes that the student is measured on, or kd on other ones."""
-    assert run.teacher is not None
-    own = splits[run.data]
-    for network, where in asked_networks(run.teacher, f"{prefix}teacher"):
-        data = _trained_on(network)
+    own = splits[student]
+    for network, where in teachers:
+        data = network.data if network.is_trained else None
+        if network.checkpoint:
+            data = _recorded_data(network.checkpoint, network.data)
         # Elsewhere the same name may be another class.
-        if data is None or _source(data) != _source(run.data):
+        if data is None or _source(data) != _source(student):
             continue
-        seen = splits[dataclasses.replace(run.data, options=data.options)]["train"].class_names
+        seen = splits[dataclasses.replace(student, options=data.options)]["train"].class_names
         for name in ("validation", "test"):
             unseen = own[name].class_names
             both = sorted(set(seen).intersection(unseen))
@@ -265,20 +186,17 @@ def _check_classes(run: Run, splits: Splits, prefix: str) -> None:
                     f"{len(unseen)} {name} classes of {prefix}data, such as {both[0]!r}; give both "
                     "the same options"
                 )
-        if "logits" in run.loss_inputs and seen != own["train"].class_names:
+        if kd and seen != own["train"].class_names:
             raise UserError(
                 f"{where}.data.options: kd compares class logits, and the teacher trains on other "
                 f"classes than {prefix}data; give both the same options"
             )
 
 
-def _trained_on(network: Run) -> Data | None:
-    """The data that a teacher's network is trained on, as its own run says; None: not known."""
-    if network.checkpoint:
-        data = read_facts(Path(network.checkpoint))["run"]["data"]
-        fields = {field: data[field] for field in ("source", "path", "options")}
-        return dataclasses.replace(network.data, **fields)
-    return network.data if network.is_trained else None
+def _recorded_data(checkpoint: str, data: Data) -> Data:
+    """The data that a checkpoint was trained on, as its own run.json says."""
+    recorded = read_facts(Path(checkpoint))["run"]["data"]
+    return dataclasses.replace(data, **{n: recorded[n] for n in ("source", "path", "options")})
 
 
 def _source(data: Data) -> tuple[str, str]:

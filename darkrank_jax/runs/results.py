@@ -17,7 +17,9 @@ from darkrank_jax.evaluation.agreement import cross_recall, rank_agreement
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
 from darkrank_jax.evaluation.intervals import bootstrap_interval, paired_difference
+from darkrank_jax.evaluation.protocols import PROTOCOLS, Embedded
 from darkrank_jax.evaluation.reid import reid_metrics
+from darkrank_jax.evaluation.report.formatting import metric_name
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.files import read_json, write_text
 from darkrank_jax.schema import check_schema
@@ -46,6 +48,7 @@ _TABLE = {
     "map_at_r": "MAP@R",
     "nmi": "NMI",
 }
+_HEADS = ["", "parameters", "images/s", *_TABLE.values(), "gap recovered in R@1"]
 # The K of the recall curve, about equally far apart in ratio, and of the agreement with a teacher.
 _CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
 _AGREEMENT = (1, 2, 5, 10, 20, 50)
@@ -69,6 +72,8 @@ _NETWORK = {
     "gap_recovered?": {str: (float, None)},
     "difference?": {str: dict},
     "agreement?": dict,
+    "reid?": {str: float},
+    "protocols?": {str: {str: float}},
     "model?": {"name": str},
     "losses?": {str: dict},
     "parameters?": int,
@@ -119,6 +124,7 @@ def measure(
     seed: int,
     cameras: np.ndarray | None = None,
     queries: np.ndarray | None = None,
+    protocols: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, dict[str, Any]], Values]:
     """Measures the quality of each network's embeddings of one set of images.
 
@@ -131,6 +137,7 @@ def measure(
         re-identification is measured too.
       queries: bool [n], which search, and the others are the gallery; None: each searches all
         others.
+      protocols: options by name in PROTOCOLS.
 
     Returns:
       The fields of results.json that depend on the dataset, and the values of `retrieval_values`,
@@ -147,6 +154,11 @@ def measure(
             rows[name] = _quality(array, labels, values[name], seed)
             if cameras is not None:
                 rows[name]["reid"] = _across_cameras(array, labels, cameras, queries)
+            if protocols:
+                images = Embedded(array, labels, cameras, queries)
+                rows[name]["protocols"] = {
+                    each: PROTOCOLS[each](images, **options) for each, options in protocols.items()
+                }
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     for name in embeddings.keys() - {"teacher"}:
@@ -320,7 +332,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """The results as a table for a terminal.
+    """The results as tables for a terminal: the main one, then one for each further protocol.
 
     Args:
       rows: the "networks" of results.json.
@@ -328,18 +340,31 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
       Lines of equal columns.
     """
-    lines = [["", "parameters", "images/s", *_TABLE.values(), "gap recovered in R@1"]]
-    for name, row in rows.items():
-        gap = row.get("gap_recovered", {}).get("recall_at_1")
-        lines.append(
-            [
-                name,
-                f"{row['parameters']:,}" if "parameters" in row else "",
-                f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
-                *(f"{row['metrics'][metric]:.3f}" for metric in _TABLE),
-                "" if gap is None else f"{gap:.0%}",
-            ]
-        )
+    tables = [_aligned([_HEADS, *(_line(name, row) for name, row in rows.items())])]
+    reid = {name: {"across cameras": row["reid"]} for name, row in rows.items() if "reid" in row}
+    further = {name: reid.get(name, {}) | row.get("protocols", {}) for name, row in rows.items()}
+    for protocol in dict.fromkeys(each for found in further.values() for each in found):
+        measured = {name: found[protocol] for name, found in further.items() if protocol in found}
+        metrics = [metric for metric in next(iter(measured.values())) if metric != "queries_alone"]
+        lines = [[name, *(f"{found[m]:.3f}" for m in metrics)] for name, found in measured.items()]
+        tables.append(_aligned([[protocol.replace("_", " "), *map(metric_name, metrics)], *lines]))
+    return "\n\n".join(tables)
+
+
+def _line(name: str, row: Mapping[str, Any]) -> list[str]:
+    """A network's line of the main table."""
+    gap = row.get("gap_recovered", {}).get("recall_at_1")
+    return [
+        name,
+        f"{row['parameters']:,}" if "parameters" in row else "",
+        f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
+        *(f"{row['metrics'][metric]:.3f}" for metric in _TABLE),
+        "" if gap is None else f"{gap:.0%}",
+    ]
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of equal columns, the first to the left."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()

@@ -4,19 +4,21 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from darkrank_jax.config.description import describe
 from darkrank_jax.config.run import Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import lead_first, leads
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.evaluate import DatasetSource, report
-from darkrank_jax.runs.preflight import check_devices, check_sizes, summary
+from darkrank_jax.runs.preflight import check_sizes, summary
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.checkpoints import check_place
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.network import Embedder, make_ensemble
-from darkrank_jax.training.provenance import input_digests
+from darkrank_jax.training.provenance import input_digests, teacher_digest
+from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings, read_teacher_embeddings
 from darkrank_jax.workdir.run_file import check_same
 
 
@@ -35,7 +37,8 @@ def train_and_report(run: Run, workdir: Path) -> None:
         raise UserError("checkpoint: is for a teacher; leave it empty to train this network")
     done = workdir / "results.json"
     if done.exists():
-        check_same(workdir, run, digests=input_digests(run, {}, workdir / "teacher"))
+        teacher = teacher_digest(run.teacher, workdir / "teacher")
+        check_same(workdir, describe(run), digests=input_digests({}, teacher))
         if leads():
             print(table(read_results(done)["networks"]))
             print(
@@ -46,7 +49,9 @@ def train_and_report(run: Run, workdir: Path) -> None:
     if not run.losses:
         raise UserError("losses: is empty, so that only --mode eval can run; name a loss")
     check_place(workdir)
-    check_devices(run)
+    for part, prefix in run.nested():
+        if part.is_trained and not part.checkpoint:
+            make_mesh(part.data.batch_size, where=f"{prefix}data")
     mesh, splits = make_mesh(run.data.batch_size), Splits()
     # The first process builds what the others then find built.
     with lead_first():
@@ -57,7 +62,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
     for name, (part, path) in roles_of(run, workdir).items():
         networks[name] = train(part, splits, path, name, mesh, networks.get("teacher"))
     test = {"test": DatasetSource(run.data, "test")}
-    report(run, workdir, workdir, networks, test, splits, mesh)
+    report(workdir, workdir.name, networks, test, splits, mesh, run.evaluation, seed=run.seed)
 
 
 def train(
@@ -90,8 +95,11 @@ def train(
         return make_ensemble(run, members, workdir)
     if run.checkpoint or not run.is_trained:
         return load(run, splits, workdir, mesh)
-    if run.teacher is None or run.teacher.embeddings:
-        teacher = None
-    elif teacher is None:
-        teacher = train(run.teacher, splits, workdir / "teacher", f"{name}'s teacher", mesh)
-    return fit(run, splits[run.data], workdir, mesh, name, teacher)
+    own = splits[run.data]
+    source: Embedder | TeacherEmbeddings | None = None
+    if run.teacher and run.teacher.embeddings:
+        source = read_teacher_embeddings(run.teacher.embeddings, own["train"])
+    elif run.teacher:
+        beside, called = workdir / "teacher", f"{name}'s teacher"
+        source = teacher or train(run.teacher, splits, beside, called, mesh)
+    return fit(run, own, workdir, mesh, name, source)

@@ -1,6 +1,7 @@
 """Trains one network: restore, step, log, validate, save, and a way to stop."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from darkrank_jax.config.description import describe
+from darkrank_jax.config.registered import needs_of
 from darkrank_jax.config.run import Run, needs_teacher
 from darkrank_jax.data import POOL, Split, class_neighbors
 from darkrank_jax.distributed.mesh import by_rows, put, replicated
@@ -22,9 +25,9 @@ from darkrank_jax.training.initial_weights import read_weights, with_weights
 from darkrank_jax.training.network import Embedder, Network, build, embed, load_network
 from darkrank_jax.training.profile import tracing
 from darkrank_jax.training.progress import Meter, mean_metrics, progress_bar
-from darkrank_jax.training.provenance import input_digests
+from darkrank_jax.training.provenance import input_digests, teacher_digest
 from darkrank_jax.training.state import TrainState
-from darkrank_jax.training.teacher.embeddings import read_teacher_embeddings
+from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings
 from darkrank_jax.training.teacher.outputs import open_store
 from darkrank_jax.workdir import run_file
 from darkrank_jax.workdir.metrics_log import open_log
@@ -50,7 +53,7 @@ def fit(
     workdir: Path,
     mesh: Mesh,
     name: str,
-    teacher: Embedder | None,
+    teacher: Embedder | TeacherEmbeddings | None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 
@@ -60,7 +63,7 @@ def fit(
       workdir: takes run.json, checkpoints, metrics.jsonl and TensorBoard's events.
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.
-      teacher: that the run's images are shown to; None where it has none, or stored embeddings.
+      teacher: the network, or the stored embeddings, that `run.teacher` names.
 
     Returns:
       The network of the best checkpoint by validation.
@@ -71,30 +74,40 @@ def fit(
       Interrupted: Ctrl-C or SIGTERM came; the state is saved.
     """
     train = splits["train"]
-    sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
     with ExitStack() as stack:
         with lead_first():
             stack.enter_context(run_file.held(workdir))
-            place = teacher.workdir if teacher else workdir
-            run_file.claim(workdir, run, **sizes, digests=input_digests(run, splits, place))
-        _train(run, splits, workdir, mesh, name, teacher)
+            place = teacher.workdir if isinstance(teacher, Embedder) else workdir
+            facts = {
+                "run": describe(run),
+                "channels": train.images.shape[-1],
+                "num_classes": len(train.class_names),
+                "identity": input_digests(splits, teacher_digest(run.teacher, place)),
+            }
+            run_file.claim(workdir, facts | needs_of(run.data, run.losses))
+        sampler = run.data.sampler
+        if run.data.asks_teacher and teacher:
+            sampler = sampler | _neighbors(teacher, train, sampler.get("pool", POOL), mesh)
+        batches = Batches(train, run.data, sampler, run.seed, run.steps)
+        wanted = {name for name in run.loss_inputs if name.startswith("teacher_")}
+        teaching = _teaching(teacher if wanted else None, batches, wanted, run.store_teacher, mesh)
+        _train(run, batches, teaching, splits["validation"], workdir, mesh, name)
     return load_network(run, workdir, mesh)
 
 
 def _train(
     run: Run,
-    splits: dict[str, Split],
+    batches: Batches,
+    teaching: Teaching,
+    validation: Split,
     workdir: Path,
     mesh: Mesh,
     name: str,
-    teacher: Embedder | None,
 ) -> None:
     """Does the steps of `fit` in a workdir that is this run's."""
-    train = splits["train"]
     distilling = {*filter(needs_teacher, run.losses)}
-    batches = Batches(train, run.data, _sampler(run, train, teacher, mesh), run.seed, run.steps)
-    teaching = _teaching(run, batches, teacher if distilling else None, mesh)
-    channels, num_classes = train.images.shape[-1], len(train.class_names)
+    channels = batches.train.images.shape[-1]
+    num_classes = len(batches.train.class_names)
     model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
     train_step = compile_step(run, model, optimizer, teaching.network)
     variables = teaching.network.variables if teaching.network else {}
@@ -105,9 +118,13 @@ def _train(
             opened = checkpoints.open_checkpoints(workdir, run.keep_checkpoints)
             manager = stack.enter_context(opened)
             latest = manager.latest_step()
-            state, seconds = _restore(latest, run, workdir, initial_state, mesh, channels)
+            read = functools.partial(read_weights, run.weights, run.model, run.data, channels)
+            state, seconds = _restore(latest, workdir, initial_state, read, mesh)
             step = int(state.step)
-            log, report, traced = _open_logs(stack, run, name, workdir, step)
+            log = stack.enter_context(open_log(workdir, step))
+            bar = progress_bar(name, step, run.steps, run.data.num_workers)
+            report = stack.enter_context(bar)
+            traced = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
             # Of several processes none can stop alone.
             alone = jax.process_count() == 1
             stream = stack.enter_context(batches.stream(step, requested if alone else lambda: 0))
@@ -132,7 +149,7 @@ def _train(
                 logged, scores = step, None
                 if validating:
                     trained = (state.evaluated, step, meter.seconds, workdir, channels)
-                    scores = _validate(Network(run, model, *trained), splits["validation"], mesh)
+                    scores = _validate(Network(run, model, *trained), validation, mesh)
                     log(step, {f"validation/{metric}": score for metric, score in scores.items()})
                 if validating or stopping:
                     checkpoints.save(manager, state, meter.seconds, scores)
@@ -155,61 +172,48 @@ def _validate(network: Network, validation: Split, mesh: Mesh) -> dict[str, floa
     return retrieval_metrics(embed(network, validation, mesh), validation.labels)
 
 
-def _open_logs(
-    stack: ExitStack, run: Run, name: str, workdir: Path, step: int
-) -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
-    """Opens the metrics log, the bar and the profile behind a step: a function that feeds each."""
-    return (
-        stack.enter_context(open_log(workdir, step)),
-        stack.enter_context(progress_bar(name, step, run.steps, run.data.num_workers)),
-        stack.enter_context(tracing(workdir / "tensorboard", run.profile)),
-    )
-
-
 def _restore(
     step: int | None,
-    run: Run,
     workdir: Path,
     initial_state: Callable[[], TrainState],
+    read: Callable[[], Mapping[str, Any]],
     mesh: Mesh,
-    channels: int,
 ) -> checkpoints.Restored:
-    """The state of a step's checkpoint; without one the first state, with imported weights."""
+    """The state of a step's checkpoint; without one the first state, with the weights it reads."""
     if step is not None:
         return checkpoints.restore(workdir, step, jax.eval_shape(initial_state), replicated(mesh))
-    weights = read_weights(run.weights, run.model, run.data, channels)
-    state = with_weights(jax.jit(initial_state)(), weights)
+    state = with_weights(jax.jit(initial_state)(), read())
     return checkpoints.Restored(put(state, replicated(mesh)), 0.0)
 
 
-def _sampler(run: Run, train: Split, teacher: Embedder | None, mesh: Mesh) -> dict[str, Any]:
-    """The sampler's options, with the teacher's neighbours of each class where it goes by them."""
-    sampler = run.data.sampler
-    if not run.data.asks_teacher or run.teacher is None:
-        return sampler
-    if teacher is None:
-        embeddings = read_teacher_embeddings(run.teacher.embeddings, train).of(
-            np.arange(len(train.labels))
-        )
+def _neighbors(
+    teacher: Embedder | TeacherEmbeddings, train: Split, pool: int, mesh: Mesh
+) -> dict[str, np.ndarray]:
+    """The classes that the teacher finds closest to each class, for the sampler."""
+    if isinstance(teacher, TeacherEmbeddings):
+        embeddings = teacher.of(np.arange(len(train.labels)))
     else:
         embeddings = embed(teacher, train, mesh)
-    pool = sampler.get("pool", POOL)
-    return sampler | {"neighbors": class_neighbors(embeddings, train.labels, pool=pool)}
+    return {"neighbors": class_neighbors(embeddings, train.labels, pool=pool)}
 
 
-def _teaching(run: Run, batches: Batches, teacher: Embedder | None, mesh: Mesh) -> Teaching:
+def _teaching(
+    teacher: Embedder | TeacherEmbeddings | None,
+    batches: Batches,
+    wanted: set[str],
+    store: bool,
+    mesh: Mesh,
+) -> Teaching:
     """Where the teacher's outputs come from: a file of embeddings, a store, or each step."""
-    if run.teacher is not None and run.teacher.embeddings:
-        embeddings = read_teacher_embeddings(run.teacher.embeddings, batches.train)
-        return Teaching(None, lambda _, batch: {"teacher_embeddings": embeddings.of(batch["rows"])})
-    if teacher is None or not run.store_teacher:
+    if isinstance(teacher, TeacherEmbeddings):
+        return Teaching(None, lambda _, batch: {"teacher_embeddings": teacher.of(batch["rows"])})
+    if teacher is None or not store:
         return Teaching(teacher, lambda *_: {})
-    wanted = {name for name in run.loss_inputs if name.startswith("teacher_")}
-    store = open_store(teacher.workdir / "outputs", batches, teacher, wanted, mesh)
+    outputs = open_store(teacher.workdir / "outputs", batches, teacher, wanted, mesh)
 
     def stored(step: int, batch: Batch) -> dict[str, np.ndarray]:
         place = batches.place(step, batch["rows"])
-        return {name: np.asarray(array[place]) for name, array in store.items()}
+        return {name: np.asarray(array[place]) for name, array in outputs.items()}
 
     return Teaching(None, stored)
 

@@ -52,6 +52,11 @@ class Network(NamedTuple):
     workdir: Path
     channels: int
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images it takes."""
+        return (*height_and_width(self.run.data.image_size), self.channels)
+
     def embed_step(self) -> Callable[..., Arrays]:
         """The network in evaluation mode, to be compiled: `embed(variables, images)`."""
         return make_embed_step(self.model, self.run.data.mean, self.run.data.std)
@@ -86,9 +91,9 @@ class Ensemble(NamedTuple):
         return 0
 
     @property
-    def channels(self) -> int:
-        """Of the images that every member takes."""
-        return next(iter(self.members.values())).channels
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images that every member takes."""
+        return next(iter(self.members.values())).image_shape
 
     @property
     def seconds(self) -> float:
@@ -159,12 +164,12 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
     Raises:
       UserError: there is no checkpoint, or it is of another network than the config's.
     """
-    check_recorded(run, workdir)
+    check_recorded(describe(run), workdir)
     facts = read_facts(workdir)
     # A run.json of before has no needs.
-    names = facts["class_weights"] if "class_weights" in facts else needs_of(run)["class_weights"]
+    needs = facts if "class_weights" in facts else needs_of(run.data, run.losses)
     sizes = {"channels": facts["channels"], "num_classes": facts["num_classes"]}
-    model, _, initial_state = build(run, **sizes, class_weights=names)
+    model, _, initial_state = build(run, **sizes, class_weights=needs["class_weights"])
     step = checkpoints.best_step(workdir)
     if step is None:
         raise UserError(f"{workdir}: holds no validated checkpoint yet; train it first")
@@ -174,11 +179,11 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
     return Network(run, model, state.evaluated, step, seconds, workdir, channels)
 
 
-def check_recorded(run: Run, workdir: Path, prefix: str = "") -> None:
+def check_recorded(described: Mapping[str, Any], workdir: Path, prefix: str = "") -> None:
     """Refuses a config that makes another network of a checkpoint than was trained there.
 
     Args:
-      run: as the config has it.
+      described: the run that the config states, as `describe` gives it.
       workdir: where the checkpoint lies.
       prefix: of the run's fields in the outer config.
 
@@ -186,8 +191,7 @@ def check_recorded(run: Run, workdir: Path, prefix: str = "") -> None:
       UserError: names the first field that differs and counts for the network's outputs.
     """
     recorded, stated = (
-        json.loads(json.dumps(_deciding(each)))
-        for each in (read_facts(workdir)["run"], describe(run))
+        json.loads(json.dumps(_deciding(each))) for each in (read_facts(workdir)["run"], described)
     )
     if difference := first_difference(recorded, stated):
         field, found, given = difference

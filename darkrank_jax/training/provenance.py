@@ -12,20 +12,17 @@ from darkrank_jax.training import checkpoints
 from darkrank_jax.workdir.manifests import NAME
 
 
-def input_digests(run: Run, splits: Mapping[str, Split], place: Path) -> dict[str, str]:
+def input_digests(splits: Mapping[str, Split], teacher: str) -> dict[str, str]:
     """Digests that differ where the same config would now be another run.
 
     Args:
-      run: the run.
-      splits: of its data, by name; none where they are not at hand.
-      place: of its teacher, where it is trained here.
+      splits: of the run's data, by name; none where they are not at hand.
+      teacher: of `network_digest`; empty where there is none.
 
     Returns:
-      Digest by what it is of: "teacher", "train split of data", ...; a teacher that is no longer
-      there has none.
+      Digest by what it is of: "teacher", "train split of data", ...
     """
     found = {f"{name} split of data": _of_split(split) for name, split in splits.items()}
-    teacher = _of_network(run.teacher, place) if run.teacher else ""
     return found | ({"teacher": teacher} if teacher else {})
 
 
@@ -35,10 +32,20 @@ def _of_split(split: Split) -> str:
     return digest([names, split.labels.tobytes()])
 
 
-def _of_network(run: Run, place: Path) -> str:
-    """A digest of the file, or the checkpoint, that a network is read from; empty without it."""
+def teacher_digest(run: Run | None, place: Path) -> str:
+    """The digest of the file, or the checkpoint, that a network is read from.
+
+    Args:
+      run: of the network; None: there is none.
+      place: where it is trained, unless the run says where it lies.
+
+    Returns:
+      32 hexadecimal digits; empty where the network, or its file, is not there.
+    """
+    if run is None:
+        return ""
     if run.ensemble:
-        members = [_of_network(member, place / name) for name, member in run.ensemble.items()]
+        members = [teacher_digest(member, place / name) for name, member in run.ensemble.items()]
         return _digest_of(members) if all(members) else ""
     if run.embeddings or not (run.checkpoint or run.is_trained):
         path = Path(run.embeddings or run.weights.path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from darkrank_jax.config.description import read_description
+from darkrank_jax.config.description import describe, read_description
 from darkrank_jax.config.run import Run
 from darkrank_jax.errors import UserError
 from darkrank_jax.workdir.run_file import read_facts
@@ -28,7 +28,7 @@ def whole_run(workdir: Path) -> Run:
 
 
 def check_measured(
-    workdir: Path, run: Run, mend: str = "leave out --config, or give its own"
+    workdir: Path, described: Mapping[str, Any], mend: str = "leave out --config, or give its own"
 ) -> None:
     """Refuses a config whose networks or images are not those of the run in a workdir.
 
@@ -36,13 +36,14 @@ def check_measured(
 
     Args:
       workdir: that holds a run.json.
-      run: read from a config.
+      described: the run that a config states, as `describe` gives it.
       mend: what the line tells to do.
 
     Raises:
       UserError: names the first field that differs.
     """
-    found, expected = (_flat(_measured(each)) for each in (whole_run(workdir), run))
+    recorded = describe(whole_run(workdir))
+    found, expected = (_flat(_measured(each)) for each in (recorded, described))
     for field in sorted(found.keys() | expected.keys()):
         if found.get(field) != expected.get(field):
             raise UserError(
@@ -65,22 +66,24 @@ def as_recorded(workdir: Path, run: Run, mend: str) -> Run:
     Raises:
       UserError: see there.
     """
-    check_measured(workdir, run, mend)
-    return dataclasses.replace(_placed(whole_run(workdir), run), evaluation=run.evaluation)
+    check_measured(workdir, describe(run), mend)
+    placed = _placed(read_facts(workdir)["run"], describe(run))
+    return dataclasses.replace(_whole(placed, workdir), evaluation=run.evaluation)
 
 
-def _placed(recorded: Run, given: Run) -> Run:
-    """A run as it was trained, with the paths of another one that sees the same."""
-    weights, data = recorded.weights, recorded.data
-    teacher, members = recorded.teacher, recorded.ensemble
-    return dataclasses.replace(
-        recorded,
-        checkpoint=recorded.checkpoint and (given.checkpoint or recorded.checkpoint),
-        weights=dataclasses.replace(weights, path=given.weights.path or weights.path),
-        data=dataclasses.replace(data, path=given.data.path or data.path),
-        teacher=_placed(teacher, given.teacher) if teacher and given.teacher else None,
-        ensemble={name: _placed(each, given.ensemble[name]) for name, each in members.items()},
-    )
+def _placed(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A described run as it was trained, with the paths of another one that sees the same."""
+    moved = {
+        holder: {**recorded[holder], "path": given[holder]["path"] or recorded[holder]["path"]}
+        for holder in ("weights", "data")
+    }
+    checkpoint = recorded["checkpoint"] and (given["checkpoint"] or recorded["checkpoint"])
+    teacher = given["teacher"] and recorded["teacher"]
+    teacher = _placed(teacher, given["teacher"]) if teacher else {}
+    members = recorded["ensemble"].items()
+    ensemble = {name: _placed(each, given["ensemble"][name]) for name, each in members}
+    parts = {"checkpoint": checkpoint, "teacher": teacher, "ensemble": ensemble}
+    return {**recorded, **moved, **parts}
 
 
 def _whole(described: Mapping[str, Any], where: Path) -> Run:
@@ -97,22 +100,22 @@ def _whole(described: Mapping[str, Any], where: Path) -> Run:
     )
 
 
-def _measured(run: Run) -> dict[str, Any]:
-    """What the embeddings of a run follow from, and the images that it is measured on."""
+def _measured(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a described run, what its embeddings follow from and the images that it is measured on."""
     seen = _seen(run)
-    images = {"source": run.data.source, "options": run.data.options}
-    return seen | {"seed": run.seed, "data": seen["data"] | images}
+    images = {name: run["data"][name] for name in ("source", "options")}
+    return seen | {"seed": run["seed"], "data": seen["data"] | images}
 
 
-def _seen(run: Run) -> dict[str, Any]:
+def _seen(run: Mapping[str, Any]) -> dict[str, Any]:
     """What a network makes of an image, and its teachers."""
-    members = {name: _seen(member) for name, member in run.ensemble.items()}
+    members = {name: _seen(member) for name, member in run["ensemble"].items()}
     return {
-        "model": {} if members or run.embeddings else run.model,
-        "data": {name: getattr(run.data, name) for name in ("image_size", "mean", "std")},
-        "combine": run.combine if members else "",
+        "model": {} if members or run["embeddings"] else run["model"],
+        "data": {name: run["data"][name] for name in ("image_size", "mean", "std")},
+        "combine": run["combine"] if members else "",
         "ensemble": members,
-        "teacher": _seen(run.teacher) if run.teacher else {},
+        "teacher": _seen(run["teacher"]) if run["teacher"] else {},
     }
 
 

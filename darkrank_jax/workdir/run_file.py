@@ -1,6 +1,5 @@
 """What a workdir says of the run in it: run.json, and whether another run may go on there."""
 
-import dataclasses
 import errno
 import json
 from collections.abc import Iterator, Mapping
@@ -8,13 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from darkrank_jax.config.description import (
-    check_description,
-    describe,
-    read_description,
-    without_removed,
-)
-from darkrank_jax.config.registered import needs_of
+from darkrank_jax.config.description import check_description, read_description, without_removed
 from darkrank_jax.config.run import Run
 from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError
@@ -50,43 +43,31 @@ _SCHEMA = {
 _MEND = "give another --workdir, or delete this one to start again"
 
 
-def claim(
-    workdir: Path,
-    run: Run,
-    *,
-    channels: int,
-    num_classes: int,
-    digests: Mapping[str, str] | None = None,
-) -> None:
+def claim(workdir: Path, facts: Mapping[str, Any]) -> None:
     """Writes run.json, or refuses a workdir that holds another run.
 
     A run without the baseline of before, or with one more, is the same.
 
     Args:
       workdir: made when it is missing.
-      run: that trains there.
-      channels: of an image.
-      num_classes: classes of the training split.
-      digests: of `input_digests`.
+      facts: contents of run.json, as `read_facts` gives them back.
 
     Raises:
       UserError: the workdir cannot be written, or the run in it differs; names the first field
         that does.
     """
-    sizes = {"channels": channels, "num_classes": num_classes}
-    facts = {"run": describe(run), **sizes, "identity": dict(digests or {}), **needs_of(run)}
     path = workdir / "run.json"
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             recorded = read_facts(workdir)
-            alike = dataclasses.replace(run, baseline=recorded["run"]["baseline"])
-            check_same(workdir, alike, digests=digests)
-            for name, size in sizes.items():
-                if recorded[name] != size:
+            alike = facts["run"] | {"baseline": recorded["run"]["baseline"]}
+            check_same(workdir, alike, digests=facts["identity"])
+            for name in ("channels", "num_classes"):
+                if recorded[name] != facts[name]:
                     raise UserError(
                         f"{workdir}: holds a run whose data had {recorded[name]} "
-                        f"{name.removeprefix('num_')} to train on, not {size}; {_MEND}"
+                        f"{name.removeprefix('num_')} to train on, not {facts[name]}; {_MEND}"
                     )
         if leads():
             write_text(path, json.dumps(facts, indent=1) + "\n")
@@ -163,13 +144,17 @@ def recorded_run(workdir: Path) -> Run:
 
 
 def check_same(
-    workdir: Path, run: Run, mend: str = _MEND, *, digests: Mapping[str, str] | None = None
+    workdir: Path,
+    described: Mapping[str, Any],
+    mend: str = _MEND,
+    *,
+    digests: Mapping[str, str] | None = None,
 ) -> None:
     """Refuses a run whose result would differ from that of the run in the workdir.
 
     Args:
       workdir: that holds a run.json.
-      run: that should go on there.
+      described: the run that should go on there, as `describe` gives it.
       mend: what the line tells to do.
       digests: of `input_digests`; what run.json or this one does not tell of is not compared.
 
@@ -177,10 +162,8 @@ def check_same(
       UserError: names the first field that differs.
     """
     facts = read_facts(workdir)
-    difference = first_difference(
-        without_removed(facts["run"]), json.loads(json.dumps(describe(run)))
-    )
-    if difference:
+    found, expected = without_removed(facts["run"]), json.loads(json.dumps(described))
+    if difference := first_difference(found, expected):
         field, found, expected = difference
         raise UserError(f"{workdir}: holds a run whose {field} is {found}, not {expected}; {mend}")
     recorded = facts.get("identity", {})

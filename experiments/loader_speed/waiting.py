@@ -42,8 +42,8 @@ def measure(config: str, steps: int) -> tuple[int, float, float]:
     train, data = Splits()[run.data]["train"], run.data
     # Every picture once, so that none is decoded on the clock.
     _ = train.images[:]
-    sizes = {"channels": train.images.shape[-1], "num_classes": len(train.class_names)}
-    model, optimizer, initial_state = build(run, **sizes)
+    channels, num_classes = train.images.shape[-1], len(train.class_names)
+    model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
     train_step, state = compile_step(run, model, optimizer, None), jax.jit(initial_state)()
     stream = batches(
         train,

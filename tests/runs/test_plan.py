@@ -199,8 +199,9 @@ def test_durations_have_three_digits_and_a_unit(low, high, said):
 
 
 def test_what_is_computed_twice_counts_twice(run):
+    mesh = make_mesh(BATCH, jax.devices()[:1])
     plain, chunked, both = (
-        plans._flops(dataclasses.replace(run, **options), Splits())
+        plan_step(dataclasses.replace(run, **options), Splits(), mesh).flops
         for options in ({}, {"chunks": 2}, {"chunks": 2, "remat": True})
     )
     assert chunked - plain == both - chunked
@@ -243,7 +244,7 @@ def test_refuses_what_is_not_there(run, tmp_path):
 def test_half_precision_is_planned_for_an_accelerator(run):
     auto = dataclasses.replace(run, model=run.model | {"dtype": "auto"})
     nested = dataclasses.replace(run, teacher=auto, ensemble={"one": auto})
-    found = plans._computing_in("bfloat16", nested)
+    found = nested.computing_in("bfloat16")
     assert found.model["dtype"] == "float32"  # as the config states
     assert found.teacher is not None
     assert found.teacher.model["dtype"] == "bfloat16"

@@ -16,8 +16,8 @@ from darkrank_jax.losses import LOSSES
 from darkrank_jax.runs.loss_checks import check_learns_alone
 from darkrank_jax.runs.preflight import check_sizes
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.workdir.run_file import claim
 from tests import tiny_config
+from tests.claims import claim
 
 
 def config(losses, teacher=False, **changes):

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
+from darkrank_jax.config.description import describe
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
 from darkrank_jax.workdir.recorded import as_recorded, check_measured, whole_run
-from darkrank_jax.workdir.run_file import claim
 from tests import tiny_config
+from tests.claims import claim
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ def test_only_what_is_measured_must_be_the_same(run, workdir):
         return changed(teacher=dataclasses.replace(run.teacher, ensemble=members))
 
     data = dataclasses.replace(run.data, batch_size=4, path="moved", augmentation={})
-    check_measured(workdir, changed(steps=3, data=data, losses={}, learning_rate=1.0, baseline={}))
+    same = changed(steps=3, data=data, losses={}, learning_rate=1.0, baseline={})
+    check_measured(workdir, describe(same))
     for other, field in (
         (changed(seed=3), "seed is 0, not 3"),
         (changed(model=run.model | {"width": 5}), "model.width is 4, not 5"),
@@ -58,7 +60,7 @@ def test_only_what_is_measured_must_be_the_same(run, workdir):
         (with_plain(model=plain.model | {"width": 9}), "teacher.ensemble.plain.model.width is 4,"),
     ):
         with pytest.raises(UserError, match=rf"holds a run whose {field}.*; leave out --config"):
-            check_measured(workdir, other)
+            check_measured(workdir, describe(other))
 
 
 def test_files_are_where_the_config_says(run, workdir):

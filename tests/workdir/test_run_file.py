@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from darkrank_jax.config.description import describe
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import Split
 from darkrank_jax.errors import UserError
-from darkrank_jax.training.provenance import input_digests
+from darkrank_jax.training.provenance import input_digests, teacher_digest
 from darkrank_jax.workdir import manifests, run_file
-from darkrank_jax.workdir.run_file import claim, held
+from darkrank_jax.workdir.run_file import held
 from tests import tiny_config
+from tests.claims import claim
 
 SIZES = {"channels": 1, "num_classes": 12}
 
@@ -45,6 +47,10 @@ def checkpoint(folder, content="a"):
     return folder
 
 
+def digests_of(run, splits, place):
+    return input_digests(splits, teacher_digest(run.teacher, place))
+
+
 def refusal(workdir, run, **arguments):
     with pytest.raises(UserError) as error:
         claim(workdir, run, **SIZES | arguments)
@@ -65,40 +71,40 @@ def test_another_checkpoint_is_refused_and_one_that_was_moved_is_not(tmp_path):
     places = [checkpoint(tmp_path / name, name[:1]) for name in ("a", "b", "a moved")]
     first, other, moved = (run_of({"checkpoint": str(place)}) for place in places)
     workdir = tmp_path / "w"
-    claim(workdir, first, **SIZES, digests=input_digests(first, {}, workdir))
-    claim(workdir, moved, **SIZES, digests=input_digests(moved, {}, workdir))
-    said = refusal(workdir, other, digests=input_digests(other, {}, workdir))
+    claim(workdir, first, **SIZES, digests=digests_of(first, {}, workdir))
+    claim(workdir, moved, **SIZES, digests=digests_of(moved, {}, workdir))
+    said = refusal(workdir, other, digests=digests_of(other, {}, workdir))
     assert said.startswith(f"{workdir}: holds a run whose teacher was another than it is now; ")
     # The teacher that was trained here is the one that now lies elsewhere, or is not.
     trained = run_of()
     checkpoint(tmp_path / "here", "a")
-    claim(workdir, trained, **SIZES, digests=input_digests(trained, {}, tmp_path / "here"))
+    claim(workdir, trained, **SIZES, digests=digests_of(trained, {}, tmp_path / "here"))
     checkpoint(tmp_path / "here", "b")
-    refusal(workdir, trained, digests=input_digests(trained, {}, tmp_path / "here"))
+    refusal(workdir, trained, digests=digests_of(trained, {}, tmp_path / "here"))
 
 
 def test_other_stored_embeddings_are_refused(tmp_path):
     run = run_of({"embeddings": str(tmp_path / "e.npy"), "losses": ConfigDict()})
     np.save(tmp_path / "e.npy", np.ones((3, 2)))
-    claim(tmp_path / "w", run, **SIZES, digests=input_digests(run, {}, tmp_path))
+    claim(tmp_path / "w", run, **SIZES, digests=digests_of(run, {}, tmp_path))
     os.rename(tmp_path / "e.npy", tmp_path / "moved.npy")
     moved = run_of({"embeddings": str(tmp_path / "moved.npy"), "losses": ConfigDict()})
-    claim(tmp_path / "w", moved, **SIZES, digests=input_digests(moved, {}, tmp_path))
+    claim(tmp_path / "w", moved, **SIZES, digests=digests_of(moved, {}, tmp_path))
     np.save(tmp_path / "moved.npy", np.zeros((3, 2)))
-    said = refusal(tmp_path / "w", moved, digests=input_digests(moved, {}, tmp_path))
+    said = refusal(tmp_path / "w", moved, digests=digests_of(moved, {}, tmp_path))
     assert "holds a run whose teacher was another than it is now" in said
 
 
 def test_other_classes_and_images_are_refused(tmp_path):
     run = run_of()
     before = {"train": split("a", "b", "c"), "test": split("d", "e")}
-    claim(tmp_path, run, **SIZES, digests=input_digests(run, before, tmp_path))
+    claim(tmp_path, run, **SIZES, digests=digests_of(run, before, tmp_path))
     for changed in (
         {"test": split("d", "f")},
         {"test": split("d", "e", count=3)},
         {"train": split("a", "b", "d"), "test": split("c", "e")},
     ):
-        said = refusal(tmp_path, run, digests=input_digests(run, before | changed, tmp_path))
+        said = refusal(tmp_path, run, digests=digests_of(run, before | changed, tmp_path))
         assert said.startswith(
             f"{tmp_path}: holds a run whose {next(iter(changed))} split of data was another than "
         )
@@ -113,7 +119,7 @@ def test_a_workdir_of_before_there_were_digests_goes_on_and_then_has_them(tmp_pa
     facts = json.loads((tmp_path / "run.json").read_text())
     del facts["identity"]
     (tmp_path / "run.json").write_text(json.dumps(facts))
-    digests = input_digests(run, {"train": split("a", "b")}, checkpoint(tmp_path / "t"))
+    digests = digests_of(run, {"train": split("a", "b")}, checkpoint(tmp_path / "t"))
     claim(tmp_path, run, **SIZES, digests=digests)
     assert set(digests) == {"teacher", "train split of data"}
     assert json.loads((tmp_path / "run.json").read_text())["identity"] == digests
@@ -138,7 +144,7 @@ def test_a_baseline_may_come_later(tmp_path):
     more = dataclasses.replace(run, baseline={"triplet": {"weight": 1.0}})
     claim(tmp_path, more, **SIZES)
     with pytest.raises(UserError, match=r"holds a run whose baseline\.triplet is "):
-        run_file.check_same(tmp_path, run)
+        run_file.check_same(tmp_path, describe(run))
 
 
 def test_a_run_that_is_killed_while_it_writes_leaves_what_was_there(tmp_path, monkeypatch):

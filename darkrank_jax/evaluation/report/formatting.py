@@ -14,7 +14,12 @@ _METRIC_NAMES = {
     "pairwise_f1": "Pairwise F1",
     "purity": "Purity",
     "mean_inverse_negative_penalty": "mINP",
+    "roc_auc": "ROC AUC",
+    "equal_error_rate": "EER",
 }
+
+
+_PREFIXES = (("recall_at_", "Recall@"), ("cmc_at_", "CMC@"), ("tar_at_far_", "TAR@FAR "))
 
 
 def metric_name(key: str) -> str:
@@ -24,7 +29,7 @@ def metric_name(key: str) -> str:
       >>> metric_name("recall_at_4"), metric_name("map_at_r"), metric_name("mean_rank")
       ('Recall@4', 'MAP@R', 'mean rank')
     """
-    for prefix, name in (("recall_at_", "Recall@"), ("cmc_at_", "CMC@")):
+    for prefix, name in _PREFIXES:
         if key.startswith(prefix):
             return f"{name}{key.removeprefix(prefix)}"
     return _METRIC_NAMES.get(key, key.replace("_", " "))

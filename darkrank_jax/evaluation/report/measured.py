@@ -121,6 +121,7 @@ def view(results: dict[str, Any], dataset: str | None = None) -> dict[str, Any]:
 QUALITY = (
     "metrics",
     "reid",
+    "protocols",
     "intervals",
     "recall_curve",
     "difference",

@@ -65,14 +65,20 @@ def _bodies(networks: dict[str, Any]) -> list[Html]:
     """The groups of rows; a group without any number is left out."""
     columns = networks.values()
     metrics = _keys(row["metrics"] for row in columns)
-    reid = [m for m in _keys(row.get("reid", {}) for row in columns) if m != "queries_alone"]
+    further = {name: _further(row) for name, row in networks.items()}
+    protocols = _keys(further.values())
     leads = _main(row.get("difference", {}) for row in columns)
     gaps = _main(row.get("gap_recovered", {}) for row in columns)
     groups = {
         "Quality, in %": [_row(metric_name(m), networks, _quality(m)) for m in metrics],
-        "Re-identification across cameras, in %": [
-            _row(metric_name(m), networks, _reid(m)) for m in reid
-        ],
+        **{
+            f"{protocol}, in %": [
+                _row(metric_name(metric), further, _under(protocol, metric))
+                for metric in _keys(found.get(protocol, {}) for found in further.values())
+                if metric != "queries_alone"
+            ]
+            for protocol in protocols
+        },
         "Lead over the baseline, in points": [
             _row(metric_name(m), networks, _lead(m)) for m in leads
         ],
@@ -123,11 +129,19 @@ def _quality(metric: str) -> Callable[[dict[str, Any]], Cell]:
     return read
 
 
-def _reid(metric: str) -> Callable[[dict[str, Any]], Cell]:
-    """A figure of re-identification."""
+def _further(row: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """A network's metrics by further protocols, by their titles."""
+    named = {each.replace("_", " "): found for each, found in row.get("protocols", {}).items()}
+    titled = {title[0].upper() + title[1:]: found for title, found in named.items()}
+    reid = {"Re-identification across cameras": row["reid"]} if "reid" in row else {}
+    return reid | titled
 
-    def read(row: dict[str, Any]) -> Cell:
-        value = row.get("reid", {}).get(metric)
+
+def _under(protocol: str, metric: str) -> Callable[[dict[str, Any]], Cell]:
+    """A metric by a further protocol."""
+
+    def read(found: dict[str, Any]) -> Cell:
+        value = found.get(protocol, {}).get(metric)
         return ("",) if value is None else (percentage(value),)
 
     return read

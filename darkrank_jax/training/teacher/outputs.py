@@ -21,7 +21,6 @@ import simplejpeg
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-import darkrank_jax
 from darkrank_jax.config.description import describe
 from darkrank_jax.digests import digest
 from darkrank_jax.distributed.mesh import by_rows, put
@@ -32,11 +31,12 @@ from darkrank_jax.models import compute_dtype
 from darkrank_jax.training.batches import Batches
 from darkrank_jax.training.compiled import teach
 from darkrank_jax.training.network import Embedder
+from darkrank_jax.version import __version__
 
 Store = dict[str, np.ndarray]
 
 # What images and their augmentation follow from, beside a run.
-_LIBRARIES: tuple[Any, ...] = (darkrank_jax, np, cv2, PIL, simplejpeg)
+_LIBRARIES: tuple[Any, ...] = (np, cv2, PIL, simplejpeg)
 
 
 def open_store(
@@ -105,7 +105,7 @@ def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str
         "views": data.views,
         "augmentation": data.augmentation,
         "images": train.images.digest(),
-        "versions": [library.__version__ for library in _LIBRARIES],
+        "versions": [__version__, *(library.__version__ for library in _LIBRARIES)],
     }
     arrays = [*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels]
     if not data.views:

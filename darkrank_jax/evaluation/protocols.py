@@ -1,0 +1,183 @@
+"""Protocols beside plain search: re-ranking, query expansion, single shot, verification."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.distances import distance_matrix
+from darkrank_jax.evaluation.inputs import unit
+from darkrank_jax.evaluation.query_expansion import expand_queries
+from darkrank_jax.evaluation.reid import (
+    reid_means,
+    reid_metrics,
+    reid_values_of_distances,
+    single_shot_cmc,
+)
+from darkrank_jax.evaluation.reranking import rerank
+from darkrank_jax.evaluation.verification import verification_metrics
+
+# Pairs whose cosines are computed at once.
+_PAIRS = 1 << 16
+
+
+class Embedded(NamedTuple):
+    """A network's embeddings of a set of images.
+
+    Attributes:
+      embeddings: [n, dim].
+      labels: int [n].
+      cameras: int [n], -1 where unknown; None: all are.
+      queries: bool [n], which search, and the others are the gallery; None: each searches all
+        others.
+    """
+
+    embeddings: np.ndarray
+    labels: np.ndarray
+    cameras: np.ndarray | None = None
+    queries: np.ndarray | None = None
+
+
+def reranking(
+    images: Embedded, *, k1: int = 20, k2: int = 6, weight: float = 0.3
+) -> dict[str, float]:
+    """`reid_metrics` by the distances of `rerank`.
+
+    Args:
+      images: of which some are queries.
+      k1: see `rerank`.
+      k2: likewise.
+      weight: likewise.
+
+    Returns:
+      "cmc_at_K", "mean_average_precision", "mean_inverse_negative_penalty".
+
+    Raises:
+      UserError: no image is marked as a query; an option is out of its range.
+    """
+    queries, gallery, people = _search(images, "reranking")
+    distances = rerank(queries, gallery, k1=k1, k2=k2, weight=weight)
+    return reid_means(reid_values_of_distances(distances, **people))
+
+
+def query_expansion(images: Embedded, *, k: int = 10, alpha: float = 3.0) -> dict[str, float]:
+    """`reid_metrics` of the queries of `expand_queries`.
+
+    Args:
+      images: of which some are queries; their embeddings are brought to length one.
+      k: see `expand_queries`.
+      alpha: likewise.
+
+    Returns:
+      "cmc_at_K", "mean_average_precision", "mean_inverse_negative_penalty".
+
+    Raises:
+      UserError: no image is marked as a query; an option is out of its range.
+    """
+    queries, gallery, people = _search(images, "query_expansion")
+    expanded = expand_queries(queries, gallery, k=k, alpha=alpha)
+    return reid_metrics(expanded, unit(np.asarray(gallery, np.float32)), **people)
+
+
+def single_shot(images: Embedded) -> dict[str, float]:
+    """CMC with one image of each identity in the gallery: `single_shot_cmc`.
+
+    Args:
+      images: of which some are queries.
+
+    Returns:
+      "cmc_at_K".
+
+    Raises:
+      UserError: no image is marked as a query.
+    """
+    queries, gallery, people = _search(images, "single_shot")
+    return single_shot_cmc(distance_matrix(queries, gallery), **people)
+
+
+def verification(
+    images: Embedded,
+    *,
+    num_pairs: int = 100_000,
+    false_accept_rates: tuple = (1e-3, 1e-2, 1e-1),
+) -> dict[str, float]:
+    """`verification_metrics` of the cosines of pairs drawn at random, the same in every call.
+
+    Args:
+      images: queries or not.
+      num_pairs: pairs of one class, and pairs of two classes.
+      false_accept_rates: see `verification_metrics`.
+
+    Returns:
+      "roc_auc", "equal_error_rate", and "tar_at_far_f" for each f.
+
+    Raises:
+      UserError: no class has two images, or there is only one class; an option is out of its range.
+
+    Example:
+      >>> points = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+      >>> verification(Embedded(points, np.array([0, 0, 1, 1])), num_pairs=50)["roc_auc"]
+      1.0
+    """
+    if num_pairs < 1:
+        raise UserError(f"num_pairs: must be at least 1 (got {num_pairs})")
+    first, second = _pairs(images.labels, num_pairs)
+    points = unit(np.asarray(images.embeddings, np.float32))
+    cosines = np.concatenate(
+        [
+            np.einsum("nd,nd->n", points[first[i : i + _PAIRS]], points[second[i : i + _PAIRS]])
+            for i in range(0, len(first), _PAIRS)
+        ]
+    )
+    same = images.labels[first] == images.labels[second]
+    return verification_metrics(cosines, same, false_accept_rates=false_accept_rates)
+
+
+PROTOCOLS: dict[str, Callable[..., dict[str, float]]] = {
+    "query_expansion": query_expansion,
+    "reranking": reranking,
+    "single_shot": single_shot,
+    "verification": verification,
+}
+
+
+def _search(images: Embedded, name: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Queries, gallery, and who is seen by which camera."""
+    if images.queries is None:
+        raise UserError(
+            f"{name}: needs images that are marked as queries, and here every image searches all "
+            "others; leave it out, or evaluate a set with a gallery of its own"
+        )
+    own, gallery = images.queries, ~images.queries
+    cameras = images.cameras
+    cameras = np.full(len(own), -1, np.int32) if cameras is None else cameras
+    people = {
+        "query_ids": images.labels[own],
+        "gallery_ids": images.labels[gallery],
+        "query_cameras": cameras[own],
+        "gallery_cameras": cameras[gallery],
+    }
+    return images.embeddings[own], images.embeddings[gallery], people
+
+
+def _pairs(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of `count` pairs of one class, then of as many pairs of two classes."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    # Of the rows in order: where the row's class begins, and how many images it has.
+    start, size = np.repeat(starts, sizes), np.repeat(sizes, sizes)
+    paired = np.flatnonzero(size > 1)
+    if not len(paired) or len(starts) < 2:
+        raise UserError(
+            f"labels: must be of at least two classes, one with two images (got {len(labels)} "
+            f"images of {len(starts)} classes); leave verification out"
+        )
+    rng = np.random.default_rng(0)
+    anchor = rng.choice(paired, count)
+    step = rng.integers(1, size[anchor])
+    positive = start[anchor] + (anchor - start[anchor] + step) % size[anchor]
+    other = rng.integers(0, len(labels), count)
+    negative = rng.integers(0, len(labels) - size[other])
+    negative += np.where(negative >= start[other], size[other], 0)
+    return order[np.append(anchor, other)], order[np.append(positive, negative)]

@@ -1,0 +1,106 @@
+"""Protocols of a run's evaluation, beside the functions that they call and slow loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation import (
+    expand_queries,
+    reid_metrics,
+    rerank,
+    single_shot_cmc,
+    verification_metrics,
+)
+from darkrank_jax.evaluation.distances import distance_matrix
+from darkrank_jax.evaluation.protocols import (
+    PROTOCOLS,
+    Embedded,
+    query_expansion,
+    reranking,
+    single_shot,
+    verification,
+)
+from darkrank_jax.evaluation.reid import reid_means, reid_values_of_distances
+
+
+@pytest.fixture
+def images():
+    """Seven people by three cameras, one camera unknown here and there; a third are queries."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 7, 60)
+    embeddings = rng.normal(size=(7, 9))[labels] + 0.8 * rng.normal(size=(60, 9))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cameras = rng.integers(-1, 3, 60)
+    return Embedded(embeddings.astype(np.float32), labels, cameras, np.arange(60) % 3 == 1)
+
+
+def parts(images):
+    own = images.queries
+    cameras = np.full(60, -1) if images.cameras is None else images.cameras
+    people = {
+        "query_ids": images.labels[own],
+        "gallery_ids": images.labels[~own],
+        "query_cameras": cameras[own],
+        "gallery_cameras": cameras[~own],
+    }
+    return images.embeddings[own], images.embeddings[~own], people
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_reranking_and_single_shot_search_the_gallery_alone(images, known):
+    images = images if known else images._replace(cameras=None)
+    queries, gallery, people = parts(images)
+    distances = rerank(queries, gallery, k1=7, k2=3, weight=0.4)
+    expected = reid_means(reid_values_of_distances(distances, **people))
+    assert reranking(images, k1=7, k2=3, weight=0.4) == expected
+    expected = single_shot_cmc(distance_matrix(queries, gallery), **people)
+    assert single_shot(images) == expected
+
+
+def test_query_expansion_searches_with_moved_queries(images):
+    queries, gallery, people = parts(images)
+    moved = expand_queries(queries, gallery, k=4, alpha=2.0)
+    assert query_expansion(images, k=4, alpha=2.0) == pytest.approx(
+        reid_metrics(moved, gallery, **people), abs=1e-6
+    )
+
+
+def test_verification_of_many_pairs_is_near_that_of_all(images):
+    found = verification(images, num_pairs=200_000, false_accept_rates=(0.05,))
+    rows = np.array(list(itertools.combinations(range(60), 2)))
+    cosines = np.sum(images.embeddings[rows[:, 0]] * images.embeddings[rows[:, 1]], axis=1)
+    same = images.labels[rows[:, 0]] == images.labels[rows[:, 1]]
+    # Anchors are drawn alike, so that a pair of one class counts by 1 / (size - 1).
+    sizes = np.bincount(images.labels)[images.labels[rows[:, 0]]]
+    negative = cosines[~same]
+    chance = [np.mean(cosine > negative) for cosine in cosines[same]]
+    auc = np.average(chance, weights=1 / (sizes[same] - 1))
+    assert found["roc_auc"] == pytest.approx(auc, abs=0.01)
+    assert set(found) == {"roc_auc", "equal_error_rate", "tar_at_far_0.05"}
+    assert verification(images, num_pairs=200_000, false_accept_rates=(0.05,)) == found
+
+
+def test_verification_pairs_are_of_one_class_and_of_two(images, monkeypatch):
+    seen = []
+
+    def record(cosines, same, **options):
+        seen.append(same)
+        return verification_metrics(cosines, same, **options)
+
+    monkeypatch.setattr("darkrank_jax.evaluation.protocols.verification_metrics", record)
+    verification(images, num_pairs=700)
+    assert seen[0].tolist() == [True] * 700 + [False] * 700
+
+
+@pytest.mark.parametrize("name", ["reranking", "query_expansion", "single_shot"])
+def test_a_set_without_queries_is_refused(images, name):
+    with pytest.raises(UserError, match=f"^{name}: needs images that are marked as queries"):
+        PROTOCOLS[name](images._replace(queries=None))
+
+
+@pytest.mark.parametrize("labels", [np.arange(60), np.zeros(60, int)])
+def test_labels_without_both_kinds_of_pairs_are_refused(images, labels):
+    with pytest.raises(UserError, match=r"^labels: must be of at least two classes"):
+        verification(images._replace(labels=labels))
