@@ -7,6 +7,7 @@ from jaxtyping import Float
 from scipy import sparse
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.distances import squared_distances
 from darkrank_jax.evaluation.gallery_rows import Rows
 from darkrank_jax.evaluation.inputs import alike
 from darkrank_jax.evaluation.neighbors import nearest_neighbors
@@ -131,17 +132,9 @@ def _farthest(points: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _squared_distances(queries: jax.Array, gallery: jax.Array) -> jax.Array:
-    """Squared Euclidean distances [n, m] from inner products, none below 0."""
-    products = jnp.matmul(queries, gallery.T, precision=jax.lax.Precision.HIGHEST)
-    lengths = jnp.sum(queries**2, axis=1)[:, None] + jnp.sum(gallery**2, axis=1)[None]
-    return jnp.maximum(lengths - 2 * products, 0)
-
-
-@jax.jit
 def _largest(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The largest squared distance of each image to those of the other tile."""
-    squares = _squared_distances(first, second)
+    squares = squared_distances(first, second)
     return jnp.max(squares, axis=1), jnp.max(squares, axis=0)
 
 
@@ -157,7 +150,7 @@ def _blended(
     result = np.empty((count, len(gallery)), np.float32)
     points, columns = jnp.asarray(gallery), vectors[count:].tocsc()
     for block in (slice(at, at + _ROWS) for at in range(0, count, _ROWS)):
-        plain = np.asarray(_squared_distances(jnp.asarray(queries[block]), points))
+        plain = np.asarray(squared_distances(jnp.asarray(queries[block]), points))
         result[block] = plain * (weight / farthest[:count][block, None])
     for query, line in enumerate(result):
         shared = _shared(vectors, columns, query, len(line))

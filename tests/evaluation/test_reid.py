@@ -11,6 +11,7 @@ from darkrank_jax.evaluation.reid import (
     reid_metrics,
     reid_values,
     reid_values_of_distances,
+    single_shot_cmc,
 )
 from tests.references import evaluation as reference
 
@@ -77,6 +78,22 @@ def test_means_leave_out_and_count_queries_without_a_match(data):
     assert found["cmc_at_5"] == pytest.approx(np.nanmean(values["cmc_at_5"]))
 
 
+def test_single_shot_is_the_mean_over_all_draws():
+    """A gallery of 3, 1, 2 and 2 images of four people: twelve draws and no more."""
+    rng = np.random.default_rng(4)
+    labels = {
+        "query_ids": np.array([10, 20, 30, 10, 50]),
+        "gallery_ids": np.array([10, 20, 10, 30, 10, 40, 30, 40]),
+        "query_cameras": np.array([0, 0, 1, 2, 0]),
+        "gallery_cameras": np.array([0, 1, 1, 2, 1, 0, 1, 0]),
+    }
+    distances = rng.integers(0, 6, size=(5, 8)).astype(np.float32)
+    found = single_shot_cmc(distances, **labels, ks=KS)
+    expected = reference.single_shot(distances, **labels, ks=KS)
+    assert found == pytest.approx(expected | {"queries_alone": 1.0})
+    assert 0 < found["cmc_at_1"] < found["cmc_at_2"] < 1
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -91,9 +108,13 @@ def test_means_leave_out_and_count_queries_without_a_match(data):
 )
 def test_labels_that_do_not_fit_are_refused(data, change, line):
     (queries, gallery), labels = data
-    with pytest.raises(UserError) as error:
-        reid_metrics(queries, gallery, **(labels | change))
-    assert str(error.value).startswith(line)
+    for measure, arrays in (
+        (reid_metrics, (queries, gallery)),
+        (single_shot_cmc, (reference.distances(queries, gallery),)),
+    ):
+        with pytest.raises(UserError) as error:
+            measure(*arrays, **(labels | change))
+        assert str(error.value).startswith(line)
 
 
 def test_rows_that_are_not_finite_are_refused(data):
@@ -131,3 +152,12 @@ def test_unknown_cameras_leave_no_match_out():
     ):
         for name, column in expected.items():
             np.testing.assert_allclose(found[name], column, rtol=1e-12, err_msg=name)
+
+
+def test_unknown_cameras_leave_no_single_shot_out():
+    rng = np.random.default_rng(12)
+    labels, own = with_unknown(rng, people(rng, 6, 10, ids=3, cameras=2))
+    distances = rng.random((6, 10))
+    found = single_shot_cmc(distances, **labels, ks=KS)
+    for name, value in reference.single_shot(distances, **own, ks=KS).items():
+        assert found[name] == pytest.approx(value)

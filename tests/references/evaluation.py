@@ -1,5 +1,7 @@
 """Metrics of retrieval and clustering as their definitions read: slow loops, exact in float64."""
 
+import itertools
+
 import numpy as np
 from scipy import stats
 
@@ -106,6 +108,36 @@ def reid(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, ks):
         for name, value in zip(names, found, strict=True):
             values[name].append(value)
     return values
+
+
+def single_shot(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, ks):
+    """Every draw of one image for each identity, one after the other."""
+    curves = []
+    for row, person, camera in zip(distances, query_ids, query_cameras, strict=True):
+        kept = (gallery_ids != person) | (gallery_cameras != camera)
+        groups = [np.flatnonzero(kept & (gallery_ids == each)) for each in np.unique(gallery_ids)]
+        draws = list(itertools.product(*[group for group in groups if group.size]))
+        ranks = []
+        for draw in draws:
+            own = [i for i in draw if gallery_ids[i] == person]
+            if own:
+                nearer = [i for i in draw if i != own[0] and row[i] <= row[own[0]]]
+                ranks.append(1 + len(nearer))
+        if ranks:
+            curves.append([np.mean([rank <= k for rank in ranks]) for k in ks])
+    return {f"cmc_at_{k}": float(np.mean(curves, axis=0)[i]) for i, k in enumerate(ks)}
+
+
+def expanded(queries: np.ndarray, gallery: np.ndarray, k: int, alpha: float) -> np.ndarray:
+    """One query after the other."""
+    lines = []
+    for query in queries:
+        cosines = [1 - distance(query, row, "cosine") for row in gallery]
+        total = query / np.linalg.norm(query)
+        for i in sorted(range(len(gallery)), key=lambda i: -cosines[i])[:k]:
+            total = total + max(cosines[i], 0) ** alpha * gallery[i] / np.linalg.norm(gallery[i])
+        lines.append(total / np.linalg.norm(total))
+    return np.array(lines)
 
 
 def reranked(
