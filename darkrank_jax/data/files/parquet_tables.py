@@ -11,6 +11,12 @@ from darkrank_jax.files import read_advice
 from darkrank_jax.terminal import printable
 
 _BATCH = 1 << 14
+# Bytes of a value: as of a path, and no label is longer. With them a batch takes 64 MiB.
+_LONGEST = 1 << 12
+# Names of unlike images take more than a byte each, however they are packed.
+_ROWS_PER_BYTE = 8
+# Bytes of a column, unpacked, that are harmless; beyond them the most in relation to the file's.
+_HARMLESS, _MOST_GROWTH = 1 << 28, 1000
 # Bits of type -> the largest number up to which a float holds every whole number.
 _EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
 
@@ -32,8 +38,8 @@ def read_parquet(
       Lists of text, as long as the chosen columns.
 
     Raises:
-      UserError: pyarrow is not installed, the file is damaged, a column is of another type, or a
-        value has no exact text.
+      UserError: pyarrow is not installed, the file is damaged, or small and its rows would fill
+        the memory, a column is of another type, or a value has no exact text.
     """
     try:
         from pyarrow import ArrowException, parquet
@@ -42,8 +48,11 @@ def read_parquet(
             f"{path}: Parquet needs pyarrow; run `pip install pyarrow`, or save it as CSV"
         ) from None
     try:
-        with parquet.ParquetFile(path) as file:
+        # Repeated text stays repeated, so that it is measured before it is spread out.
+        texts = [field.name for field in parquet.read_schema(path) if _is_text(field.type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
             schema = file.schema_arrow
+            _check_growth(path, file.metadata)
             plain = [field.name for field in schema if _is_plain(field.type)]
             chosen = choose(schema.names, plain)
             yield chosen
@@ -52,11 +61,33 @@ def read_parquet(
                 columns = [_texts(path, name, batch.column(name), row) for name in chosen]
                 yield from map(list, zip(*columns, strict=True))
                 row += batch.num_rows
+                _check_rows(path, row)
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         reason = printable(" ".join(str(error).split()))
         raise UserError(
             f"{path}: is no whole Parquet file ({reason}); {read_advice(error, 'write it again')}"
         ) from error
+
+
+def _check_growth(path: Path, metadata: Any) -> None:
+    """Refuses a file whose columns unpack to far more than it takes."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    if size > max(_HARMLESS, _MOST_GROWTH * path.stat().st_size):
+        raise UserError(
+            f"{path}: unpacks to {size:,} bytes, over {_MOST_GROWTH} times its size; write it "
+            "without compression if it is sound"
+        )
+
+
+def _check_rows(path: Path, rows: int) -> None:
+    """Refuses a file with more rows than can be of unlike images."""
+    most = max(_BATCH, _ROWS_PER_BYTE * path.stat().st_size)
+    if rows > most:
+        raise UserError(
+            f"{path}: must have at most {most:,} rows, as its {path.stat().st_size:,} bytes cannot "
+            "name more images; leave out what is doubled"
+        )
 
 
 def _is_plain(kind: Any) -> bool:
@@ -69,11 +100,22 @@ def _is_plain(kind: Any) -> bool:
     return any(test(kind) for test in tests)
 
 
+def _is_text(kind: Any) -> bool:
+    """Whether a column is of text or bytes, of which one may repeat without taking room."""
+    from pyarrow import types
+
+    tests = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(test(kind) for test in tests)
+
+
 def _texts(path: Path, name: str, column: Any, first: int) -> list[str]:
     """The values of a part of a column that begins at a row."""
     from pyarrow import types
 
     if types.is_dictionary(column.type):
+        words = column.dictionary
+        if _is_text(words.type):
+            _check_lengths(path, name, words, first)
         column = column.dictionary_decode()
     kind = column.type
     if types.is_temporal(kind) and not types.is_duration(kind):
@@ -91,6 +133,20 @@ def _texts(path: Path, name: str, column: Any, first: int) -> list[str]:
         except ValueError as error:
             raise UserError(f"{path}: row {first + place + 1}: {name} {error}") from error
     return found
+
+
+def _check_lengths(path: Path, name: str, words: Any, first: int) -> None:
+    """Refuses values of a column, from a row on, that are too long to be names."""
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute
+
+    longest = compute.max(compute.binary_length(words)).as_py() or 0
+    if longest > _LONGEST:
+        raise UserError(
+            f"{path}: values of {name!r} must have at most {_LONGEST:,} bytes (got {longest:,} "
+            f"after row {first}); shorten it"
+        )
 
 
 def _converter(kind: Any) -> Callable[[Any], str] | None:

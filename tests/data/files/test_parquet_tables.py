@@ -5,9 +5,12 @@ import datetime
 import decimal
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from darkrank_jax.data.files import parquet_tables
+from darkrank_jax.errors import UserError
 from tests.data.table_files import error_of, lines, parquet
 
 PATHS = ["a.png", "b.png", "c.png"]
@@ -102,3 +105,40 @@ def test_parquet_rows_are_numbered_across_batches(tmp_path, monkeypatch):
     labels = ["x"] * (count - 1) + [""]
     path = parquet(tmp_path / "t.parquet", path=[f"{n}.png" for n in range(count)], label=labels)
     assert error_of(path).startswith(f"row {count} has no label")
+
+
+def repeated(value, count):
+    """A column that takes as much room in a file as one value."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), [value])
+
+
+BOMBS = {
+    "rows": (lambda: repeated("a.png", 2**21), {}, "rows, as its "),
+    "values": (lambda: repeated("y" * 2**20, 2**13), {}, "'path' must have at most 4,096 bytes"),
+    "bytes": (
+        lambda: pa.array(["y" * 2**20] * 300),
+        {"use_dictionary": False, "compression": "zstd"},
+        "unpacks to 314,57",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_whose_rows_would_fill_the_memory_is_refused(name, tmp_path):
+    column, options, said = BOMBS[name]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"path": column()}), path, **options)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UserError) as error:
+        list(parquet_tables.read_parquet(path, lambda names, plain: names))
+    assert str(error.value).startswith(f"{path}: ")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_repeated_labels_and_names_of_many_images_are_read(tmp_path):
+    names = [f"{index:06}.png" for index in range(20_000)]
+    table = pa.table({"path": names, "label": repeated("a class", 20_000)})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", compression_level=19)
+    rows = list(parquet_tables.read_parquet(tmp_path / "a.parquet", lambda names, plain: names))
+    assert rows[1:] == [[name, "a class"] for name in names]
