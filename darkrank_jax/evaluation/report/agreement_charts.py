@@ -3,6 +3,8 @@
 from typing import Any
 
 from darkrank_jax.evaluation.report.chart import (
+    X_PLACES,
+    Y_PLACES,
     drawing,
     figure,
     frame,
@@ -12,8 +14,6 @@ from darkrank_jax.evaluation.report.chart import (
     log_axis,
     polyline,
     styles,
-    x_places,
-    y_places,
 )
 from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
 from darkrank_jax.evaluation.report.formatting import percent
@@ -74,9 +74,9 @@ def _figure(prefix: str, networks: dict[str, Any], style: dict[str, str]) -> Htm
     if not series:
         return Html("")
     places = [point for points in series.values() for point in points]
-    x = log_axis(min(k for k, _ in places), max(k for k, _ in places), x_places())
+    x = log_axis(min(k for k, _ in places), max(k for k, _ in places), X_PLACES)
     values = [value for _, value in places]
-    y = linear_axis(min(0, *values), max(values), y_places())
+    y = linear_axis(min(0, *values), max(values), Y_PLACES)
     lines = []
     for name, points in series.items():
         shown = [(x.place(k), y.place(value)) for k, value in points]

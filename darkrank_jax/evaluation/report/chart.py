@@ -10,6 +10,8 @@ from darkrank_jax.evaluation.report.markup import Html, tag
 
 # Of a drawing, in units of its viewBox; the margins hold the numbers of the axes.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400, 240, 46, 16, 12, 34
+# The ends of a horizontal axis, and of a vertical one, upwards.
+X_PLACES, Y_PLACES = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
 # How many line styles the style sheet has (.series-0 and so on); then they repeat.
 _STYLES = 8
 # Marks of a scatter, around the origin; with the colours they tell 32 networks apart.
@@ -79,16 +81,6 @@ def number(value: float) -> str:
             text = f"{value / unit:g}{suffix}"
             break
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def x_places() -> tuple[float, float]:
-    """The ends of a horizontal axis."""
-    return LEFT, WIDTH - RIGHT
-
-
-def y_places() -> tuple[float, float]:
-    """The ends of a vertical axis, upwards."""
-    return HEIGHT - BOTTOM, TOP
 
 
 def frame(x: Axis, y: Axis, unit: str) -> list[Html]:

@@ -5,7 +5,7 @@ import numpy as np
 from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
 from darkrank_jax.evaluation.report.markup import Html, join, tag
 from darkrank_jax.evaluation.report.measured import Measured, neighbors_of
-from darkrank_jax.evaluation.report.table import cell, percentage, scroll
+from darkrank_jax.evaluation.report.table import cell, percentage, table
 from darkrank_jax.evaluation.report.thumbnails import picture
 
 _SHOWN = 15
@@ -29,7 +29,7 @@ def classes_section(measured: Measured, compared: ComparedNetworks) -> Html:
         return Html("")
     names = compared.among(measured.embeddings)
     shown = [compared.subject, *(name for name in names if name != compared.subject)]
-    heads = ["Class", "Images", *(["Recall@1", "MAP@R"]), *(["MAP@R"] * (len(shown) - 1))]
+    heads = ["Class", "Images", "Recall@1", *(["MAP@R"] * len(shown))]
     owners = ["", "", compared.subject, compared.subject, *shown[1:]]
     head = [
         tag("th", title, *([tag("small", tag("bdi", owner))] if owner else []), scope="col")
@@ -37,13 +37,14 @@ def classes_section(measured: Measured, compared: ComparedNetworks) -> Html:
     ]
     head.append(tag("th", "Most often taken for", scope="col", class_="words"))
     rows = [_row(measured, label, shown) for label in worst]
-    caption = tag("caption", f"The {len(worst)} classes with the lowest MAP@R, in %")
-    table = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", *rows))
+    caption = f"The {len(worst)} classes with the lowest MAP@R, in %"
     note = (
         f"By MAP@R of {compared.subject}. An image is taken for the class of its nearest other "
         "image; the count is of the images that are taken for that class."
     )
-    return join([scroll(table, "Worst classes"), tag("p", note, class_="note")])
+    return join(
+        [table("Worst classes", caption, head, tag("tbody", *rows)), tag("p", note, class_="note")]
+    )
 
 
 def _worst(measured: Measured, name: str) -> list[int]:

@@ -20,7 +20,6 @@ from darkrank_jax.evaluation.report.formatting import (
     count,
     duration,
     metric_name,
-    p_value,
     percent,
     points,
     span,
@@ -39,7 +38,14 @@ from darkrank_jax.evaluation.report.page import (
     write_page,
 )
 from darkrank_jax.evaluation.report.recall import recall_section
-from darkrank_jax.evaluation.report.table import cell, percentage, scroll
+from darkrank_jax.evaluation.report.table import (
+    cell,
+    column_heads,
+    lead_cell,
+    percentage,
+    quality_cell,
+    table,
+)
 from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
 
 _METRICS = ("recall_at_1", "map_at_r", "mean_average_precision", "nmi")
@@ -223,21 +229,23 @@ def seeds_section(networks: dict[str, Any]) -> Html:
     for name, row in networks.items():
         config = {key: row.get(key) for key in ("part", "model", "losses", "steps")}
         groups.setdefault(json.dumps(config, sort_keys=True), []).append(name)
-    repeated = [names for names in groups.values() if len(_seeds(networks, names)) > 1]
+    repeated = [
+        names for names in groups.values() if len({networks[name]["seed"] for name in names}) > 1
+    ]
     if not repeated:
         return Html("")
     heads = ["Network", "Seeds", *(f"{metric_name(metric)}, in %" for metric in _SEED_METRICS)]
     heads.append("Lead over its baseline")
-    head = tag("tr", *(tag("th", title, scope="col") for title in heads))
-    rows = [_seed_row(networks, names) for names in repeated]
-    caption = tag("caption", "Mean ± standard deviation, and the 95\xa0% interval of the mean")
-    table = tag("table", caption, tag("thead", head), tag("tbody", *rows))
+    rows = tag("tbody", *(_seed_row(networks, names) for names in repeated))
+    caption = "Mean ± standard deviation, and the 95\xa0% interval of the mean"
     note = (
         "Networks with the same model, losses and steps are one config. The interval is that of "
         "Student’s t over seeds; the lead, in points of Recall@1, compares each seed with the "
         "baseline of the same run."
     )
-    return join([scroll(table, "Over seeds"), tag("p", note, class_="note")])
+    return join(
+        [table("Over seeds", caption, column_heads(heads), rows), tag("p", note, class_="note")]
+    )
 
 
 def _better_baseline(networks: dict[str, Any], recall: float) -> str:
@@ -267,10 +275,9 @@ def _results(combined: dict[str, Any], ordered: dict[str, Any]) -> Html:
     led = any("difference" in row for row in networks.values())
     heads += ["Lead in Recall@1"] if led else []
     heads += [title for title, _ in _COSTS.values()]
-    head = tag("tr", *(tag("th", title, scope="col") for title in heads))
-    rows = [_row(name, row, led) for name, row in networks.items()]
-    caption = tag("caption", "Quality, in %, and cost of every network")
-    table = tag("table", caption, tag("thead", head), tag("tbody", *rows))
+    rows = tag("tbody", *(_row(name, row, led) for name, row in networks.items()))
+    caption = "Quality, in %, and cost of every network"
+    found = table("Results", caption, column_heads(heads), rows)
     sentences = [
         "Small print is the 95\xa0% bootstrap interval over queries. A network that several runs "
         "share is listed once, by the first of them."
@@ -284,36 +291,16 @@ def _results(combined: dict[str, Any], ordered: dict[str, Any]) -> Html:
     sentences += [_REASONS[reason] for reason in reasons]
     sentences.append(unknown_images(combined))
     note = tag("p", " ".join(filter(None, sentences)), class_="note")
-    return join([forest_figures(ordered), scroll(table, "Results"), note])
+    return join([forest_figures(ordered), found, note])
 
 
 def _row(name: str, row: dict[str, Any], led: bool) -> Html:
     """One network."""
-    cells = []
-    for metric in _METRICS:
-        interval = row.get("intervals", {}).get(metric)
-        below = [span(interval[0], interval[1], percentage)] if interval else []
-        cells.append(cell(percentage(row["metrics"][metric]), *below))
+    cells = [quality_cell(row, metric) for metric in _METRICS]
     if led:
-        cells.append(_lead(row))
+        cells.append(lead_cell(row, "recall_at_1", row.get("unpaired", "reference")))
     cells += [cell(form(row[key]) if key in row else "") for key, (_, form) in _COSTS.items()]
     return tag("tr", tag("th", named(name), scope="row"), *cells)
-
-
-def _lead(row: dict[str, Any]) -> Html:
-    """A paired difference with its interval and p-value, or why there is none."""
-    if "unpaired" in row:
-        return cell("", row["unpaired"])
-    found = row.get("difference", {}).get("recall_at_1")
-    if found is None:
-        return cell("", "reference")
-    interval = span(found["low"], found["high"], points)
-    return cell(points(found["difference"]), interval, p_value(found["p_value"]))
-
-
-def _seeds(networks: dict[str, Any], names: list[str]) -> set[int]:
-    """The seeds of some networks."""
-    return {networks[name]["seed"] for name in names}
 
 
 def _seed_row(networks: dict[str, Any], names: list[str]) -> Html:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from darkrank_jax.evaluation.report.chart import (
+    X_PLACES,
+    Y_PLACES,
     drawing,
     figure,
     frame,
@@ -15,8 +17,6 @@ from darkrank_jax.evaluation.report.chart import (
     linear_axis,
     polyline,
     styles,
-    x_places,
-    y_places,
 )
 from darkrank_jax.evaluation.report.markup import Html, join, tag
 
@@ -77,8 +77,8 @@ def _figure(title: str, series: dict[str, Points], style: dict[str, str]) -> Htm
 def _chart(title: str, series: dict[str, Points], style: dict[str, str]) -> Html:
     """Axes and lines."""
     steps, values = np.array([p for points in series.values() for p in points], float).T
-    x = linear_axis(0, steps.max(), x_places())
-    y = linear_axis(values.min(), values.max(), y_places())
+    x = linear_axis(0, steps.max(), X_PLACES)
+    y = linear_axis(values.min(), values.max(), Y_PLACES)
     lines = [
         polyline([(x.place(step), y.place(value)) for step, value in points], style[name])
         for name, points in series.items()

@@ -5,13 +5,13 @@ import numpy as np
 from darkrank_jax.evaluation.report.chart import (
     BOTTOM,
     HEIGHT,
+    X_PLACES,
+    Y_PLACES,
     drawing,
     figure,
     frame,
     key_entry,
     linear_axis,
-    x_places,
-    y_places,
 )
 from darkrank_jax.evaluation.report.formatting import percent
 from darkrank_jax.evaluation.report.markup import Html, join, tag
@@ -101,12 +101,12 @@ def _figure(name: str, embeddings: np.ndarray, pairs: dict[str, np.ndarray]) -> 
         for kind, pair in pairs.items()
     }
     most = max(array.max() for array in distances.values())
-    x = linear_axis(0, most, x_places())
+    x = linear_axis(0, most, X_PLACES)
     edges = np.linspace(0, x.ticks[-1], _BINS + 1)
     heights = {
         kind: np.histogram(array, edges, density=True)[0] for kind, array in distances.items()
     }
-    y = linear_axis(0, max(array.max() for array in heights.values()), y_places())
+    y = linear_axis(0, max(array.max() for array in heights.values()), Y_PLACES)
     threshold, rate = equal_error(distances["same"], distances["other"])
     areas = [
         tag("path", d=_area(x, y, edges, values), class_=f"area {kind}")

@@ -3,6 +3,8 @@
 from typing import Any
 
 from darkrank_jax.evaluation.report.chart import (
+    X_PLACES,
+    Y_PLACES,
     drawing,
     figure,
     frame,
@@ -12,8 +14,6 @@ from darkrank_jax.evaluation.report.chart import (
     log_axis,
     polyline,
     styles,
-    x_places,
-    y_places,
 )
 from darkrank_jax.evaluation.report.markup import Html, tag
 
@@ -33,8 +33,8 @@ def recall_section(networks: dict[str, Any]) -> Html:
     style = styles(curves)
     shares = [share for curve in curves.values() for _, share in curve]
     low = min(shares + [low for name in curves for _, (low, _) in _intervals(networks[name])])
-    x = log_axis(1, max(curve[-1][0] for curve in curves.values()), x_places())
-    y = linear_axis(100 * low, 100, y_places())
+    x = log_axis(1, max(curve[-1][0] for curve in curves.values()), X_PLACES)
+    y = linear_axis(100 * low, 100, Y_PLACES)
     lines = []
     for name, curve in curves.items():
         lines += [

@@ -1,6 +1,7 @@
 """The section with all numbers: networks as columns, so that three fit on a phone."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from darkrank_jax.evaluation.report.forest import forest_figures
@@ -23,7 +24,6 @@ _COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 # Metrics in which networks are compared with each other, beside their own figures.
 _COMPARED = ("recall_at_1", "map_at_r", "mean_average_precision", "nmi")
-Cell = tuple[str, ...]
 
 
 def results_section(results: dict[str, Any]) -> Html:
@@ -37,18 +37,25 @@ def results_section(results: dict[str, Any]) -> Html:
     """
     networks = results["networks"]
     head = [tag("th", tag("bdi", name), scope="col") for name in networks]
-    table = tag(
-        "table",
-        tag("caption", "Quality, gap recovered and cost of each network"),
-        tag("thead", tag("tr", tag("td"), *head)),
+    found = table(
+        "Results",
+        "Quality, gap recovered and cost of each network",
+        [tag("td"), *head],
         *_bodies(networks),
     )
-    return join([forest_figures(networks), scroll(table, "Results"), _note(results)])
+    return join([forest_figures(networks), found, _note(results)])
 
 
-def scroll(table: Html, label: str) -> Html:
+def table(label: str, caption: str, head: Iterable[Html], *bodies: Html) -> Html:
     """A table that scrolls by itself where the page is narrower, by keyboard as well."""
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+    heading = tag("thead", tag("tr", *head))
+    whole = tag("table", tag("caption", caption), heading, *bodies)
+    return tag("div", whole, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+def column_heads(titles: Iterable[str]) -> list[Html]:
+    """The heads of columns."""
+    return [tag("th", title, scope="col") for title in titles]
 
 
 def cell(text: str, *below: str) -> Html:
@@ -61,35 +68,49 @@ def percentage(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+def quality_cell(row: dict[str, Any], metric: str) -> Html:
+    """A metric of a network, with its interval where there is one."""
+    if metric not in row["metrics"]:
+        return cell("")
+    interval = row.get("intervals", {}).get(metric)
+    below = [span(interval[0], interval[1], percentage)] if interval else []
+    return cell(percentage(row["metrics"][metric]), *below)
+
+
+def lead_cell(row: dict[str, Any], metric: str, otherwise: str = "") -> Html:
+    """A paired difference, its interval and its p-value, or small print where there is none."""
+    found = row.get("difference", {}).get(metric)
+    if found is None:
+        return cell("", *filter(None, [otherwise]))
+    interval = span(found["low"], found["high"], points)
+    return cell(points(found["difference"]), interval, p_value(found["p_value"]))
+
+
 def _bodies(networks: dict[str, Any]) -> list[Html]:
     """The groups of rows; a group without any number is left out."""
     columns = networks.values()
     metrics = _keys(row["metrics"] for row in columns)
-    further = {name: _further(row) for name, row in networks.items()}
-    protocols = _keys(further.values())
+    protocols = _keys(map(_further, columns))
     leads = _main(row.get("difference", {}) for row in columns)
     gaps = _main(row.get("gap_recovered", {}) for row in columns)
+    costs = [key for key in _COSTS if any(key in row for row in columns)]
     groups = {
-        "Quality, in %": [_row(metric_name(m), networks, _quality(m)) for m in metrics],
+        "Quality, in %": [(metric_name(m), partial(quality_cell, metric=m)) for m in metrics],
         **{
             f"{protocol}, in %": [
-                _row(metric_name(metric), further, _under(protocol, metric))
-                for metric in _keys(found.get(protocol, {}) for found in further.values())
-                if metric != "queries_alone"
+                (metric_name(m), partial(_protocol_cell, protocol=protocol, metric=m))
+                for m in _keys(_further(row).get(protocol, {}) for row in columns)
+                if m != "queries_alone"
             ]
             for protocol in protocols
         },
         "Lead over the baseline, in points": [
-            _row(metric_name(m), networks, _lead(m)) for m in leads
+            (metric_name(m), partial(lead_cell, metric=m)) for m in leads
         ],
-        "Gap recovered": [_row(metric_name(m), networks, _gap(m)) for m in gaps],
-        "Cost": [
-            _row(title, networks, _cost(key, form))
-            for key, (title, form) in _COSTS.items()
-            if any(key in row for row in columns)
-        ],
+        "Gap recovered": [(metric_name(m), partial(_gap_cell, metric=m)) for m in gaps],
+        "Cost": [(_COSTS[key][0], partial(_cost_cell, key=key)) for key in costs],
     }
-    return [_group(title, rows, len(networks) + 1) for title, rows in groups.items() if rows]
+    return [_group(title, rows, networks) for title, rows in groups.items() if rows]
 
 
 def _keys(dictionaries: Iterable[dict[str, Any]]) -> list[str]:
@@ -102,31 +123,18 @@ def _main(dictionaries: Iterable[dict[str, Any]]) -> list[str]:
     return [key for key in _keys(dictionaries) if key in _COMPARED]
 
 
-def _group(title: str, rows: list[Html], columns: int) -> Html:
-    """Rows under a title of their own."""
-    heading = tag("th", title, scope="rowgroup", colspan=columns)
-    return tag("tbody", tag("tr", heading, class_="group"), *rows)
-
-
-def _row(title: str, networks: dict[str, Any], read: Callable[[dict[str, Any]], Cell]) -> Html:
-    """One quantity of every network: empty where it does not apply."""
-    cells = [cell(*read(row)) for row in networks.values()]
-    return tag("tr", tag("th", title, scope="row"), *cells)
-
-
-def _quality(metric: str) -> Callable[[dict[str, Any]], Cell]:
-    """A metric, with its interval where there is one."""
-
-    def read(row: dict[str, Any]) -> Cell:
-        value = row["metrics"].get(metric)
-        if value is None:
-            return ("",)
-        interval = row.get("intervals", {}).get(metric)
-        return percentage(value), *(
-            [span(interval[0], interval[1], percentage)] if interval else []
-        )
-
-    return read
+def _group(
+    title: str,
+    rows: list[tuple[str, Callable[[dict[str, Any]], Html]]],
+    networks: dict[str, dict[str, Any]],
+) -> Html:
+    """Rows under a title of their own, with a cell for each network."""
+    heading = tag("th", title, scope="rowgroup", colspan=len(networks) + 1)
+    lines = [
+        tag("tr", tag("th", name, scope="row"), *map(make_cell, networks.values()))
+        for name, make_cell in rows
+    ]
+    return tag("tbody", tag("tr", heading, class_="group"), *lines)
 
 
 def _further(row: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -137,48 +145,23 @@ def _further(row: dict[str, Any]) -> dict[str, dict[str, float]]:
     return reid | titled
 
 
-def _under(protocol: str, metric: str) -> Callable[[dict[str, Any]], Cell]:
+def _protocol_cell(row: dict[str, Any], protocol: str, metric: str) -> Html:
     """A metric by a further protocol."""
-
-    def read(found: dict[str, Any]) -> Cell:
-        value = found.get(protocol, {}).get(metric)
-        return ("",) if value is None else (percentage(value),)
-
-    return read
+    value = _further(row).get(protocol, {}).get(metric)
+    return cell("" if value is None else percentage(value))
 
 
-def _lead(metric: str) -> Callable[[dict[str, Any]], Cell]:
-    """The paired difference from the baseline, its interval and its p-value."""
-
-    def read(row: dict[str, Any]) -> Cell:
-        found = row.get("difference", {}).get(metric)
-        if found is None:
-            return ("",)
-        interval = span(found["low"], found["high"], points)
-        return points(found["difference"]), interval, p_value(found["p_value"])
-
-    return read
-
-
-def _gap(metric: str) -> Callable[[dict[str, Any]], Cell]:
+def _gap_cell(row: dict[str, Any], metric: str) -> Html:
     """The gap recovered, a dash where there was none."""
-
-    def read(row: dict[str, Any]) -> Cell:
-        gaps = row.get("gap_recovered", {})
-        if metric not in gaps:
-            return ("",)
-        return ("\N{EN DASH}" if gaps[metric] is None else percent(gaps[metric], 0),)
-
-    return read
+    gaps = row.get("gap_recovered", {})
+    if metric not in gaps:
+        return cell("")
+    return cell("\N{EN DASH}" if gaps[metric] is None else percent(gaps[metric], 0))
 
 
-def _cost(key: str, form: Callable[[float], str]) -> Callable[[dict[str, Any]], Cell]:
+def _cost_cell(row: dict[str, Any], key: str) -> Html:
     """What a network costs."""
-
-    def read(row: dict[str, Any]) -> Cell:
-        return (form(row[key]),) if key in row else ("",)
-
-    return read
+    return cell(_COSTS[key][1](row[key]) if key in row else "")
 
 
 def _note(results: dict[str, Any]) -> Html:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from darkrank_jax.evaluation.report.chart import (
+    X_PLACES,
+    Y_PLACES,
     drawing,
     figure,
     frame,
@@ -11,8 +13,6 @@ from darkrank_jax.evaluation.report.chart import (
     log_axis,
     mark_at,
     mark_sample,
-    x_places,
-    y_places,
 )
 from darkrank_jax.evaluation.report.formatting import count, percent
 from darkrank_jax.evaluation.report.markup import Html, join, tag
@@ -45,8 +45,8 @@ def _figure(cost: str, unit: str, networks: dict[str, Any]) -> Html:
     """One chart: a mark and a whisker for each network."""
     costs = [row[cost] for row in networks.values()]
     spans = [_span(row) for row in networks.values()]
-    x = log_axis(min(costs), max(costs), x_places())
-    y = linear_axis(min(low for low, _ in spans), max(high for _, high in spans), y_places())
+    x = log_axis(min(costs), max(costs), X_PLACES)
+    y = linear_axis(min(low for low, _ in spans), max(high for _, high in spans), Y_PLACES)
     marks = []
     for index, row in enumerate(networks.values()):
         place, (low, high) = x.place(row[cost]), map(y.place, _span(row))
