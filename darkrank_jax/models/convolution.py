@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax import lax
 
 from darkrank_jax.models.depthwise import depthwise
+from darkrank_jax.models.kernel_gradient import with_gradient_by_rows
 from darkrank_jax.models.windows import window_counts, windows
 
 _PLAIN = ContextVar("plain_convolutions", default=False)
@@ -123,14 +124,17 @@ def general_convolution(
 ) -> jax.Array:
     """A convolution, computed as it is fast where it runs, for Flax's `conv_general_dilated`.
 
-    A depthwise one is that of `depthwise`. On CPUs some are matrix products: for maps that come out
+    A depthwise one is that of `depthwise`. On CPUs the gradient in the kernel goes by rows
+    (`with_gradient_by_rows`), and some are matrix products: for maps that come out
     smaller than the kernel, the last of a network that sees small images, and for their gradients,
     XLA has only a loop there, which takes 5 to 100 times as long; and where the kernel is one
     place, its gradient is slower there than that of a product. On NVIDIA GPUs the first of a
-    network goes by `_by_blocks`.
+    network goes by `_by_blocks`. What is grouped otherwise, dilated or exported is XLA's.
     """
     sides, groups = kernel.shape[:2], options["feature_group_count"]
-    if groups > 1 and groups == x.shape[-1] == kernel.shape[-1] and not _PLAIN.get():
+    spread = (options.get(name) or () for name in ("lhs_dilation", "rhs_dilation"))
+    plain = _PLAIN.get() or any(step != 1 for steps in spread for step in steps)
+    if not plain and groups > 1 and groups == x.shape[-1] == kernel.shape[-1]:
         return depthwise(x, kernel, strides, padding)
     sizes = window_counts(x, sides, strides, padding)
     small = any(size < side for size, side in zip(sizes, sides, strict=True))
@@ -151,10 +155,11 @@ def general_convolution(
     def blocks(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _by_blocks(x, kernel, sizes, padding, **options)
 
-    branches = {"cpu": product} if small or pointwise else {}
-    branches |= {"cuda": blocks} if stem else {}
-    if _PLAIN.get() or groups > 1 or not branches:
+    if plain or groups > 1:
         return convolution(x, kernel)
+    by_rows = with_gradient_by_rows(convolution, strides, padding)
+    branches = {"cpu": product if small or pointwise else by_rows}
+    branches |= {"cuda": blocks} if stem else {}
     return lax.platform_dependent(x, kernel, **branches, default=convolution)
 
 

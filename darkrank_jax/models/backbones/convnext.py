@@ -53,7 +53,14 @@ class ConvNeXt(nn.Module):
         """A convolution of squares that do not overlap."""
         squares = (factor, factor)
         return nn.Conv(
-            features, squares, squares, padding=0, dtype=self.dtype, kernel_init=_init, name=name
+            features,
+            squares,
+            squares,
+            padding=0,
+            dtype=self.dtype,
+            kernel_init=_init,
+            conv_general_dilated=general_convolution,
+            name=name,
         )
 
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.convolution import general_convolution
 from darkrank_jax.models.layers import Activation, Maps, gelu, gelu_tanh, quick_gelu
 
 _HEAD = 64
@@ -78,6 +79,7 @@ class ViT(nn.Module):
             padding=0,
             use_bias=not self.pre_norm,
             dtype=self.dtype,
+            conv_general_dilated=general_convolution,
             name="patch_embed.proj",
         )
         patches = embed(images.astype(self.dtype))
