@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from absl import flags
 from absl import logging as absl_logging
 
+from darkrank_jax.cli.large_pages import restart_with_large_pages
 from darkrank_jax.cli.modes import MODES, flag_types, function_of
 from darkrank_jax.cli.usage import usage
 from darkrank_jax.errors import UserError, nearest
@@ -81,6 +82,7 @@ def main(argv: list[str]) -> int:
 
 def console() -> None:
     """The command `darkrank`, which is `python -m darkrank_jax.main`."""
+    restart_with_large_pages()
     sys.stdout = printable_stream(sys.stdout)
     # Orbax and TFDS log their inner workings, and traces of errors that they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
