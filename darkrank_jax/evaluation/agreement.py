@@ -7,15 +7,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.gallery_rows import Rows
 from darkrank_jax.evaluation.inputs import alike
 from darkrank_jax.evaluation.retrieval import values_of_ranks
 
 # Queries whose distances are held at once, which bounds the memory.
 _QUERIES = 64
-Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
 def rank_agreement(
@@ -73,7 +73,7 @@ def cross_recall(
     """Recall@K of one network's queries in the gallery of another.
 
     A student that copies the teacher's space can search a gallery which the teacher has embedded,
-    so that the gallery need not be embedded anew.
+    so that the gallery need not be embedded again.
 
     Args:
       queries: [n, dim], finite, by the student.

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.gallery_rows import Rows
 from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
 from darkrank_jax.losses.sorting import argsort, sort
 
@@ -20,7 +21,6 @@ _COUNTED = 64
 _WIDTH = 1024
 # The rank of what is no match, behind every rank there is.
 NO_MATCH = np.iinfo(np.int32).max
-Rows = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 ValuesOf = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 

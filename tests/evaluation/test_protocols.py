@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from darkrank_jax.evaluation.distances import distance_matrix
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation import (
@@ -14,6 +13,7 @@ from darkrank_jax.evaluation import (
     single_shot_cmc,
     verification_metrics,
 )
+from darkrank_jax.evaluation.distances import distance_matrix
 from darkrank_jax.evaluation.protocols import (
     PROTOCOLS,
     Embedded,

@@ -80,7 +80,8 @@ def open_entries(path: Path) -> Entries:
         archive, or is of absurd size.
     """
     if path.is_dir():
-        return _folder(path)
+        names = list_files(path)
+        return Entries(names, *listed_files(path, names, str(path.resolve())))
     if not path.exists():
         raise UserError(f"{path}: is missing; give a folder, a .zip or a .tar as data.path")
     if not is_file(path):
@@ -95,13 +96,6 @@ def open_entries(path: Path) -> Entries:
     if path.suffix.lower() == ".zip":
         raise UserError(f"{path}: is no whole zip archive; copy or fetch it again")
     raise UserError(f"{path}: is no folder, .zip or .tar; unpack it and give the folder")
-
-
-def _folder(path: Path) -> Entries:
-    """Every file below a folder."""
-    names = list_files(path)
-    read, found = listed_files(path, names, str(path.resolve()))
-    return Entries(names, read, found)
 
 
 def listed_files(

@@ -61,11 +61,11 @@ def inspect(listing: Listing, *, tolerated: float, max_megapixels: float) -> np.
     found = _remembered(path, count, max_megapixels)
     # What could not be read may be read now.
     if found is None or found["unread"]:
-        found = _look(listing, count, max_megapixels)
+        found = _inspect_all(listing, count, max_megapixels)
         state = {"version": _VERSION, "max_megapixels": max_megapixels, "found": found}
         with replacing_cached(path) as beside:
             beside.write_text(json.dumps(state), encoding="utf-8")
-    _tell(found, count, tolerated, path)
+    _warn_of_unusable(found, count, tolerated, path)
     left_out = [number for kind in found.values() for number, _ in kind]
     return np.setdiff1d(np.arange(count), np.array(left_out, np.int64))
 
@@ -104,7 +104,7 @@ def _are_findings(numbers: list[Any], count: int) -> bool:
     )
 
 
-def _look(listing: Listing, count: int, max_megapixels: float) -> _Found:
+def _inspect_all(listing: Listing, count: int, max_megapixels: float) -> _Found:
     """What is wrong with which image, by kind."""
     hashes = np.zeros(count, np.uint64)
     found: _Found = {kind: [] for kind in _KINDS}
@@ -167,7 +167,7 @@ def _copies(hashes: np.ndarray, without: np.ndarray) -> list[np.ndarray]:
     return [group for group in np.split(numbers, bounds) if len(group) > 1]
 
 
-def _tell(found: dict[str, list], count: int, tolerated: float, path: Path) -> None:
+def _warn_of_unusable(found: dict[str, list], count: int, tolerated: float, path: Path) -> None:
     """Warns of what is left out, and refuses a source with too much of it."""
     log = logging.getLogger(__name__)
     broken, twice = sorted(found["broken"] + found["unread"]), found["twice"]

@@ -86,7 +86,7 @@ def _read(path: Path, size: tuple[int, int]) -> Split:
     with ThreadPoolExecutor() as pool:
         decoded = list(pool.map(lambda entry: _decode(archive.read(entry), size), entries))
     images = {e: image for e, image in zip(entries, decoded, strict=True) if image is not None}
-    _tell_skipped(path, [entry for entry in entries if entry not in images], len(entries))
+    _warn_of_skipped(path, [entry for entry in entries if entry not in images], len(entries))
     characters = ["/".join(entry.split("/")[-3:-1]) for entry in images]
     names = sorted(set(characters))
     number = {name: label for label, name in enumerate(names)}
@@ -104,7 +104,7 @@ def _decode(file: bytes, size: tuple[int, int]) -> np.ndarray | None:
     return 255 - np.asarray(resized)[:, :, None]
 
 
-def _tell_skipped(path: Path, skipped: list[str], total: int) -> None:
+def _warn_of_skipped(path: Path, skipped: list[str], total: int) -> None:
     """Names images that could not be decoded, and refuses an archive with too many of them."""
     if not skipped:
         return
