@@ -1,5 +1,6 @@
 """ConvNeXt (Liu et al., CVPR 2022) and ConvNeXt V2 (Woo et al., CVPR 2023)."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from darkrank_jax.models.convolution import general_convolution
-from darkrank_jax.models.layers import Maps, gelu
+from darkrank_jax.models.layers import Maps, gelu, product_of_rows
 
 _init = nn.initializers.truncated_normal(0.02)
 
@@ -85,9 +86,12 @@ class ConvNeXtBlock(nn.Module):
             name="block.0",
         )(x)
         y = _norm(self.dtype, "block.2")(y)
-        y = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_init, name="block.3")(y)
+        dense = functools.partial(
+            nn.Dense, dtype=self.dtype, kernel_init=_init, dot_general=product_of_rows
+        )
+        y = dense(4 * channels, name="block.3")(y)
         y = self._normed(gelu(y)) if self.response_norm else gelu(y)
-        y = nn.Dense(channels, dtype=self.dtype, kernel_init=_init, name="block.5")(y)
+        y = dense(channels, name="block.5")(y)
         if self.response_norm:
             return x + y
         # Of torchvision's shape, which is that of its maps.

@@ -10,7 +10,14 @@ from jaxtyping import Array, Float
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.convolution import general_convolution
-from darkrank_jax.models.layers import Activation, Maps, gelu, gelu_tanh, quick_gelu
+from darkrank_jax.models.layers import (
+    Activation,
+    Maps,
+    gelu,
+    gelu_tanh,
+    product_of_rows,
+    quick_gelu,
+)
 
 _HEAD = 64
 _ACTIVATIONS: dict[str, Activation] = {
@@ -153,7 +160,13 @@ class _Layers:
 
     def dense(self, features: int, name: str) -> nn.Dense:
         """A linear layer."""
-        return nn.Dense(features, dtype=self.dtype, kernel_init=_init, name=name)
+        return nn.Dense(
+            features,
+            dtype=self.dtype,
+            kernel_init=_init,
+            dot_general=product_of_rows,
+            name=name,
+        )
 
     def mlp(self, x: jax.Array) -> jax.Array:
         """Two linear layers of each token, four times as wide between."""
