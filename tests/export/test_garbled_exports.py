@@ -142,7 +142,7 @@ def records(**columns):
 
 
 def evaluated(path):
-    found = stored.read_teacher_embeddings(path)
+    found = stored.read_stored(path)
     cameras = () if found.cameras is None else (found.cameras,)
     return found.embeddings, found.labels, *cameras
 
@@ -192,7 +192,7 @@ def test_a_turned_bit_in_the_name_of_an_array_does_not_hide_the_array(tmp_path):
         garbled[place] ^= 1
         path.write_bytes(garbled)
         with pytest.raises(UserError, match="cannot be read"):
-            stored.read_teacher_embeddings(path)
+            stored.read_stored(path)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])

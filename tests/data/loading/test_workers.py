@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -339,10 +340,8 @@ def test_a_shared_cache_keeps_what_fits_and_no_more():
         return np.full(size, value, np.uint8)
 
     with SharedMemory() as memory:
-        sent = SharedCache(memory, 5, 100)
-        # What the other process would have of it.
-        for name in ("_pixels", "_rows", "_used"):
-            setattr(sent, name, getattr(sent, name).array)
+        # What another process would have of it.
+        sent = pickle.loads(pickle.dumps(SharedCache(memory, 5, 100)))
         for _ in range(2):
             for key, size in ((4, (5, 6, 1)), (0, (5, 13, 1)), (2, (2, 3, 1)), (1, (4, 1, 1))):
                 found = sent.get(key, partial(make, 10 + key, size))
