@@ -140,17 +140,67 @@ def test_a_bomb_among_images_is_refused_in_bounded_memory(name, tmp_path):
     assert str(path) in line
 
 
-@pytest.mark.parametrize(
-    "stated", [200, pytest.param(None, marks=pytest.mark.slow)], ids=["lying", "stated"]
-)
-def test_a_bomb_among_embeddings_is_refused_in_bounded_memory(stated, tmp_path):
+def stored_bomb(path, stated):
+    """An .npz whose embeddings unpack to 4 GB."""
     header = io.BytesIO()
     rows = (2**32 - 2**21) // 32
     described = {"descr": "<f4", "fortran_order": False, "shape": (rows, 8)}
     np.lib.format.write_array_header_1_0(header, described)
-    path = write_bomb(tmp_path / "a.npz", "embeddings.npy", header.getvalue(), stated)
+    return write_bomb(path, "embeddings.npy", header.getvalue(), stated)
+
+
+LYING = pytest.mark.parametrize(
+    "stated", [200, pytest.param(None, marks=pytest.mark.slow)], ids=["lying", "stated"]
+)
+
+
+@LYING
+def test_a_bomb_among_embeddings_is_refused_in_bounded_memory(stated, tmp_path):
+    path = stored_bomb(tmp_path / "a.npz", stated)
     config = f"--config={TESTS / 'tiny_config.py'}"
-    stored = f"--config.evaluation.networks={{'student': '{path}'}}"
-    line = refused(tmp_path, config, stored, "--mode=eval", f"--workdir={tmp_path / 'run'}")
+    networks = f"--config.evaluation.networks={{'student': '{path}'}}"
+    line = refused(tmp_path, config, networks, "--mode=eval", f"--workdir={tmp_path / 'run'}")
     assert line.startswith(f"{path}: ")
     assert ("would take 4,29" if stated is None else "more than its 200 bytes") in line
+
+
+def repeated_rows(path):
+    """A Parquet gallery of one vector in millions of rows."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = 2**23
+    ids = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), ["a.png"])
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(rows * 8, np.float32)), 8)
+    parquet.write_table(pa.table({"id": ids, "vector": vectors}), path, compression="zstd")
+    assert path.stat().st_size < 2**20
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lying", "stated", "parquet"])
+def test_a_bomb_of_a_gallery_is_refused_in_bounded_memory(kind, workdir, tmp_path):
+    if kind == "parquet":
+        path = repeated_rows(tmp_path / "a.parquet")
+    else:
+        path = stored_bomb(tmp_path / "a.npz", 200 if kind == "lying" else None)
+    (tmp_path / "q.png").write_bytes(encoded(Image.new("L", (16, 16))))
+    arguments = [f"--gallery={path}", f"--query={tmp_path / 'q.png'}"]
+    line = refused(tmp_path, "--mode=search", f"--workdir={workdir}", *arguments)
+    assert line.startswith(f"{path}: ")
+
+
+@pytest.mark.slow
+def test_a_bomb_leaves_the_earlier_gallery_as_it_was(workdir, tmp_path):
+    folder = many_pixels(tmp_path)
+    for path in folder.rglob("*.png"):
+        if path.name != "x.png":
+            path.unlink()
+    gallery = tmp_path / "gallery.npz"
+    gallery.write_bytes(b"an earlier one")
+    arguments = [f"--images={folder}", f"--output={gallery}"]
+    line = refused(tmp_path, "--mode=embed", f"--workdir={workdir}", *arguments)
+    assert "x.png" in line
+    assert gallery.read_bytes() == b"an earlier one"
+    assert {each.name for each in tmp_path.iterdir()} >= {"gallery.npz", "images"}
+    assert not [*tmp_path.glob("*gallery*part*")]
