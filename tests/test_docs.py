@@ -41,6 +41,13 @@ def read_page(page):
     return names
 
 
+def test_every_file_of_tests_that_a_page_names_exists():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("experiments/*/*.md")]
+    named = {name for page in pages for name in re.findall(r"`(tests/[\w./]+)`", page.read_text())}
+    assert named
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name not in CONFIGS], ids=lambda page: page.name
 )
