@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 import darkrank_jax
 from darkrank_jax.errors import UserError
-from darkrank_jax.export import card, command, comparison, formats
+from darkrank_jax.export import card, command, deviation, formats
 from darkrank_jax.export.command import export_run
 from darkrank_jax.export.deviation import fault
 from darkrank_jax.export.onnx import write_onnx
@@ -31,7 +31,7 @@ FILES = {name: kind.file for name, kind in formats.FORMATS.items()}
 def exported(workdir):
     with pytest.MonkeyPatch.context() as patch:
         # A network that never learnt ranks 20 images by chance.
-        patch.setattr(comparison, "RECALL", 1.0)
+        patch.setattr(deviation, "RECALL", 1.0)
         export_run(workdir)
     return workdir / "export"
 
@@ -228,13 +228,13 @@ def test_fingerprints_differ_where_embeddings_do(workdir, other_workdir, tmp_pat
 
 def test_held_images_are_of_the_test_split(workdir, monkeypatch, tmp_path):
     seen = []
-    original = command.compare
+    original = command.measure_export
 
-    def compare(embed, images, labels, *rest):
+    def measured(embed, images, labels, *rest):
         seen.append((images, labels))
         return original(embed, images, labels, *rest)
 
-    monkeypatch.setattr(command, "compare", compare)
+    monkeypatch.setattr(command, "measure_export", measured)
     export_run(workdir, formats="safetensors", output=str(tmp_path))
     test = Splits()[load_source(workdir).network.run.data]["test"]
     for images, labels in seen:
