@@ -14,10 +14,10 @@ from darkrank_jax import losses
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.distributed.mesh import by_rows, make_mesh, replicated
 from darkrank_jax.evaluation import (
+    agreement,
     distances,
     kmeans,
-    nearest_neighbors,
-    rank_agreement,
+    neighbors,
     reranking,
     retrieval,
 )
@@ -133,12 +133,12 @@ def test_evaluation(mesh):
     whole = [array(leaf.shape, leaf.dtype, replicated(mesh)) for leaf in (lines, number, *best)]
     sharded = array(rows.shape, sharding=by_rows(mesh)), array((4096,), sharding=by_rows(mesh))
     programs = [
-        nearest_neighbors._measured.lower(rows, number, cosine=True),
-        nearest_neighbors._search.lower(whole[0], *sharded, *whole[1:], wanted=30, mesh=mesh),
+        neighbors._measured.lower(rows, number, cosine=True),
+        neighbors._search.lower(whole[0], *sharded, *whole[1:], wanted=30, mesh=mesh),
         retrieval._positive_ranks.lower(lines, rows, array((4096,)), *matches, number),
         distances.squared_distances.lower(lines, rows),
         reranking._largest.lower(lines, rows),
-        rank_agreement._tile_agreement.lower(array((256,), jnp.int32), rows, rows, ks=(1, 10)),
+        agreement._tile_agreement.lower(array((256,), jnp.int32), rows, rows, ks=(1, 10)),
         kmeans.kmeans.lower(rows, num_clusters=20, key=array(key.shape, key.dtype)),
     ]
     for program in programs:

@@ -1,8 +1,6 @@
 """Digests are those of earlier versions, so that what was written under them is found again."""
 
-import dataclasses
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,6 @@ from darkrank_jax.export.facts import checksum
 from darkrank_jax.export.source import network_digest
 from darkrank_jax.training.provenance import input_digests
 from darkrank_jax.workdir.manifests import damage, seal
-from tests import tiny_config
-from tests.small_runs import read
 
 IMAGES = (np.arange(24) * 7 % 251).astype(np.uint8).reshape(2, 4, 3, 1)
 SPLIT = Split(IMAGES, np.array([0, 1], np.int32), ("a", "é"))
@@ -43,8 +39,7 @@ def test_images_keep_their_digests():
 
 
 def test_run_json_keeps_its_digests():
-    run = dataclasses.replace(read(tiny_config.get_config()), teacher=None)
-    found = input_digests(run, {"train": SPLIT}, Path("nowhere"))
+    found = input_digests({"train": SPLIT}, "")
     assert found["train split of data"] == "944c355f2f34673d7dc7a50563917d0d"
 
 
