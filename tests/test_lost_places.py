@@ -49,7 +49,7 @@ def training(place, *fields):
         (32, "data.num_workers=0"),
         pytest.param(16, "data.num_workers=12", marks=pytest.mark.slow),
         pytest.param(32, "data.num_workers=12", marks=pytest.mark.slow),
-        pytest.param(64, "data.num_workers=40", marks=pytest.mark.slow),
+        pytest.param(24, "data.num_workers=40", marks=pytest.mark.slow),
     ],
 )
 def test_training_with_too_few_open_files_ends_in_one_line(files, field, tmp_path):
