@@ -107,12 +107,12 @@ def combine(
       name, not times its weight). `where` and `weights`, of the rows, go to every loss. `arrays`
       holds what the losses take by name (`LOSSES[name].inputs`);
       "class_weights" is an array, or a mapping by loss where several losses have their own. The
-      key is split, so that every loss draws its own. Raises ValueError if an array is missing, or
-      if there is one array of class weights for several losses.
+      key is split, so that every loss draws its own. Raises ValueError if an array is missing, if
+      there is one array of class weights for several losses, or if a loss's `reduce_fn` gives no
+      scalar, as None does.
 
     Raises:
       ValueError: a name is not in LOSSES, or a loss has no weight.
-      `sum_of` raises ValueError if a loss's `reduce_fn` gives no scalar, as None does.
 
     Example:
       >>> import jax.numpy as jnp
