@@ -83,6 +83,8 @@ def attack(name: str, run: Path, seconds: float) -> dict[str, Any]:
     signal.signal(signal.SIGALRM, _too_slow)
     with tempfile.TemporaryDirectory() as made:
         paths = reader.make(Path(made), run)
+        if not paths:
+            sys.exit(f"{run}: holds no file for the reader {name!r}; export every format first")
         whole = {path: path.read_bytes() for path in paths}
         for path in paths:
             reader.read(path)
