@@ -13,8 +13,7 @@ def restart_with_large_pages(setting: Path = _SETTING) -> None:
     """Starts this process again, as the same process, with large pages where they can be had.
 
     XLA allocates the intermediate maps of a step on a CPU in one block, and returns it: every step
-    takes new pages from Linux, and large ones (2 MiB in place of 4 KiB) halve the time of
-    MobileNetV2's. Does nothing where JAX is loaded, GLIBC_TUNABLES is set, or Linux gives large
+    takes new pages from Linux, and of 2 MiB in place of 4 KiB far fewer. Does nothing where JAX is loaded, GLIBC_TUNABLES is set, or Linux gives large
     pages to all or none.
 
     Args:

@@ -16,7 +16,7 @@ def with_gradient_by_rows(
     """The same convolution with a kernel gradient that is fast on CPUs.
 
     XLA computes that gradient as a convolution whose kernel is the whole map, for which it
-    transposes both maps; on CPUs it takes 2 to 7 times as long as PyTorch's.
+    transposes both maps.
 
     Args:
       convolution: of [batch, h, w, c] with [height, width, c, features], neither grouped nor
