@@ -13,8 +13,8 @@ def restart_with_large_pages(setting: Path = _SETTING) -> None:
     """Starts this process again, as the same process, with large pages where they can be had.
 
     XLA allocates the intermediate maps of a step on a CPU in one block, and returns it: every step
-    takes new pages from Linux, and of 2 MiB in place of 4 KiB far fewer. Does nothing where JAX is loaded, GLIBC_TUNABLES is set, or Linux gives large
-    pages to all or none.
+    takes new pages from Linux, and far fewer of 2 MiB than of 4 KiB. Does nothing where JAX is
+    loaded, GLIBC_TUNABLES is set, or Linux gives large pages to all or none.
 
     Args:
       setting: the file in which Linux says who is given large pages.

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.data.split import UNKNOWN_CAMERA
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.distances import distance_matrix
 from darkrank_jax.evaluation.inputs import unit
@@ -37,6 +38,35 @@ class Embedded(NamedTuple):
     labels: np.ndarray
     cameras: np.ndarray | None = None
     queries: np.ndarray | None = None
+
+
+def across_cameras(images: Embedded) -> dict[str, float]:
+    """`reid_metrics` by the Market-1501 rule; without queries every image searches all others.
+
+    Args:
+      images: with cameras.
+
+    Returns:
+      "cmc_at_K", "mean_average_precision", "mean_inverse_negative_penalty" and "queries_alone".
+
+    Raises:
+      UserError: no query has a match.
+    """
+    if images.queries is None:
+        assert images.cameras is not None
+        # An image of unknown camera must not find itself: each has a camera of its own.
+        own = np.arange(len(images.cameras)) + images.cameras.max() + 1
+        cameras = np.where(images.cameras == UNKNOWN_CAMERA, own, images.cameras)
+        return reid_metrics(
+            images.embeddings,
+            images.embeddings,
+            query_ids=images.labels,
+            gallery_ids=images.labels,
+            query_cameras=cameras,
+            gallery_cameras=cameras,
+        )
+    queries, gallery, people = _search(images, "across_cameras")
+    return reid_metrics(queries, gallery, **people)
 
 
 def reranking(
@@ -151,7 +181,7 @@ def _search(images: Embedded, name: str) -> tuple[np.ndarray, np.ndarray, dict[s
         )
     own, gallery = images.queries, ~images.queries
     cameras = images.cameras
-    cameras = np.full(len(own), -1, np.int32) if cameras is None else cameras
+    cameras = np.full(len(own), UNKNOWN_CAMERA, np.int32) if cameras is None else cameras
     people = {
         "query_ids": images.labels[own],
         "gallery_ids": images.labels[gallery],

@@ -11,14 +11,12 @@ from jax.sharding import Mesh
 
 from darkrank_jax.config.names import check_file_name
 from darkrank_jax.data import Images
-from darkrank_jax.data.split import UNKNOWN_CAMERA
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.agreement import cross_recall, rank_agreement
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
 from darkrank_jax.evaluation.intervals import bootstrap_interval, paired_difference
-from darkrank_jax.evaluation.protocols import PROTOCOLS, Embedded
-from darkrank_jax.evaluation.reid import reid_metrics
+from darkrank_jax.evaluation.protocols import PROTOCOLS, Embedded, across_cameras
 from darkrank_jax.evaluation.report.formatting import metric_name
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.files import read_json, write_text
@@ -152,10 +150,10 @@ def measure(
         try:
             values[name] = values_of(array, labels, queries, ks=_CURVE)
             rows[name] = _quality(array, labels, values[name], seed)
+            images = Embedded(array, labels, cameras, queries)
             if cameras is not None:
-                rows[name]["reid"] = _across_cameras(array, labels, cameras, queries)
+                rows[name]["reid"] = across_cameras(images)
             if protocols:
-                images = Embedded(array, labels, cameras, queries)
                 rows[name]["protocols"] = {
                     each: PROTOCOLS[each](images, **options) for each, options in protocols.items()
                 }
@@ -235,26 +233,6 @@ def _quality(
         },
         "recall_curve": [[k, float(np.nanmean(values[f"recall_at_{k}"]))] for k in shown],
     }
-
-
-def _across_cameras(
-    embeddings: np.ndarray, labels: np.ndarray, cameras: np.ndarray, queries: np.ndarray | None
-) -> dict[str, float]:
-    """Queries, or every image, search the gallery's other cameras by the Market-1501 rule."""
-    if queries is None:
-        # An image of unknown camera must not find itself: each has a camera of its own.
-        own = np.arange(len(cameras)) + cameras.max() + 1
-        cameras = np.where(cameras == UNKNOWN_CAMERA, own, cameras)
-    asking = slice(None) if queries is None else queries
-    searched = slice(None) if queries is None else ~queries
-    return reid_metrics(
-        embeddings[asking],
-        embeddings[searched],
-        query_ids=labels[asking],
-        gallery_ids=labels[searched],
-        query_cameras=cameras[asking],
-        gallery_cameras=cameras[searched],
-    )
 
 
 def _against_teacher(
