@@ -14,7 +14,7 @@ from darkrank_jax.config.names import (
     check_taken,
 )
 from darkrank_jax.config.run import HOLDERS, Data, Dataset, Evaluation, Run, Weights, needs_teacher
-from darkrank_jax.data import SOURCES
+from darkrank_jax.data import SOURCES, height_and_width
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.protocols import PROTOCOLS
 from darkrank_jax.losses import LOSSES
@@ -213,12 +213,7 @@ def _check_teacher(run: Run, prefix: str) -> None:
         )
     if run.teacher is None:
         return
-    for network, where in run.teacher.embedding_networks(f"{prefix}teacher"):
-        if network.data.image_size != run.data.image_size:
-            raise UserError(
-                f"{where}.data.image_size: is {network.data.image_size}, the student's is "
-                f"{run.data.image_size}; give both the same"
-            )
+    _check_image_sizes(run, prefix)
     known = run.teacher.outputs
     for name in run.losses:
         asked = [x for x in LOSSES[name].inputs if x.startswith("teacher_") and x not in known]
@@ -234,6 +229,29 @@ def _check_teacher(run: Run, prefix: str) -> None:
                     f"{where}: kd compares class logits, so exactly one classification loss must "
                     "be there; add normalized_softmax"
                 )
+
+
+def _check_image_sizes(run: Run, prefix: str) -> None:
+    """Refuses a teacher that cannot see the student's images at its own size."""
+    assert run.teacher is not None
+    shown = run.taught_data.image_size
+    (height, width), (own_height, own_width) = map(height_and_width, (run.data.image_size, shown))
+    for network, where in run.teacher.embedding_networks(f"{prefix}teacher"):
+        if network.data.image_size != shown:
+            raise UserError(
+                f"{where}.data.image_size: must be {shown}, as of the first of the ensemble (got "
+                f"{network.data.image_size}); give all members the same"
+            )
+        if height * own_width != width * own_height:
+            raise UserError(
+                f"{where}.data.image_size: must have the shape of the student's {height} x {width} "
+                f"(got {own_height} x {own_width}); they see the same part of a picture"
+            )
+    if (height, width) != (own_height, own_width) and "random_crop" in run.data.augmentation:
+        raise UserError(
+            f"{prefix}data.augmentation.random_crop: moves by pixels, and teacher and student have "
+            "images of different sizes; use resized_random_crop or random_affine"
+        )
 
 
 def _check_evaluation(evaluation: Evaluation, where: str) -> None:

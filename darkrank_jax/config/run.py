@@ -114,6 +114,14 @@ class Run:
         return class_weight_losses(self.losses)
 
     @property
+    def taught_data(self) -> Data:
+        """The images that the teacher is shown: those of this run, at the teacher's own size."""
+        networks = self.teacher.embedding_networks("teacher") if self.teacher else ()
+        for network, _ in networks:
+            return dataclasses.replace(self.data, image_size=network.data.image_size)
+        return self.data
+
+    @property
     def outputs(self) -> list[str]:
         """The arrays that losses can have of this run as a teacher."""
         if self.ensemble or self.embeddings:

@@ -223,6 +223,9 @@ def abstract_step(run: Run, splits: Splits, mesh: Mesh) -> tuple[Any, tuple[Any,
         "labels": jax.ShapeDtypeStruct((data.batch_size,), jnp.int32),
         "teacher": stored,
     }
+    if teacher and teacher.image_shape != train.images.shape[1:]:
+        shape = (data.batch_size, *teacher.image_shape)
+        rows["teacher_images"] = jax.ShapeDtypeStruct(shape, jnp.uint8)
     variables = teacher.variables if teacher else {}
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, variables, key = _laid((jax.eval_shape(initial_state), variables, key), whole)

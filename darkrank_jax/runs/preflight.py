@@ -156,7 +156,7 @@ def _check_augmentation(images: Images, augmentation: Mapping[str, Any], where: 
         try:
             for key in range(_TRIES):
                 rng = np.random.default_rng(key)
-                augment(picture, size, {name: options}, rng, crop=whole)
+                augment([picture], [size], {name: options}, rng, crop=whole)
         except (ArithmeticError, TypeError, ValueError, cv2.error) as error:
             raise UserError(
                 f"{where}.{name}: cannot be done ({' '.join(str(error).split())}); give other "

@@ -20,6 +20,8 @@ class Batches(NamedTuple):
       sampler: "name" in SAMPLERS, its options, and the arrays that it goes by.
       seed: of the run.
       steps: of the run.
+      taught: the split as the teacher sees it, at its own size; `train` itself where both sizes are
+        the same, or there is no teacher that sees images.
     """
 
     train: Split
@@ -27,6 +29,11 @@ class Batches(NamedTuple):
     sampler: Mapping[str, Any]
     seed: int
     steps: int
+    taught: Split
+
+    def of_teacher(self) -> "Batches":
+        """The same batches with the teacher's images alone."""
+        return self._replace(train=self.taught)
 
     def stream(self, first_step: int, stopping: Callable[[], int] = lambda: 0) -> closing:
         """This process' part of the batches from a step to the last.
@@ -50,6 +57,7 @@ class Batches(NamedTuple):
                 views=self.data.views,
                 process_index=jax.process_index(),
                 num_processes=jax.process_count(),
+                teacher_images=None if self.taught is self.train else self.taught.images,
                 stopping=stopping,
                 **self._loading(),
             )

@@ -54,6 +54,7 @@ def fit(
     mesh: Mesh,
     name: str,
     teacher: Embedder | TeacherEmbeddings | None,
+    taught: Split | None = None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 
@@ -64,6 +65,7 @@ def fit(
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.
       teacher: the network, or the stored embeddings, that `run.teacher` names.
+      taught: the images of "train" at the teacher's size; None: it sees the same.
 
     Returns:
       The network of the best checkpoint by validation.
@@ -74,6 +76,7 @@ def fit(
       Interrupted: Ctrl-C or SIGTERM came; the state is saved.
     """
     train = splits["train"]
+    taught = taught or train
     with ExitStack() as stack:
         with lead_first():
             stack.enter_context(run_file.held(workdir))
@@ -87,10 +90,13 @@ def fit(
             run_file.claim(workdir, facts | needs_of(run.data, run.losses))
         sampler = run.data.sampler
         if run.data.asks_teacher and teacher:
-            sampler = sampler | _neighbors(teacher, train, sampler.get("pool", POOL), mesh)
-        batches = Batches(train, run.data, sampler, run.seed, run.steps)
+            sampler = sampler | _neighbors(teacher, taught, sampler.get("pool", POOL), mesh)
         wanted = {name for name in run.loss_inputs if name.startswith("teacher_")}
+        batches = Batches(train, run.data, sampler, run.seed, run.steps, taught)
         teaching = _teaching(teacher if wanted else None, batches, wanted, run.store_teacher, mesh)
+        if teaching.network is None:
+            # What it says is there already, so that nobody looks at its images.
+            batches = batches._replace(taught=train)
         _train(run, batches, teaching, splits["validation"], workdir, mesh, name)
     return load_network(run, workdir, mesh)
 
@@ -209,7 +215,8 @@ def _teaching(
         return Teaching(None, lambda _, batch: {"teacher_embeddings": teacher.of(batch["rows"])})
     if teacher is None or not store:
         return Teaching(teacher, lambda *_: {})
-    outputs = open_store(teacher.workdir / "outputs", batches, teacher, wanted, mesh)
+    seen = batches.of_teacher()
+    outputs = open_store(teacher.workdir / "outputs", seen, teacher, wanted, mesh)
 
     def stored(step: int, batch: Batch) -> dict[str, np.ndarray]:
         place = batches.place(step, batch["rows"])

@@ -119,8 +119,9 @@ def make_train_step(
 
     Returns:
       `train_step(state, batch, teacher_variables, key) -> (state, metrics)`; `batch` holds uint8
-      "images", int32 "labels" and "teacher", the stored arrays of a teacher or none; the key is the
-      run's, and the step is folded in here.
+      "images", int32 "labels" and "teacher", the stored arrays of a teacher or none, and
+      "teacher_images" where the teacher sees others; the key is the run's, and the step is folded
+      in here.
     """
 
     def in_chunks(function: Callable[[Any], tuple[Any, Any]], rows: Any) -> tuple[Any, Any]:
@@ -144,14 +145,15 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: Arrays, teacher_variables: Any, key: PRNGKeyArray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        teacher = batch["teacher"]
+        rows, teacher = dict(batch), batch["teacher"]
+        taught = rows.pop("teacher_images", batch["images"])
         if objective.teach is not None:
             with jax.named_scope("teacher"):
                 teacher, _ = in_chunks(
                     lambda images, teach=objective.teach: (teach(teacher_variables, images), ()),
-                    batch["images"],
+                    taught,
                 )
-        rows = batch | {"teacher": jax.lax.stop_gradient(teacher)}
+        rows["teacher"] = jax.lax.stop_gradient(teacher)
         rows["place"] = jnp.arange(len(batch["labels"]))
         (total, (values, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, state, rows, jax.random.fold_in(key, state.step)

@@ -125,8 +125,9 @@ from tests.command import CONFIG, config_of_command, refusal
             "the training split has 12; give at most 24, or more images a class",
         ),
         (
-            "teacher.data.image_size=24",
-            "teacher.data.image_size: is 24, the student's is 16; give both the same",
+            "teacher.data.image_size=(24, 16)",
+            "teacher.data.image_size: must have the shape of the student's 16 x 16 (got 24 x 16); "
+            "they see the same part of a picture",
         ),
         (
             "checkpoint=somewhere",

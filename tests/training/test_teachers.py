@@ -304,8 +304,17 @@ def changed(config, **fields):
             "teacher.combine: is 'sum' (str); give 'concatenation' or 'mean'",
         ),
         (
-            lambda: student(ensemble(a=changed(imported(), data__image_size=32))),
-            "teacher.ensemble.a.data.image_size: is 32, the student's is 16; give both the same",
+            lambda: student(ensemble(a=imported(), b=changed(imported(), data__image_size=32))),
+            "teacher.ensemble.b.data.image_size: must be 16, as of the first of the ensemble (got "
+            "32); give all members the same",
+        ),
+        (
+            lambda: changed(
+                student(changed(imported(), data__image_size=32)),
+                data__augmentation=ConfigDict({"random_crop": {"padding": 2}}),
+            ),
+            "data.augmentation.random_crop: moves by pixels, and teacher and student have images "
+            "of different sizes; use resized_random_crop or random_affine",
         ),
         (
             lambda: changed(

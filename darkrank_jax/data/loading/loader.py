@@ -1,9 +1,11 @@
 """Batches in the order of steps, made ahead by threads or processes; the same for any number."""
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -42,6 +44,7 @@ def batches(
     views: int = 0,
     process_index: int = 0,
     num_processes: int = 1,
+    teacher_images: Images | None = None,
     stopping: Callable[[], int] = lambda: 0,
 ) -> Generator[dict[str, np.ndarray]]:
     """Yields the batches of some steps.
@@ -66,11 +69,14 @@ def batches(
       views: draws of augmentation that an image has, see `view_of`; 0: a new one each time.
       process_index: which part of the batch is wanted.
       num_processes: parts of a batch.
+      teacher_images: those of the split, as a teacher of another size sees them; None: it sees the
+        same.
       stopping: whether to end early where a worker does not answer, such as one that was stopped.
 
     Yields:
       {"images": uint8 [batch_size / num_processes, h, w, c], "labels": int32 and "rows" int64 of as
-      many}, the rows being those of the split.
+      many}, the rows being those of the split; and "teacher_images", cut and changed alike, where
+      there are some.
 
     Raises:
       UserError: the split has too few classes, an image cannot be decoded, or a worker was ended.
@@ -97,9 +103,13 @@ def batches(
         else None,
     )
     steps = range(first_step, first_step + num_steps)
-    ahead = _ahead(fill, split.images, len(places), steps, num_threads, num_workers, stopping)
-    for rows, images in ahead:
-        yield {"images": images, "labels": split.labels[rows], "rows": rows}
+    seen = {"images": split.images}
+    if teacher_images is not None:
+        seen["teacher_images"] = teacher_images
+    sets = tuple(seen.values())
+    for rows, images in _ahead(fill, sets, len(places), steps, num_threads, num_workers, stopping):
+        named = dict(zip(seen, images, strict=True))
+        yield named | {"labels": split.labels[rows], "rows": rows}
 
 
 def every_view(
@@ -130,9 +140,8 @@ def every_view(
     each = -(-len(split.labels) // batch_size)
     fill = partial(_fill_view, augmentation=augmentation, seed=seed, each=each)
     steps = range(views * each)
-    for (view, rows), images in _ahead(
-        fill, split.images, batch_size, steps, num_threads, num_workers
-    ):
+    sets = (split.images,)
+    for (view, rows), (images,) in _ahead(fill, sets, batch_size, steps, num_threads, num_workers):
         yield view, rows, images
 
 
@@ -157,22 +166,41 @@ def view_of(step: int, batch_size: int, num_images: int, views: int) -> int:
 
 def _ahead(
     fill: partial[T],
-    images: Images,
+    sets: tuple[Images, ...],
     number: int,
     steps: Sequence[int],
     num_threads: int,
     num_workers: int,
     stopping: Callable[[], int] = lambda: 0,
-) -> Generator[tuple[T, np.ndarray]]:
-    """What `fill` returns for each step and so many images that it fills, made ahead, in order."""
-    shape = (number, *images.shape[1:])
-    if not num_workers:
-        yield from _made_by_threads(partial(fill, images=images), shape, steps, num_threads)
-        return
-    with SharedMemory() as memory:
-        changes = {name: _tables()[name] for name in fill.keywords["augmentation"]}
-        sent = partial(_fill_as_parent, partial(fill, images=images.shared(memory)), changes)
-        yield from made_by_workers(sent, shape, steps, num_workers, memory, stopping)
+) -> Generator[tuple[T, list[np.ndarray]]]:
+    """What `fill` returns for each step and so many images of each set, made ahead, in order."""
+    shapes = [(number, *images.shape[1:]) for images in sets]
+    # One piece of memory for all, which is what workers fill.
+    total = (sum(map(math.prod, shapes)),)
+    with ExitStack() as stack:
+        if num_workers:
+            memory = stack.enter_context(SharedMemory())
+            shared = tuple(images.shared(memory) for images in sets)
+            changes = {name: _tables()[name] for name in fill.keywords["augmentation"]}
+            sent = partial(_fill_as_parent, partial(fill, sets=shared, number=number), changes)
+            made = made_by_workers(sent, total, steps, num_workers, memory, stopping)
+        else:
+            made = _made_by_threads(
+                partial(fill, sets=sets, number=number), total, steps, num_threads
+            )
+        with closing(made):
+            for found, filled in made:
+                yield found, _parts(filled, sets, number)
+
+
+def _parts(filled: np.ndarray, sets: Sequence[Images], number: int) -> list[np.ndarray]:
+    """The images of each set, [number, h, w, c], within the memory that holds all."""
+    parts, start = [], 0
+    for images in sets:
+        shape = (number, *images.shape[1:])
+        parts.append(filled[start : start + math.prod(shape)].reshape(shape))
+        start += math.prod(shape)
+    return parts
 
 
 def _made_by_threads(
@@ -224,7 +252,8 @@ def _fill_batch(
     step: int,
     filled: np.ndarray,
     *,
-    images: Images,
+    sets: Sequence[Images],
+    number: int,
     augmentation: Augmentation,
     sample: Callable[..., np.ndarray],
     places: np.ndarray,
@@ -237,7 +266,7 @@ def _fill_batch(
         keys = [(seed, view_of(step), row, _VIEW) for row in rows.tolist()]
     else:
         keys = [(seed, step, place, _AUGMENTATION) for place in places.tolist()]
-    _draw(images, rows, augmentation, keys, filled)
+    _draw(sets, rows, augmentation, keys, _parts(filled, sets, number))
     return rows
 
 
@@ -245,30 +274,37 @@ def _fill_view(
     step: int,
     filled: np.ndarray,
     *,
-    images: Images,
+    sets: Sequence[Images],
+    number: int,
     augmentation: Augmentation,
     seed: int,
     each: int,
 ) -> tuple[int, np.ndarray]:
     """Fills the next images of a view, which takes so many steps; the view and their rows."""
-    view, start = step // each, step % each * len(filled)
-    rows = np.arange(start, start + len(filled)) % len(images)
-    _draw(images, rows, augmentation, [(seed, view, row, _VIEW) for row in rows.tolist()], filled)
+    view, start = step // each, step % each * number
+    rows = np.arange(start, start + number) % len(sets[0])
+    keys = [(seed, view, row, _VIEW) for row in rows.tolist()]
+    _draw(sets, rows, augmentation, keys, _parts(filled, sets, number))
     return view, rows
 
 
 def _draw(
-    images: Images,
+    sets: Sequence[Images],
     rows: np.ndarray,
     augmentation: Augmentation,
     keys: Sequence[tuple[int, ...]],
-    filled: np.ndarray,
+    parts: Sequence[np.ndarray],
 ) -> None:
     """Some images as training sees them, uint8 [n, h, w, c], each by a random key of its own."""
     if not augmentation:
-        images.read_into(rows, filled)
+        for images, part in zip(sets, parts, strict=True):
+            images.read_into(rows, part)
         return
-    size = images.shape[1:3]
-    for image, row, key in zip(filled, rows.tolist(), keys, strict=True):
+    sizes, crop = [images.shape[1:3] for images in sets], sets[0].crop
+    for place, (row, key) in enumerate(zip(rows.tolist(), keys, strict=True)):
+        pictures = [images.picture(row) for images in sets]
         rng = np.random.default_rng(key)
-        image[:] = augment(images.picture(row), size, augmentation, rng, crop=images.crop)
+        for part, image in zip(
+            parts, augment(pictures, sizes, augmentation, rng, crop=crop), strict=True
+        ):
+            part[place] = image

@@ -1,7 +1,7 @@
 """Random changes of one image: functions of the image and a generator, by name in a table."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 from darkrank_jax.data.pixels.crops import CROPS, Crop
 from darkrank_jax.data.pixels.pictures import to_array, to_picture
-from darkrank_jax.data.pixels.resampling import cut
+from darkrank_jax.data.pixels.resampling import Box, cut
 
 
 def random_affine(
@@ -100,7 +100,9 @@ def random_erasing(
     aspect = math.exp(rng.uniform(math.log(0.3), math.log(1 / 0.3)))
     rows = min(height, max(1, round(math.sqrt(share * aspect))))
     columns = min(width, max(1, round(math.sqrt(share / aspect))))
-    top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
+    # By shares, so that an image of another size is covered at the same place.
+    top = int(rng.random() * (height - rows + 1))
+    left = int(rng.random() * (width - columns + 1))
     erased = image.copy()
     colour = cv2.mean(image)[: image.shape[2]]
     erased[top : top + rows, left : left + columns] = np.array(colour, np.uint8)
@@ -166,32 +168,54 @@ AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def augment(
-    picture: np.ndarray,
-    size: tuple[int, int],
+    pictures: Sequence[np.ndarray],
+    sizes: Sequence[tuple[int, int]],
     augmentation: Mapping[str, Mapping[str, Any]],
     rng: np.random.Generator,
     *,
     crop: Crop,
-) -> np.ndarray:
-    """Cuts an image out of a picture and changes it.
+) -> list[np.ndarray]:
+    """Cuts an image out of a picture and changes it, in one or several sizes.
+
+    All sizes have the same part, and the same changes by the same random numbers.
 
     Args:
-      picture: uint8 [h, w, c]; stays as it is.
-      size: height and width of the image.
+      pictures: uint8 [h, w, c], the same picture for each size, in pixels as many as it needs; they
+        stay as they are.
+      sizes: height and width of each image, of one shape.
       augmentation: name in CROPS or AUGMENTATIONS -> its keyword arguments. The crop comes first,
         the others in the order of AUGMENTATIONS.
       rng: random numbers of this image.
       crop: the part that is cut out where `augmentation` names no crop.
 
     Returns:
-      uint8 [height, width, c].
+      uint8 [height, width, c] for each size.
+
+    Example:
+      >>> picture = np.arange(36, dtype=np.uint8).reshape(6, 6, 1)
+      >>> sizes, rng = [(6, 6), (3, 3)], np.random.default_rng(0)
+      >>> whole = lambda width, height: (0, 0, width, height)
+      >>> [image.shape for image in augment([picture, picture], sizes, {}, rng, crop=whole)]
+      [(6, 6, 1), (3, 3, 1)]
     """
-    height, width = picture.shape[:2]
+    height, width = pictures[0].shape[:2]
     box = crop(width, height)
     for name in augmentation.keys() & CROPS.keys():
-        box = CROPS[name](width, height, size, rng, **augmentation[name])
-    image = cut(picture, box, size)
+        box = CROPS[name](width, height, sizes[0], rng, **augmentation[name])
+    images = [
+        cut(picture, _scaled(box, (width, height), picture.shape[1::-1]), size)
+        for picture, size in zip(pictures, sizes, strict=True)
+    ]
     for name, change in AUGMENTATIONS.items():
         if name in augmentation:
-            image = change(image, rng, **augmentation[name])
-    return image
+            drawn = rng.bit_generator.state
+            for place, image in enumerate(images):
+                rng.bit_generator.state = drawn
+                images[place] = change(image, rng, **augmentation[name])
+    return images
+
+
+def _scaled(box: Box, size: tuple[int, ...], other: tuple[int, ...]) -> Box:
+    """A part of a picture of some width and height, in the pixels of one of another."""
+    across, down = other[0] / size[0], other[1] / size[1]
+    return (across * box[0], down * box[1], across * box[2], down * box[3])

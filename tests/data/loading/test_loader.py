@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.data import Split, batches, every_view, view_of
+from darkrank_jax.data.images import as_images
 from darkrank_jax.data.loading import loader
 from darkrank_jax.errors import UserError
 
@@ -116,3 +117,17 @@ def test_refuses_a_batch_of_more_classes_than_there_are():
         "data.batch_size: 14 images at 2 a class (data.images_per_class) need 7 classes, and the "
         "training split has 6; give at most 12, or more images a class"
     )
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_teacher_of_another_size_sees_the_same_changes(num_workers):
+    larger = as_images(SPLIT.images.repeat(2, axis=1).repeat(2, axis=2))
+    flips = {"horizontal_flip": {}}
+    alone = list(stream(augmentation=flips))
+    both = list(
+        stream(augmentation=flips, teacher_images=larger, num_workers=num_workers, num_threads=2)
+    )
+    for one, two in zip(alone, both, strict=True):
+        assert equal(one, two)
+        expected = one["images"].repeat(2, axis=1).repeat(2, axis=2)
+        np.testing.assert_array_equal(two["teacher_images"], expected)

@@ -119,10 +119,39 @@ def test_an_image_is_cut_flipped_and_coloured_in_the_order_of_the_table():
     expected = cut(COLOUR[top:bottom, left:right], (0, 0, right - left, bottom - top), (6, 5))
     for name in ("horizontal_flip", "color_jitter"):
         expected = AUGMENTATIONS[name](expected, rng, **changes[name])
-    image = augment(COLOUR, (6, 5), changes, np.random.default_rng(8), crop=whole)
+    (image,) = augment([COLOUR], [(6, 5)], changes, np.random.default_rng(8), crop=whole)
     np.testing.assert_array_equal(image, expected)
 
 
 def test_without_a_crop_the_given_part_is_taken():
-    image = augment(COLOUR, (3, 4), {}, np.random.default_rng(0), crop=lambda *_: (5, 2, 9, 5))
+    rng = np.random.default_rng(0)
+    (image,) = augment([COLOUR], [(3, 4)], {}, rng, crop=lambda *_: (5, 2, 9, 5))
     np.testing.assert_array_equal(image, COLOUR[2:5, 5:9])
+
+
+@pytest.mark.parametrize("crop", ["random_resized_crop", "resized_random_crop"])
+@pytest.mark.parametrize("seed", range(6))
+def test_two_sizes_have_the_same_part_and_the_same_changes(seed, crop):
+    # Smooth, so that a size does not change what is seen; each direction has a colour of its own.
+    ramp = np.linspace(0, 1, 240)
+    picture = np.empty((240, 240, 3), np.float32)
+    picture[..., 0] = 60 + 130 * ramp
+    picture[..., 1] = 60 + 130 * ramp[:, None]
+    picture[..., 2] = 120 + 60 * np.cos(3 * ramp) * ramp[:, None]
+    changes = {
+        crop: {},
+        "random_affine": {"degrees": 15.0, "translate": 0.1, "scale": (0.9, 1.1)},
+        "horizontal_flip": {},
+        "color_jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.3, "hue": 0.1},
+        "random_erasing": {"probability": 0.7},
+    }
+    large = picture.astype(np.uint8)
+    # The other size may come from a picture that was decoded at another scale.
+    small = large[::2, ::2]
+    rng = np.random.default_rng(seed)
+    one, other = augment([small, large], [(24, 24), (48, 48)], changes, rng, crop=whole)
+    reduced = other.reshape(24, 2, 24, 2, 3).mean(axis=(1, 3))
+    off = np.abs(one.astype(int) - reduced).mean(axis=-1)
+    # Edges of what is covered or turned in lie between pixels.
+    assert np.median(off) < 3
+    assert np.mean(off > 12) < 0.12

@@ -44,7 +44,7 @@ def digest(run, split, teacher, wanted, **sampler):
 
 
 def batches_of(run, split, **sampler):
-    return Batches(split, run.data, run.data.sampler | sampler, run.seed, run.steps)
+    return Batches(split, run.data, run.data.sampler | sampler, run.seed, run.steps, split)
 
 
 def losses(run, teacher, workdir):
@@ -212,3 +212,19 @@ def test_a_damaged_store_says_what_to_delete(damage, teacher, tmp_path):
     line = str(raised.value)
     assert line.startswith(f"{file}: cannot be read (")
     assert line.endswith(f"; delete {file.parent}, and the teacher's outputs are computed again")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [0, 2])
+def test_a_teacher_of_larger_images_teaches_the_same_stored_and_live(views, tmp_path):
+    small = dataclasses.replace(student().data, views=views)
+    large = student().teacher
+    large = dataclasses.replace(large, data=dataclasses.replace(large.data, image_size=24))
+    network = load_network(large, save_drawn(tmp_path / "teacher", large), make_mesh(8))
+    run = dataclasses.replace(student(), data=small, teacher=large)
+    live = losses(run, network, tmp_path / "live")
+    stored = losses(dataclasses.replace(run, store_teacher=True), network, tmp_path / "stored")
+    np.testing.assert_allclose(stored, live, rtol=1e-4)
+    same = losses(dataclasses.replace(run, teacher=student().teacher), network._replace(
+        run=student().teacher), tmp_path / "same")  # fmt: skip
+    assert np.abs(np.array(same) - live).max() > 1e-4
