@@ -1,9 +1,10 @@
-"""Text of strangers (names of files, classes, configs) made safe to print and to log."""
+"""Text for a terminal: names of strangers made safe to print and to log, and tables."""
 
 import io
 import logging
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 # Controls, surrogates, and separators that a terminal may take for an end of line. Of the format
@@ -32,6 +33,31 @@ def printable(text: str) -> str:
       'Zürich 猫'
     """
     return "".join(_escaped(c) if _is_unsafe(c) else c for c in text)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    """A table as lines of equal columns, two spaces apart.
+
+    Args:
+      rows: cells, equally many in each; the heads are the first row.
+      numbers: whether all columns but the first are aligned to the right.
+
+    Returns:
+      A line for each row, without spaces at its end.
+
+    Example:
+      >>> print(aligned([["", "R@1"], ["student", ".5"]], numbers=True))
+               R@1
+      student   .5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        for cell, width in zip(others, widths[1:], strict=True):
+            cells.append(cell.rjust(width) if numbers else cell.ljust(width))
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def csv_cell(value: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkrank_jax.terminal import PrintableFormatter, printable, printable_stream
+from darkrank_jax.terminal import PrintableFormatter, aligned, printable, printable_stream
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,18 @@ def test_a_log_has_one_escaped_line_for_a_record():
     assert PrintableFormatter().format(record) == r"x\nerror: forged\x1b[2J: odd".replace(
         r"\n", r"\x0a"
     )
+
+
+def test_a_table_has_equal_columns_and_no_space_at_its_ends():
+    rows = [("", "a", "long head"), ("first", "12", "b"), ("2", "", "")]
+    assert aligned(rows).split("\n") == ["       a   long head", "first  12  b", "2"]
+    assert aligned(rows, numbers=True).split("\n") == [
+        "        a  long head",
+        "first  12          b",
+        "2",
+    ]
+    with pytest.raises(ValueError, match="zip"):
+        aligned([("a", "b"), ("c",)])
 
 
 PRINT = """

@@ -18,7 +18,7 @@ from darkrank_jax.files import remove_unfinished, write_text
 from darkrank_jax.inference.gallery import Gallery, check_format, read_gallery, write_gallery
 from darkrank_jax.inference.image_lists import ImagesIn, holds_several, list_images, place_of
 from darkrank_jax.inference.load import LoadedRun, load_run
-from darkrank_jax.terminal import printable
+from darkrank_jax.terminal import aligned, printable
 
 # Rank, distance, name, label.
 Line = tuple[str, str, str, str]
@@ -171,10 +171,8 @@ def _too_many(error: UserError, faults: list[str], count: int) -> UserError:
 def _table(name: str, lines: list[Line]) -> str:
     """What is near one query, as lines of equal columns."""
     heads = ("", "distance", "image", "label")
-    shown = [heads, *(tuple(map(printable, line)) for line in lines)]
-    widths = [max(len(line[i]) for line in shown) for i in range(len(heads))]
-    rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in shown]
-    return "\n".join([printable(name), *rows] if name else rows)
+    rows = aligned([heads, *(tuple(map(printable, line)) for line in lines)])
+    return f"{printable(name)}\n{rows}" if name else rows
 
 
 def _check_same(network: LoadedRun, workdir: Path, gallery: Gallery, path: str) -> None:

@@ -11,7 +11,7 @@ from darkrank_jax.config.run import Data, Run
 from darkrank_jax.data import Split
 from darkrank_jax.data.split import UNKNOWN_CAMERA
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.terminal import printable
+from darkrank_jax.terminal import aligned, printable
 
 _HEADS = ("split", "images", "classes", "smallest class", "largest class", "queries", "cameras")
 
@@ -53,9 +53,7 @@ def table(splits: dict[str, Split]) -> str:
     """
     rows = [_HEADS, *(_row(name, split) for name, split in splits.items())]
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    lines = zip(*columns, strict=True)
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return aligned(list(zip(*columns, strict=True)))
 
 
 def _row(name: str, split: Split) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from darkrank_jax.evaluation.report.formatting import metric_name
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.files import read_json, write_text
 from darkrank_jax.schema import check_schema
+from darkrank_jax.terminal import aligned
 from darkrank_jax.training.network import Embedder, embed_fn
 
 SCHEMA = 2
@@ -318,14 +319,16 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
       Lines of equal columns.
     """
-    tables = [_aligned([_HEADS, *(_line(name, row) for name, row in rows.items())])]
+    lines = [_line(name, row) for name, row in rows.items()]
+    tables = [aligned([_HEADS, *lines], numbers=True)]
     reid = {name: {"across cameras": row["reid"]} for name, row in rows.items() if "reid" in row}
     further = {name: reid.get(name, {}) | row.get("protocols", {}) for name, row in rows.items()}
     for protocol in dict.fromkeys(each for found in further.values() for each in found):
         measured = {name: found[protocol] for name, found in further.items() if protocol in found}
         metrics = [metric for metric in next(iter(measured.values())) if metric != "queries_alone"]
         lines = [[name, *(f"{found[m]:.3f}" for m in metrics)] for name, found in measured.items()]
-        tables.append(_aligned([[protocol.replace("_", " "), *map(metric_name, metrics)], *lines]))
+        heads = [protocol.replace("_", " "), *map(metric_name, metrics)]
+        tables.append(aligned([heads, *lines], numbers=True))
     return "\n\n".join(tables)
 
 
@@ -339,12 +342,3 @@ def _line(name: str, row: Mapping[str, Any]) -> list[str]:
         *(f"{row['metrics'][metric]:.3f}" for metric in _TABLE),
         "" if gap is None else f"{gap:.0%}",
     ]
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of equal columns, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )

@@ -47,6 +47,7 @@ from darkrank_jax.evaluation.report.table import (
     table,
 )
 from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
+from darkrank_jax.terminal import aligned
 
 _METRICS = ("recall_at_1", "map_at_r", "mean_average_precision", "nmi")
 _SEED_METRICS = ("recall_at_1", "map_at_r")
@@ -209,11 +210,7 @@ def comparison_table(networks: dict[str, Any]) -> str:
         quality = [f"{row['metrics'][metric]:.3f}" for metric in _METRICS]
         cost = [f"{row[key]:,.0f}" if key in row else "" for key in list(_COSTS)[:2]]
         lines.append([name, *quality, *cost])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
+    return aligned(lines, numbers=True)
 
 
 def seeds_section(networks: dict[str, Any]) -> Html:
