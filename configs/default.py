@@ -70,7 +70,8 @@ def get_config() -> ConfigDict:
             # Name in darkrank_jax.data.CROPS (one at most, it comes first) or AUGMENTATIONS (in the
             # order of that table) -> its arguments.
             "augmentation": ConfigDict(),
-            # Draws of it that an image has, in rotation over epochs; 0: a new one each time.
+            # Draws of it that an image has, in rotation over epochs, the same for every seed; 0: a
+            # new one each time.
             "views": 0,
             "num_threads": 2,  # that prepare batches
             # Processes that prepare them instead, for many cores and a fast accelerator; 0: none.
@@ -105,6 +106,9 @@ def get_config() -> ConfigDict:
     # A name of darkrank_jax.optimizers.OPTIMIZERS and its options.
     config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 1e-4})
     config.learning_rate = 1e-3  # the schedule's peak
+    # Factors of it for "backbone", "head" (what makes the embedding) and "class_weights". For a
+    # backbone of pretrained weights often 0.1; with 0 it stays as it is, its norms' statistics too.
+    config.learning_rates = ConfigDict()
     # A name of darkrank_jax.optimizers.SCHEDULES and its options.
     config.schedule = ConfigDict({"name": "cosine", "warmup_steps": 50})
     config.clip_norm = 0.0  # largest norm of the whole gradient; 0: no clipping

@@ -3,7 +3,7 @@
 A schedule whose `warmup_steps` are as many as the run's steps or more ends within its rise.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -95,6 +95,9 @@ def lamb(
     return optax.lamb(learning_rate, b1, b2, weight_decay=weight_decay, mask=mask)
 
 
+# What the parameters of a run are, each with a learning rate of its own where that is wanted.
+PARTS = ("backbone", "head", "class_weights")
+
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": adamw,
     "lamb": lamb,
@@ -114,7 +117,10 @@ def make_schedule(config: Mapping[str, Any], value: float, steps: int) -> optax.
 
 
 def make_optimizer(
-    optimizer: Mapping[str, Any], schedule: optax.Schedule, clip_norm: float
+    optimizer: Mapping[str, Any],
+    schedule: optax.Schedule,
+    clip_norm: float,
+    learning_rates: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     """Builds `OPTIMIZERS[optimizer["name"]]` behind a clip of the gradient's global norm.
 
@@ -122,6 +128,8 @@ def make_optimizer(
       optimizer: the name and its options, as in the config.
       schedule: learning rate by step.
       clip_norm: largest global norm of the gradient; 0 does not clip.
+      learning_rates: part in PARTS -> factor of the learning rate, weight decay included; 1 for
+        parts that are not there.
 
     Returns:
       A gradient transformation.
@@ -135,7 +143,30 @@ def make_optimizer(
       Array([[-0.3, -0.4]], dtype=float32)
     """
     options = {name: option for name, option in optimizer.items() if name != "name"}
-    transform = OPTIMIZERS[optimizer["name"]](schedule, decays, **options)
-    if not clip_norm:
-        return transform
-    return optax.chain(optax.clip_by_global_norm(clip_norm), transform)
+    transforms = [OPTIMIZERS[optimizer["name"]](schedule, decays, **options)]
+    if clip_norm:
+        transforms.insert(0, optax.clip_by_global_norm(clip_norm))
+    if learning_rates:
+        transforms.append(_scaled_by_part(dict(learning_rates)))
+    return optax.chain(*transforms) if len(transforms) > 1 else transforms[0]
+
+
+def part_of(path: Sequence[Any]) -> str:
+    """The part in PARTS that a parameter belongs to.
+
+    Args:
+      path: keys of the parameter in the tree of `TrainState.params`, as `jax.tree_util` gives them.
+    """
+    names = [key.key for key in path]
+    if names[0] == "class_weights":
+        return "class_weights"
+    return "backbone" if names[1] == "backbone" else "head"
+
+
+def _scaled_by_part(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies what an optimizer does to each part."""
+
+    def scaled(path: Sequence[Any], update: jax.Array) -> jax.Array:
+        return update * factors.get(part_of(path), 1.0)
+
+    return optax.stateless(lambda updates, _: jax.tree_util.tree_map_with_path(scaled, updates))

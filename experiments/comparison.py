@@ -40,6 +40,34 @@ class Case(NamedTuple):
 Scores = dict[Case, dict[str, float]]
 
 
+class Setup(NamedTuple):
+    """What an experiment compares.
+
+    Attributes:
+      config: path of the config file of student and teacher, from the repository's root.
+      methods: name -> settings, as many each; one is `ALONE`, the student without a teacher.
+      metrics: of results.json, the columns.
+      fields: of all students, dotted field -> value, where the config file has others.
+      alone: of the student without a teacher besides.
+      teacher: seed of the one teacher of all seeds; None: each seed has its own.
+    """
+
+    config: str
+    methods: Methods
+    metrics: Sequence[str]
+    fields: Mapping[str, Any] = {}
+    alone: Mapping[str, Any] = {}
+    teacher: int | None = None
+
+
+class Found(NamedTuple):
+    """What a comparison found: scores in validation, the number of the chosen settings, tests."""
+
+    tuning: Scores
+    chosen: dict[str, int]
+    results: Scores
+
+
 def run_experiment(
     config: str, methods: Methods, metrics: Sequence[str], workdir: Path, description: str
 ) -> None:
@@ -58,24 +86,48 @@ def run_experiment(
     parser.add_argument("--steps", type=int, default=0, help="of all networks; 0: as configured")
     parser.add_argument("--tables", type=Path, default=HERE / Path(config).stem)
     arguments = parser.parse_args()
+    setup = Setup(config, methods, metrics)
     with refusing():
-        check_data(resolve(config, {}))
         workers = arguments.workers or sweep.default_workers()
-        made = {
-            case: _job(case, config, methods, arguments.workdir, arguments.steps)
-            for seed in (TUNING_SEED, *SEEDS)
+        found = compare(setup, arguments.workdir, workers, arguments.steps, arguments.steps)
+        write_rows(arguments.tables / "tuning.csv", found.tuning, methods)
+        write_rows(arguments.tables / "results.csv", found.results, methods)
+    print(table(found.results, found.chosen, methods))
+
+
+def compare(
+    setup: Setup, workdir: Path, workers: int, steps: int = 0, tuning_steps: int = 0
+) -> Found:
+    """Chooses a setting of each method in validation, and tests the chosen with other seeds.
+
+    Args:
+      setup: what is compared.
+      workdir: takes the runs; what lies there and is finished is not run again.
+      workers: runs at a time.
+      steps: of the students that are tested, and of teachers that are not shared; 0: as configured.
+      tuning_steps: of those that are tried.
+
+    Returns:
+      All scores.
+    """
+    check_data(resolve(setup.config, setup.fields))
+    methods = setup.methods
+    tried, final = (
+        {
+            case: _job(case, setup, workdir, number)
+            for seed in seeds
             for case in _cases(methods, seed)
         }
-        tried = [case for case in made if case.seed == TUNING_SEED]
-        tuning = _scores(made, tried, workers, ("recall_at_1", CHOSEN_BY), "validation/")
-        chosen = choose(tuning, methods)
-        final = [c for c in made if c.seed in SEEDS and c.setting == chosen[c.method]]
-        # A worker that waits for a teacher does nothing else.
-        final.sort(key=lambda case: case.method != TEACHER)
-        results = _scores(made, final, workers, metrics)
-        write_rows(arguments.tables / "tuning.csv", tuning, methods)
-        write_rows(arguments.tables / "results.csv", results, methods)
-    print(table(results, chosen, methods))
+        for seeds, number in (((TUNING_SEED,), tuning_steps), (SEEDS, steps))
+    )
+    if setup.teacher is not None:
+        _fill_store(setup, workdir, tried[Case(TEACHER, 0, TUNING_SEED)])
+    tuning = _scores(tried, list(tried), workers, ("recall_at_1", CHOSEN_BY), "validation/")
+    chosen = choose(tuning, methods)
+    tested = [case for case in final if case.setting == chosen[case.method]]
+    # A worker that waits for a teacher does nothing else.
+    tested.sort(key=lambda case: case.method != TEACHER)
+    return Found(tuning, chosen, _scores(final, tested, workers, setup.metrics))
 
 
 def choose(tuning: Scores, methods: Methods) -> dict[str, int]:
@@ -138,38 +190,44 @@ def _cases(methods: Methods, seed: int) -> Iterable[Case]:
         yield from (Case(method, number, seed) for number in range(len(settings)))
 
 
-def _job(case: Case, config: str, methods: Methods, workdir: Path, steps: int) -> sweep.Job:
+def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> sweep.Job:
     """The run that trains a network alone."""
     folder = workdir / f"seed{case.seed}"
-    teacher = folder / TEACHER
-    overrides: dict[str, Any] = {"baseline": {}}
-    after = None
+    shared = setup.teacher is not None
+    teacher = (workdir if shared else folder) / TEACHER
+    teacher_seed = setup.teacher if setup.teacher is not None else case.seed
+    name = f"{case.method}, setting {case.setting}"
+    overrides: dict[str, Any] = {"baseline": {}, "data.num_threads": 1}
+    length = {"steps": steps, "eval_every": steps} if steps else {}
     if case.method == TEACHER:
-        overrides |= teacher_fields(config, resolve(config, {}))
+        overrides |= teacher_fields(setup.config, resolve(setup.config, setup.fields))
+        overrides |= {} if shared else length
+        return sweep.Job(name, setup.config, overrides, teacher_seed, teacher)
+    losses = setup.methods[case.method][case.setting]
+    told = setting_name(case.method, case.setting, setup.methods)
+    place = told.replace(" ", "_").replace("/", "_") + (f",_{steps}_steps" if shared else "")
+    overrides |= {**setup.fields, "losses": losses, **length}
+    after = None
+    if any(map(needs_teacher, losses)):
+        after = teacher
+        overrides |= {
+            "store_teacher": True,
+            "teacher.seed": teacher_seed,
+            "teacher.checkpoint": str(teacher.absolute()),
+        }
     else:
-        losses = methods[case.method][case.setting]
-        overrides["losses"] = losses
-        if any(map(needs_teacher, losses)):
-            after = teacher
-            overrides |= {
-                "store_teacher": True,
-                "teacher.seed": case.seed,
-                "teacher.checkpoint": str(teacher.absolute()),
-            }
-        else:
-            overrides["teacher"] = {}
-    if steps:
-        overrides |= {"steps": steps, "eval_every": steps}
-    name = setting_name(case.method, case.setting, methods).replace(" ", "_").replace("/", "_")
-    overrides["data.num_threads"] = 1
-    return sweep.Job(
-        f"{case.method}, setting {case.setting}",
-        config,
-        overrides,
-        case.seed,
-        folder / (name or TEACHER),
-        after,
+        overrides |= {"teacher": {}, **setup.alone}
+    return sweep.Job(name, setup.config, overrides, case.seed, folder / place, after)
+
+
+def _fill_store(setup: Setup, workdir: Path, teacher: sweep.Job) -> None:
+    """Has a shared teacher seen all views once, before several students want them at a time."""
+    method = next(
+        name for name, tried in setup.methods.items() if any(map(needs_teacher, tried[0]))
     )
+    job = _job(Case(method, 0, TUNING_SEED), setup, workdir, 1)
+    if failed := sweep.run_jobs([teacher, job], 1):
+        raise SystemExit(f"error: {failed[0].name} failed; see above")
 
 
 def _scores(
@@ -180,7 +238,8 @@ def _scores(
     prefix: str = "",
 ) -> Scores:
     """The scores of some networks, trained if they are not yet."""
-    jobs = [made[case] for case in cases]
+    # One teacher may be that of several seeds.
+    jobs = list({made[case].workdir: made[case] for case in cases}.values())
     if failed := sweep.run_jobs(jobs, workers):
         raise SystemExit(f"error: {len(failed)} of {len(jobs)} runs failed; see above")
     scores = {}

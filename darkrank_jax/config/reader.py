@@ -1,5 +1,6 @@
 """A run read from a config, and refused in one line before anything is compiled."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.protocols import PROTOCOLS
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.models import MODELS, model_options
+from darkrank_jax.optimizers import PARTS
 
 
 def read_run(config: Mapping[str, Any], where: str = "") -> Run:
@@ -142,6 +144,13 @@ def check_numbers(run: Run, prefix: str) -> None:
         )
     if run.learning_rate <= 0:
         raise UserError(f"{prefix}learning_rate: is {run.learning_rate}; give more than 0")
+    for part, factor in run.learning_rates.items():
+        check_name(part, PARTS, f"{prefix}learning_rates")
+        if type(factor) not in (int, float) or not 0 <= factor < math.inf:
+            raise UserError(
+                f"{prefix}learning_rates.{part}: must be a factor of learning_rate, at least 0 "
+                f"(got {factor!r})"
+            )
     if run.ema_decay >= 1:
         raise UserError(f"{prefix}ema_decay: is {run.ema_decay}; give less than 1")
     _check_images(run.data, f"{prefix}data")

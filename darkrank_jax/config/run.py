@@ -97,6 +97,8 @@ class Run:
     eval_every: int
     keep_checkpoints: int
     evaluation: Evaluation
+    # Absent from the run.json of earlier versions.
+    learning_rates: dict = dataclasses.field(default_factory=dict)
 
     @property
     def is_trained(self) -> bool:

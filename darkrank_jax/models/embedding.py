@@ -28,19 +28,27 @@ class EmbeddingModel(nn.Module):
     normalize: bool = True
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch h w channels"], train: bool) -> dict[str, Any]:
+    def __call__(
+        self,
+        images: Float[Array, "batch h w channels"],
+        train: bool,
+        frozen_backbone: bool = False,
+    ) -> dict[str, Any]:
         """Embeds a batch of normalised images.
 
         Args:
           images: float, NHWC.
           train: batch norm by the batch (and its statistics updated) rather than by the running
             statistics.
+          frozen_backbone: the backbone as it embeds, without a gradient, whatever `train` says.
 
         Returns:
           "embeddings" float32 [batch, dim]; "features" float32 [batch, channels], pooled;
           "maps", the backbone's.
         """
-        maps = self.backbone(images, train)
+        maps = self.backbone(images, train and not frozen_backbone)
+        if frozen_backbone:
+            maps = jax.lax.stop_gradient(maps)
         features = POOLINGS[self.pooling](maps[-1].astype(jnp.float32))
         embeddings = features
         if self.embedding_dim:

@@ -84,7 +84,6 @@ class Batches(NamedTuple):
             return
         drawn = every_view(
             self.train,
-            seed=self.seed,
             views=self.data.views,
             batch_size=self.data.batch_size,
             **self._loading(),

@@ -39,7 +39,13 @@ def compile_step(
         teach(teacher, inputs) if teacher else None,
     )
     step = make_train_step(
-        make_forward(model, run.data.mean, run.data.std, remat=run.remat),
+        make_forward(
+            model,
+            run.data.mean,
+            run.data.std,
+            remat=run.remat,
+            frozen_backbone=run.learning_rates.get("backbone") == 0,
+        ),
         objective,
         Update(optimizer, run.ema_decay),
         chunks=run.chunks,

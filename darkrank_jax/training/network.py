@@ -134,7 +134,7 @@ def build(
     """
     model = build_model(**run.model)
     schedule = make_schedule(run.schedule, run.learning_rate, run.steps)
-    optimizer = make_optimizer(run.optimizer, schedule, run.clip_norm)
+    optimizer = make_optimizer(run.optimizer, schedule, run.clip_norm, run.learning_rates)
 
     def initial_state() -> TrainState:
         return create_state(

@@ -173,7 +173,12 @@ def make_train_step(
 
 
 def make_forward(
-    model: linen.Module, mean: Scale, std: Scale, *, remat: bool = False
+    model: linen.Module,
+    mean: Scale,
+    std: Scale,
+    *,
+    remat: bool = False,
+    frozen_backbone: bool = False,
 ) -> Callable[..., Any]:
     """The network in training mode.
 
@@ -182,6 +187,7 @@ def make_forward(
       mean: see `normalize_images`.
       std: likewise.
       remat: keep what its blocks give, and compute the rest again for the gradient.
+      frozen_backbone: the backbone and the statistics of its norms stay as they are.
 
     Returns:
       `forward(params, batch_stats, images, key)`: the model's outputs, and the new statistics of
@@ -193,6 +199,7 @@ def make_forward(
             {"params": params["model"], "batch_stats": batch_stats},
             normalize_images(images, mean, std),
             train=True,
+            frozen_backbone=frozen_backbone,
             mutable=["batch_stats"],
             # Apart from the keys of the losses, which are split off the same one.
             rngs={"dropout": jax.random.fold_in(key, 1)},

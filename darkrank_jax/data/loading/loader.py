@@ -66,7 +66,8 @@ def batches(
       num_workers: processes that make batches instead; 0: threads of this one. Threads share one
         lock of Python's, so that few are as fast as many where pictures are decoded already.
       sampler: a "name" in SAMPLERS and its keyword arguments; None is P x K.
-      views: draws of augmentation that an image has, see `view_of`; 0: a new one each time.
+      views: draws of augmentation that an image has, of every seed the same, see `view_of`; 0: a
+        new one each time.
       process_index: which part of the batch is wanted.
       num_processes: parts of a batch.
       teacher_images: those of the split, as a teacher of another size sees them; None: it sees the
@@ -115,7 +116,6 @@ def batches(
 def every_view(
     split: Split,
     *,
-    seed: int,
     views: int,
     batch_size: int,
     augmentation: Augmentation,
@@ -126,7 +126,6 @@ def every_view(
 
     Args:
       split: of training.
-      seed: of the run.
       views: draws of an image, at least 1.
       batch_size: images to yield at once.
       augmentation: as for `batches`.
@@ -138,7 +137,7 @@ def every_view(
       its first ones.
     """
     each = -(-len(split.labels) // batch_size)
-    fill = partial(_fill_view, augmentation=augmentation, seed=seed, each=each)
+    fill = partial(_fill_view, augmentation=augmentation, each=each)
     steps = range(views * each)
     sets = (split.images,)
     for (view, rows), (images,) in _ahead(fill, sets, batch_size, steps, num_threads, num_workers):
@@ -263,7 +262,7 @@ def _fill_batch(
     """Fills the images of a step, or those of some places of it; their rows."""
     rows = sample(step=step)[places]
     if view_of:
-        keys = [(seed, view_of(step), row, _VIEW) for row in rows.tolist()]
+        keys = _keys_of_view(view_of(step), rows)
     else:
         keys = [(seed, step, place, _AUGMENTATION) for place in places.tolist()]
     _draw(sets, rows, augmentation, keys, _parts(filled, sets, number))
@@ -277,15 +276,19 @@ def _fill_view(
     sets: Sequence[Images],
     number: int,
     augmentation: Augmentation,
-    seed: int,
     each: int,
 ) -> tuple[int, np.ndarray]:
     """Fills the next images of a view, which takes so many steps; the view and their rows."""
     view, start = step // each, step % each * number
     rows = np.arange(start, start + number) % len(sets[0])
-    keys = [(seed, view, row, _VIEW) for row in rows.tolist()]
+    keys = _keys_of_view(view, rows)
     _draw(sets, rows, augmentation, keys, _parts(filled, sets, number))
     return view, rows
+
+
+def _keys_of_view(view: int, rows: np.ndarray) -> list[tuple[int, ...]]:
+    """The random key of each image in a view: the same in runs of every seed."""
+    return [(view, row, _VIEW) for row in rows.tolist()]
 
 
 def _draw(

@@ -3,7 +3,7 @@
 The batches of a run are a pure function of its seed and data, so what a frozen teacher says of them
 can be kept: beside the teacher, under a name that is a digest of all it depends on. Students that
 share teacher, data, seed and steps share the store. Where images have a few draws of augmentation
-in rotation (`data.views`), these are stored instead, whatever the number of steps.
+in rotation (`data.views`), these are stored instead, whatever seed and number of steps.
 """
 
 import itertools
@@ -100,7 +100,6 @@ def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str
         # What a dtype of "auto" stands for here.
         "computed": jnp.dtype(compute_dtype("auto")).name,
         "wanted": sorted(wanted),
-        "seed": batches.seed,
         "shape": batches.in_store(),
         "views": data.views,
         "augmentation": data.augmentation,
@@ -112,7 +111,11 @@ def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str
         sampler = batches.sampler
         known = {name: each for name, each in sampler.items() if isinstance(each, np.ndarray)}
         options = {name: each for name, each in sampler.items() if name not in known}
-        facts |= {"images_per_class": data.images_per_class, "sampler": options}
+        facts |= {
+            "seed": batches.seed,
+            "images_per_class": data.images_per_class,
+            "sampler": options,
+        }
         arrays += known.values()
     parts = (
         part

@@ -57,7 +57,7 @@ def test_views_are_few_draws_in_rotation():
     """30 images in batches of 8, so that an epoch is almost four steps."""
     views = {}
     for view, rows, images in every_view(
-        SPLIT, seed=3, views=3, batch_size=8, augmentation=AUGMENTATION, num_threads=2
+        SPLIT, views=3, batch_size=8, augmentation=AUGMENTATION, num_threads=2
     ):
         assert rows.shape == (8,)
         for row, image in zip(rows.tolist(), images, strict=True):

@@ -101,7 +101,7 @@ def test_workers_make_the_batches_of_threads(changes):
 
 
 def test_workers_make_the_views_of_threads():
-    arguments = {"seed": 3, "views": 2, "batch_size": 8, "augmentation": AUGMENTATION}
+    arguments = {"views": 2, "batch_size": 8, "augmentation": AUGMENTATION}
 
     def views(num_workers):
         drawn = every_view(SPLIT, num_threads=1, num_workers=num_workers, **arguments)

@@ -1,0 +1,71 @@
+"""DarkRank from a pretrained teacher: EfficientNet-Lite2 teaches a narrow ResNet from scratch.
+
+    python -m darkrank_jax.main --config configs/photographs.py
+
+with DARKRANK_DATA and DARKRANK_WEIGHTS set to folders, of which the first holds
+cars196_half/cars196_half_96px.zip and the second efficientnet_lite2.safetensors.
+experiments/photographs compares losses by it, on three sets.
+"""
+
+import os
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+SOFTMAX = {"weight": 1.0, "temperature": 0.1}
+
+
+def get_config() -> ConfigDict:
+    student = _common()
+    student.model.update({"name": "resnet10", "width": 8, "stem": "strided"})
+    student.data.image_size = 48
+    student.data.mean = (0.485, 0.456, 0.406)
+    student.data.std = (0.229, 0.224, 0.225)
+    student.steps = 1500
+    student.learning_rate = 3e-3
+    student.losses = ConfigDict(
+        {
+            "normalized_softmax": SOFTMAX,
+            "embedding_match": {"weight": 10.0},
+            "darkrank_soft": default.whole_lists(),
+        }
+    )
+    student.baseline = ConfigDict({"normalized_softmax": SOFTMAX})
+    # The teacher sees ten draws of each image once, for students of any number, seed and steps.
+    student.data.views = 10
+    student.store_teacher = True
+    student.teacher = _teacher()
+    return student.lock()
+
+
+def _teacher() -> ConfigDict:
+    """ImageNet's features as they are, under an embedding trained on the training classes."""
+    config = _common()
+    config.model.name = "efficientnet_lite2"
+    weights = os.environ.get("DARKRANK_WEIGHTS", "")
+    config.weights.path = os.path.join(weights, "efficientnet_lite2.safetensors")
+    # The file's padding is symmetric at sides of 32 k + 1 alone.
+    config.data.image_size = 129
+    config.data.mean = 127 / 255
+    config.data.std = 128 / 255
+    config.learning_rates = ConfigDict({"backbone": 0.0})
+    config.steps = 300
+    config.eval_every = 100
+    config.losses = ConfigDict({"normalized_softmax": SOFTMAX})
+    return config
+
+
+def _common() -> ConfigDict:
+    """What teacher and student share."""
+    config = default.get_config().unlock()
+    config.data.source = "images"
+    data = os.environ.get("DARKRANK_DATA", "")
+    config.data.path = os.path.join(data, "cars196_half", "cars196_half_96px.zip")
+    config.data.options = ConfigDict({"num_train_classes": 98})
+    config.data.batch_size = 64
+    config.data.augmentation = ConfigDict(
+        {"random_resized_crop": {"area": (0.4, 1.0)}, "horizontal_flip": {}}
+    )
+    config.model.embedding_dim = 64
+    return config

@@ -1,0 +1,114 @@
+"""Compares distillation from a pretrained teacher on three sets; README.md has the question.
+
+    DARKRANK_DATA=DIR DARKRANK_WEIGHTS=DIR python -m experiments.photographs.run
+        [--sets grocery_store ...] [--budgets short long] [--workers N] [--workdir DIR]
+
+experiments/comparison.py says how it goes: settings are tried at the short budget with a seed of
+their own, and chosen on validation classes; test classes are looked at once, with other seeds.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments import sweep
+from experiments.comparison import ALONE, Losses, Setup, compare, table, write_rows
+from experiments.resolved import refusing
+
+CONFIG = "configs/photographs.py"
+METRICS = ("recall_at_1", "map_at_r", "nmi")
+HERE = Path(__file__).parent
+# Steps of a student.
+BUDGETS = {"short": 1500, "long": 6000}
+
+
+class Photographs(NamedTuple):
+    """A set: its archive within DARKRANK_DATA, and how many of its classes are trained on."""
+
+    archive: str
+    classes: int
+
+
+# The smallest first.
+SETS = {
+    "grocery_store": Photographs("grocery_store/grocery_store_128px.zip", 40),
+    "cars196_half": Photographs("cars196_half/cars196_half_96px.zip", 98),
+    "plankton": Photographs("plankton/plankton_96px.zip", 54),
+}
+
+# Every method stands beside the same loss on the labels.
+SOFTMAX: Losses = {"normalized_softmax": {"weight": 1.0, "temperature": 0.1}}
+
+
+def _hard(weight: float) -> Losses:
+    """The paper's hard transfer: its alpha and beta, lists of 4."""
+    law = {"alpha": 3.0, "beta": 3.0, "list_size": 4}
+    return SOFTMAX | {"darkrank_hard": {"weight": weight} | law}
+
+
+def _soft(weight: float) -> Losses:
+    law = {"alpha": 6.0, "beta": 1.0, "list_size": None, "method": "sampled", "num_samples": 2}
+    return SOFTMAX | {"darkrank_soft": {"weight": weight} | law}
+
+
+def _rkd(weight: float) -> Losses:
+    return SOFTMAX | {"rkd_distance": {"weight": weight}, "rkd_angle": {"weight": 2 * weight}}
+
+
+def _relaxed(weight: float) -> Losses:
+    return SOFTMAX | {"relaxed_contrastive": {"weight": weight, "sigma": 1.0}}
+
+
+def _match(weight: float) -> Losses:
+    return SOFTMAX | {"embedding_match": {"weight": weight}}
+
+
+# As many settings each.
+METHODS: dict[str, tuple[Losses, ...]] = {
+    ALONE: tuple(
+        {"normalized_softmax": {"weight": 1.0, "temperature": temperature}}
+        for temperature in (0.05, 0.1, 0.2)
+    ),
+    "embedding match": tuple(map(_match, (10.0, 100.0, 1000.0))),
+    "DarkRank soft, whole batch, and embedding match": tuple(
+        _soft(rank) | _match(match) for rank, match in ((0.2, 10.0), (0.2, 100.0), (1.0, 100.0))
+    ),
+    "DarkRank soft, whole batch": tuple(map(_soft, (0.06, 0.3, 1.5))),
+    "DarkRank hard, lists of 4": tuple(map(_hard, (0.5, 2.0, 8.0))),
+    "RKD": tuple(map(_rkd, (25.0, 100.0, 400.0))),
+    "relaxed contrastive": tuple(map(_relaxed, (0.3, 1.0, 3.0))),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    sweep.add_workers(parser)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument("--workdir", type=Path, default=Path("runs/photographs"))
+    arguments = parser.parse_args()
+    with refusing():
+        workers = arguments.workers or sweep.default_workers()
+        for name in arguments.sets:
+            setup, place = setup_of(SETS[name]), arguments.workdir / name
+            for budget in arguments.budgets:
+                found = compare(setup, place, workers, BUDGETS[budget], BUDGETS["short"])
+                write_rows(HERE / f"{name}_tuning.csv", found.tuning, METHODS)
+                write_rows(HERE / f"{name}_{budget}.csv", found.results, METHODS)
+                print(f"\n{name}, {BUDGETS[budget]:,} steps:\n")
+                print(table(found.results, found.chosen, METHODS), flush=True)
+
+
+def setup_of(photographs: Photographs) -> Setup:
+    """What is compared on a set: one teacher for all seeds, which sees each view once."""
+    path = os.path.join(os.environ.get("DARKRANK_DATA", ""), photographs.archive)
+    data = {"path": path, "options": {"num_train_classes": photographs.classes}}
+    fields = {f"data.{name}": value for name, value in data.items()}
+    fields |= {f"teacher.{field}": value for field, value in fields.items()}
+    # Alone, a student sees a new view each time, which is better if anything.
+    return Setup(CONFIG, METHODS, METRICS, fields, alone={"data.views": 0}, teacher=0)
+
+
+if __name__ == "__main__":
+    main()
