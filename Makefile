@@ -38,8 +38,8 @@ package: .venv/installed-dev
 	rm -rf dist build/package
 	$(BIN)/python -m build
 	$(PYTHON) -m venv build/package
-	build/package/bin/pip install --quiet dist/*.whl
-	build/package/bin/darkrank --config tests/tiny_config.py --workdir build/package/run
+	build/package/bin/pip install --quiet "$$(ls dist/*.whl)[train]"
+	cd build/package && bin/darkrank --config ../../tests/tiny_config.py --workdir run
 
 clean:
 	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -50,15 +50,15 @@ clean:
 	$(PYTHON) -m venv .venv
 
 # With the command `darkrank`, which goes by this checkout.
-.venv/installed: .venv/bin/python requirements.txt pyproject.toml
-	$(BIN)/pip install --quiet -e .
+.venv/installed: .venv/bin/python requirements.txt pyproject.toml setup.py
+	$(BIN)/pip install --quiet -e '.[train]'
 	touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt
+.venv/installed-dev: .venv/installed requirements-dev.txt requirements-export.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	touch $@
 
-build/accelerators/installed: requirements.txt requirements-dev.txt
+build/accelerators/installed: requirements.txt requirements-dev.txt requirements-export.txt
 	$(PYTHON) -m venv build/accelerators
 	build/accelerators/bin/pip install --quiet -r requirements-dev.txt "jax[cuda13,tpu]"
 	touch $@

@@ -1,7 +1,9 @@
 """Distil large metric-learning networks into small ones: DarkRank and beyond, in JAX.
 
-`from darkrank_jax import losses` needs jax alone; everything else needs requirements.txt.
+`from darkrank_jax import losses` needs jax alone; everything else needs the extra `train`.
 """
+
+import sys
 
 from darkrank_jax.version import __version__
 
@@ -44,3 +46,36 @@ def __getattr__(name: str) -> object:
     import importlib
 
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+# The parts that need no extra, or report by themselves what they lack.
+_ALONE = (
+    "cli",
+    "configs",
+    "digests",
+    "errors",
+    "extras",
+    "files",
+    "import_path",
+    "losses",
+    "main",
+    "schema",
+    "terminal",
+    "version",
+)
+
+
+class _ExtraCheck:
+    """Reports the extra that a part of this package lacks, before the part is imported."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Raises `MissingExtra`, or leaves the search to Python's own finders."""
+        package, _, rest = name.partition(".")
+        if package == __name__ and rest.partition(".")[0] not in _ALONE:
+            from darkrank_jax.extras import check_train
+
+            check_train(name)
+            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+
+
+sys.meta_path.insert(0, _ExtraCheck())

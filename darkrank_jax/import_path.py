@@ -1,9 +1,26 @@
-"""Where modules of users are looked for: the current folder, last, and only when it is wanted."""
+"""Where modules of users are looked for: last, and only when it is wanted."""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+@contextmanager
+def folders_last(*folders: str) -> Iterator[None]:
+    """Lets the block import modules of some folders that no installed package shadows.
+
+    Args:
+      *folders: which are searched after everything else, in this order.
+    """
+    added = [folder for folder in dict.fromkeys(folders) if folder and folder not in sys.path]
+    sys.path.extend(added)
+    try:
+        yield
+    finally:
+        for folder in added:
+            if folder in sys.path:
+                sys.path.remove(folder)
 
 
 @contextmanager
@@ -13,15 +30,13 @@ def current_folder_last() -> Iterator[None]:
     The folder may hold files of others, such as a `pyarrow.py`, which must not run because a
     command was started there.
     """
-    try:
-        folder = os.getcwd()
-    except FileNotFoundError:
-        folder = ""
-    added = bool(folder) and folder not in sys.path
-    if added:
-        sys.path.append(folder)
-    try:
+    with folders_last(current_folder()):
         yield
-    finally:
-        if added and folder in sys.path:
-            sys.path.remove(folder)
+
+
+def current_folder() -> str:
+    """The current folder; empty where it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""

@@ -15,6 +15,14 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     if _here == os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
         sys.path.append(_here)
 
+from darkrank_jax.extras import MissingExtra, check_train
+
+try:
+    check_train("darkrank")
+except MissingExtra as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
 import logging
 import warnings
 from pathlib import Path
@@ -26,6 +34,7 @@ from absl import logging as absl_logging
 from darkrank_jax.cli.large_pages import restart_with_large_pages
 from darkrank_jax.cli.modes import MODES, flag_types, function_of
 from darkrank_jax.cli.usage import usage
+from darkrank_jax.config.location import find_config, name_of
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.terminal import PrintableFormatter, printable, printable_stream
 from darkrank_jax.version import __version__
@@ -50,7 +59,7 @@ class Command(NamedTuple):
 
     Attributes:
       mode: in MODES.
-      config: path of the config file, or empty.
+      config: path of the config file or name of its module, or empty.
       rest: arguments that only the config can tell apart: its fields, and workdirs of runs.
       workdir: as given, or by the name of the config; or empty.
       flags: of the mode, those that were given.
@@ -143,18 +152,17 @@ def parse(argv: list[str]) -> Command:
     given: dict[str, Any] = {name: values[name].value for name in values if values[name].present}
     coordinator, processes, process = (given.pop(n, None) for n in [*_OF_ALL][2:])
     mode, workdir = given.pop("mode", "train"), given.pop("workdir", "")
-    if config and not Path(config).is_file():
-        raise UserError(f"--config: no file {config!r}; give one of configs/*.py")
+    config = config and find_config(config, "--config")
     if mode not in MODES:
         raise UserError(f"--mode: unknown mode {mode!r}; {nearest(mode, MODES)}")
     if config and not workdir and MODES[mode].takes != "runs":
-        workdir = f"runs/{Path(config).stem}"
+        workdir = f"runs/{name_of(config)}"
     _check_rest(mode, config, rest, list(values))
     _check_flags(mode, given)
     if coordinator and not MODES[mode].shared:
         raise UserError(f"--coordinator: --mode {mode} is for one process; leave it out")
     if not config and MODES[mode].takes == "run":
-        raise UserError(f"--config: missing; give --config configs/NAME.py{_OR_HELP}")
+        raise UserError(f"--config: missing; give --config NAME or FILE{_OR_HELP}")
     if not workdir and MODES[mode].takes != "runs":
         raise UserError(f"--workdir: missing; --mode {mode} needs that of a run{_OR_HELP}")
     return Command(mode, config, rest, workdir, given, (coordinator, processes, process))
@@ -223,7 +231,7 @@ def _check_rest(mode: str, config: str, rest: list[str], known: list[str]) -> No
         if is_flag and name.startswith(("config.", "noconfig.")):
             if not config:
                 raise UserError(
-                    f"{argument}: is a field of no config; give --config configs/NAME.py as well"
+                    f"{argument}: is a field of no config; give --config NAME or FILE as well"
                 )
         elif is_flag:
             raise UserError(

@@ -74,7 +74,7 @@ def test_load_config_refuses_fields_and_values_that_do_not_fit(fields, line):
 def test_train_refuses_what_is_not_a_config(tmp_path):
     with pytest.raises(UserError, match=r"^config: must be a ConfigDict or a mapping \(got int\)"):
         darkrank_jax.train(3, workdir=tmp_path)
-    with pytest.raises(UserError, match=r"^config: no file 'nothing.py'"):
+    with pytest.raises(UserError, match=r"^config: no file, name or module 'nothing.py'"):
         darkrank_jax.load_config("nothing.py")
 
 

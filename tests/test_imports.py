@@ -16,11 +16,13 @@ PACKAGE = Path(__file__).parent.parent / "darkrank_jax"
 ORDER = [
     "version",
     "errors",
+    "extras",
     "digests",
     "terminal",
     "files",
     "schema",
     "import_path",
+    "configs",
     "losses",
     "models",
     "data",

@@ -5,14 +5,14 @@ import textwrap
 from darkrank_jax.cli.modes import MODES, Flag, Mode
 
 _WIDTH = 80
-_NEEDS = {"run": "--config FILE", "runs": "DIR DIR ..."}
-_HEAD = f"""usage: darkrank [--config FILE] [--config.FIELD=VALUE ...] [--workdir DIR]
-                [--mode MODE] [flags of the mode]
+_NEEDS = {"run": "--config CONFIG", "runs": "DIR DIR ..."}
+_HEAD = f"""usage: darkrank [--config CONFIG] [--config.FIELD=VALUE ...]
+                [--workdir DIR] [--mode MODE] [flags of the mode]
 
 Trains a teacher, a student alone and a distilled student, and puts the student
 to work. `darkrank` is `python -m darkrank_jax.main`.
 
-  --config FILE         a run, such as configs/demo.py
+  --config CONFIG       a run: a file, a module, or a name such as demo
   --config.FIELD=VALUE  of one of its fields; configs/default.py states them all
   --workdir DIR         where the run lies; runs/NAME of the config by default
   --mode MODE           what to do; train by default

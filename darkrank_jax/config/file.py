@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import importlib
 import importlib.util
 import itertools
 import os
@@ -15,9 +16,9 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict, FieldReference
 
+from darkrank_jax.config.location import find_config, importable
 from darkrank_jax.config.options import known_options
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.import_path import current_folder_last
 
 # What precedes a field in errors, where a flag named it.
 _FLAG = "--config."
@@ -52,7 +53,8 @@ def load_config(source: str | os.PathLike | types.ModuleType, **overrides: Any) 
     """Loads a config, and overrides some of its fields.
 
     Args:
-      source: path of a config file, or an imported module, with a function `get_config()`.
+      source: path of a config file, name of one of the package's configs, or a module or its name;
+        each has a function `get_config()`.
       **overrides: new values by dotted field, such as `steps=20` or `**{"teacher.steps": 20}`;
         also options that the config leaves at their defaults.
 
@@ -63,15 +65,14 @@ def load_config(source: str | os.PathLike | types.ModuleType, **overrides: Any) 
       UserError: the file fails; or there is no such field, or it does not take the value.
 
     Example:
-      >>> from configs import default
-      >>> config = load_config(default, steps=20, **{"schedule.warmup_steps": 5})
+      >>> config = load_config("default", steps=20, **{"schedule.warmup_steps": 5})
       >>> config.steps, config.schedule.warmup_steps
       (20, 5)
     """
     if isinstance(source, types.ModuleType):
         config = _config_of(source, source.__file__ or source.__name__)
     else:
-        config = load_file(os.fspath(source))
+        config = load_file(find_config(os.fspath(source)))
     for field, value in overrides.items():
         *holders, name = field.split(".")
         holder = _holder(config, field, holders, "")
@@ -88,11 +89,11 @@ def load_config(source: str | os.PathLike | types.ModuleType, **overrides: Any) 
     return config
 
 
-def load_file(path: str) -> ConfigDict:
-    """Runs a config file and calls its `get_config()`.
+def load_file(source: str) -> ConfigDict:
+    """Runs a config's file or module and calls its `get_config()`.
 
     Args:
-      path: of the file.
+      source: path of the file, or name of the module.
 
     Returns:
       The config.
@@ -100,24 +101,29 @@ def load_file(path: str) -> ConfigDict:
     Raises:
       UserError: whatever it raises, with the line of the file.
     """
-    if not Path(path).is_file():
-        raise UserError(f"config: no file {path!r}; give one of configs/*.py")
-    spec = importlib.util.spec_from_file_location(f"config_file_{Path(path).stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path}: must be a Python file; give one of configs/*.py")
-    module = importlib.util.module_from_spec(spec)
-    # Where dataclasses and the like look for what a file of theirs defines.
-    sys.modules[spec.name] = module
     try:
         # A config may import another one, or a source, that lies here.
-        with current_folder_last():
-            spec.loader.exec_module(module)
-            return _config_of(module, path)
+        with importable(source):
+            return _config_of(_module(source), source)
     except UserError:
         raise
     # A user's program may raise anything.
     except Exception as error:
-        raise UserError(_told(path, error)) from error
+        raise UserError(_told(source, error)) from error
+
+
+def _module(source: str) -> types.ModuleType:
+    """Imports a module, or runs a file as one."""
+    if not Path(source).is_file():
+        return importlib.import_module(source)
+    spec = importlib.util.spec_from_file_location(f"config_file_{Path(source).stem}", source)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{source}: must be a Python file; give one of configs/*.py")
+    module = importlib.util.module_from_spec(spec)
+    # Where dataclasses and the like look for what a file of theirs defines.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _config_of(module: types.ModuleType, path: str) -> ConfigDict:

@@ -18,6 +18,7 @@ from darkrank_jax.evaluation.array_files import (
     read_npz,
     unreadable,
 )
+from darkrank_jax.extras import MissingExtra, install
 
 # Either name is taken; `--mode embed` writes the second.
 _NAMES = ("embeddings", "vectors")
@@ -194,8 +195,8 @@ def load_pyarrow(path: Path) -> Any:
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
-        raise UserError(
-            f"{path}: needs pyarrow; run `pip install pyarrow`, or use an .npz"
+        raise MissingExtra(
+            f"{path}: needs pyarrow; run `{install(['pyarrow'])}`, or use an .npz"
         ) from None
     return pyarrow
 

@@ -1,7 +1,6 @@
 """`--mode export`: writes a network in several formats, and keeps what proves to be right."""
 
 import contextlib
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from darkrank_jax.export.card import write_card
 from darkrank_jax.export.deviation import fault, measure_export
 from darkrank_jax.export.formats import FORMATS, LOADERS
 from darkrank_jax.export.source import ExportSource, load_source
+from darkrank_jax.extras import install, missing
 from darkrank_jax.files import remove_unfinished, replacing, scratch
 from darkrank_jax.runs.results import read_results
 from darkrank_jax.runs.splits import Splits
@@ -82,26 +82,21 @@ def _names(formats: str) -> list[str]:
     for name in names:
         if name not in FORMATS:
             raise UserError(f"--formats: unknown name {name!r}; {nearest(name, FORMATS)}")
-        if missing := _missing(name):
+        if lacking := missing(FORMATS[name].modules):
             raise UserError(
-                f"--formats: {name} needs {' and '.join(missing)}; run `pip install "
-                f"{' '.join(missing)}`, or leave out --formats for what can be written here"
+                f"--formats: {name} needs {' and '.join(lacking)}; run `{install(lacking)}`, or "
+                "leave out --formats for what can be written here"
             )
     return names
 
 
 def _possible() -> list[str]:
     """The formats that can be written here; of the others it is said why not."""
-    for name, kind in FORMATS.items():
-        if missing := _missing(name):
-            needs = f"needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+    for kind in FORMATS.values():
+        if lacking := missing(kind.modules):
+            needs = f"needs {' and '.join(lacking)}: {install(lacking)}"
             print(f"{kind.file:<21} left out, {needs}", flush=True)
-    return [name for name in FORMATS if not _missing(name)]
-
-
-def _missing(name: str) -> list[str]:
-    """The packages of a format that are not installed."""
-    return [x for x in FORMATS[name].modules if importlib.util.find_spec(x) is None]
+    return [name for name in FORMATS if not missing(FORMATS[name].modules)]
 
 
 def _export(

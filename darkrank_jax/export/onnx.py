@@ -12,6 +12,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.facts import CHECKSUM, checksum, parse_facts, write_facts
 from darkrank_jax.export.graph_checks import onnx_fault, onnx_graph
 from darkrank_jax.export.source import EmbedBatch, ExportSource
+from darkrank_jax.extras import MissingExtra, install
 from darkrank_jax.runs.splits import Splits
 
 # Images by which the ranges of activations are measured.
@@ -91,7 +92,7 @@ def load_onnx(path: Path) -> tuple[dict[str, Any], EmbedBatch]:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError(f"{path}: needs onnxruntime; run `pip install onnxruntime`") from None
+        raise MissingExtra(f"{path}: needs onnxruntime; run `{install(['onnxruntime'])}`") from None
     options = onnxruntime.SessionOptions()
     # Not what ONNX Runtime takes for its own format, in which nothing was looked at.
     options.add_session_config_entry("session.load_model_format", "ONNX")

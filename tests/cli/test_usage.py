@@ -16,11 +16,11 @@ from tests.command import CONFIG, refusal
 
 def test_refuses_what_is_no_command(capsys, tmp_path):
     or_help = ", or --help for all that there is"
-    assert refusal(capsys) == f"--config: missing; give --config configs/NAME.py{or_help}"
+    assert refusal(capsys) == f"--config: missing; give --config NAME or FILE{or_help}"
     said = refusal(capsys, "--mode=search", "--query=a.png", "--gallery=g.npz")
     assert said == f"--workdir: missing; --mode search needs that of a run{or_help}"
     said = refusal(capsys, "--config.steps=3")
-    assert said.startswith("--config.steps=3: is a field of no config; give --config configs/NAME")
+    assert said.startswith("--config.steps=3: is a field of no config; give --config NAME")
     assert refusal(capsys, CONFIG, "extra").startswith("extra: no flag; give --config")
     assert refusal(capsys, CONFIG, "--config.seed", "3", "x").startswith(
         "x: no flag; give --config"
@@ -29,8 +29,8 @@ def test_refuses_what_is_no_command(capsys, tmp_path):
 
 # Each is wrong by itself, whatever its config holds.
 WRONG = {
-    ("--config=no.py",): "--config: no file 'no.py'; give one of configs/*.py",
-    ("--config=.", "--wokdir=x"): "--config: no file '.'; give one of configs/*.py",
+    ("--config=no.py",): "--config: no file, name or module 'no.py'; valid: cars196_half, ",
+    ("--config=.", "--wokdir=x"): "--config: no file, name or module '.'; valid: cars196_half, ",
     (CONFIG, "--wokdir=x"): "--wokdir: unknown flag; did you mean 'workdir'?",
     (CONFIG, "-m", "train"): "--m: unknown flag; valid: accelerator, config, ",
     (CONFIG, "--mode=tarin"): "--mode: unknown mode 'tarin'; did you mean 'train'?",
@@ -48,7 +48,7 @@ WRONG = {
     (
         "--workdir=w",
         "--mode=prepare",
-    ): "--config: missing; give --config configs/NAME.py, or --help",
+    ): "--config: missing; give --config NAME or FILE, or --help",
 }
 
 

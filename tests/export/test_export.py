@@ -153,14 +153,15 @@ def test_formats_that_cannot_be_written_are_left_out_by_default(workdir, monkeyp
     assert command._names("") == ["stablehlo", "safetensors", "stablehlo_int8"]
     said = capsys.readouterr().out.splitlines()
     assert said[0] == (
-        "model.onnx            left out, needs onnx and onnxruntime: pip install onnx onnxruntime"
+        "model.onnx            left out, needs onnx and onnxruntime: "
+        'pip install "darkrank-jax[export]"'
     )
     assert said[1].startswith("model_int8.onnx       left out, needs onnx and")
     with pytest.raises(UserError) as raised:
         command._names("safetensors,onnx")
     assert str(raised.value) == (
-        "--formats: onnx needs onnx and onnxruntime; run `pip install onnx onnxruntime`, or leave "
-        "out --formats for what can be written here"
+        '--formats: onnx needs onnx and onnxruntime; run `pip install "darkrank-jax[export]"`, or '
+        "leave out --formats for what can be written here"
     )
 
 

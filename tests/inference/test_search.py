@@ -284,7 +284,7 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     said = refusal(capsys, export, here, f"--query={query}")
     assert said == "--query: is no flag of --mode export; leave it out"
     said = refusal(capsys, "--mode=train", here)
-    assert said.startswith("--config: missing; give --config configs/NAME.py")
+    assert said.startswith("--config: missing; give --config NAME or FILE")
     assert refusal(capsys, embed, here, "--output=a.npz").startswith(
         "--images: missing; --mode embed"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.extras import MissingExtra, install
 from darkrank_jax.files import read_advice
 from darkrank_jax.terminal import printable
 
@@ -44,8 +45,8 @@ def read_parquet(
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise UserError(
-            f"{path}: Parquet needs pyarrow; run `pip install pyarrow`, or save it as CSV"
+        raise MissingExtra(
+            f"{path}: needs pyarrow; run `{install(['pyarrow'])}`, or save it as CSV"
         ) from None
     try:
         # Repeated text stays repeated, so that it is measured before it is spread out.
