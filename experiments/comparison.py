@@ -197,16 +197,20 @@ def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> sweep.Job:
     teacher = (workdir if shared else folder) / TEACHER
     teacher_seed = setup.teacher if setup.teacher is not None else case.seed
     name = f"{case.method}, setting {case.setting}"
-    overrides: dict[str, Any] = {"baseline": {}, "data.num_threads": 1}
+    overrides: dict[str, Any] = {"baseline": {}}
     length = {"steps": steps, "eval_every": steps} if steps else {}
     if case.method == TEACHER:
         overrides |= teacher_fields(setup.config, resolve(setup.config, setup.fields))
         overrides |= {} if shared else length
+        # Where its images differ, the whole field is given.
+        threads = {"num_threads": 1}
+        data = overrides.get("data")
+        overrides |= {"data": data | threads} if data else {"data.num_threads": 1}
         return sweep.Job(name, setup.config, overrides, teacher_seed, teacher)
     losses = setup.methods[case.method][case.setting]
     told = setting_name(case.method, case.setting, setup.methods)
     place = told.replace(" ", "_").replace("/", "_") + (f",_{steps}_steps" if shared else "")
-    overrides |= {**setup.fields, "losses": losses, **length}
+    overrides |= {**setup.fields, "losses": losses, "data.num_threads": 1, **length}
     after = None
     if any(map(needs_teacher, losses)):
         after = teacher

@@ -94,3 +94,28 @@ def test_every_schedule_begins_at_its_value_where_nothing_else_is_said(name):
 def test_every_schedule_goes_on_rising_where_its_rise_is_longer_than_the_run(name):
     schedule = make_schedule({"name": name, "warmup_steps": 8}, value=2.0, steps=4)
     assert [float(schedule(step)) for step in (0, 1)] == [0.0, 0.25]
+
+
+def test_a_part_has_the_learning_rate_of_its_factor_and_others_the_whole():
+    params = {
+        "model": {"backbone": PARAMS, "embedding": {"kernel": jnp.array([[0.5, -3.0]])}},
+        "class_weights": {"normalized_softmax": jnp.array([[2.0], [-1.0]])},
+    }
+    gradient = jax.tree.map(lambda leaf: 0.3 * leaf + 0.1, params)
+    rates = {"backbone": 0.25, "class_weights": 4.0}
+    moved, plain = (
+        transform.update(gradient, transform.init(params), params)[0]
+        for transform in (
+            make_optimizer({"name": "adamw", "weight_decay": 0.2}, lambda _: 0.1, 0.0, factors)
+            for factors in (rates, {})
+        )
+    )
+    for part, factor in (("backbone", 0.25), ("embedding", 1.0)):
+        for a, b in zip(
+            jax.tree.leaves(moved["model"][part]),
+            jax.tree.leaves(plain["model"][part]),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, factor * b, rtol=1e-6)
+    (a,), (b,) = (jax.tree.leaves(each["class_weights"]) for each in (moved, plain))
+    np.testing.assert_allclose(a, 4 * b, rtol=1e-6)

@@ -42,6 +42,14 @@ from tests.command import CONFIG, config_of_command, refusal
         ("steps=many", "--config.steps: must be a whole number (got 'many')"),
         ("steps=0", "steps: is 0; give at least 1"),
         ("ema_decay=1.0", "ema_decay: is 1.0; give less than 1"),
+        (
+            "learning_rates={'backbone': -0.1}",
+            "learning_rates.backbone: must be a factor of learning_rate, at least 0 (got -0.1)",
+        ),
+        (
+            "learning_rates={'bakbone': 0.1}",
+            "learning_rates: unknown name 'bakbone'; did you mean 'backbone'?",
+        ),
         ("data.std=0.0", "data.std: is 0.0; give more than 0"),
         ("model.name=resnet19", "model.name: unknown name 'resnet19'; did you mean 'resnet18'?"),
         ("model.stem=smal", "model.stem: is 'smal' (str); give 'imagenet' or 'strided' or 'small'"),

@@ -1,0 +1,54 @@
+"""The compiled step changes what a run's learning rates let it change, and nothing else."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.training.compiled import compile_step
+from darkrank_jax.training.network import build
+from tests import tiny_config
+
+
+def after_a_step(rates):
+    """The state before and after a step of a run with batch norm, decay and a moving average."""
+    run = read_run(
+        tiny_config.small().to_dict() | {"losses": {"normalized_softmax": {"weight": 1.0}}}
+    )
+    run = dataclasses.replace(run, learning_rates=rates, schedule={"name": "constant"})
+    model, optimizer, initial_state = build(run, channels=1, num_classes=5)
+    before = jax.jit(initial_state)()
+    rng = np.random.default_rng(4)
+    batch = {
+        "images": rng.integers(0, 256, (8, 16, 16, 1), np.uint8),
+        "labels": np.repeat(np.arange(4, dtype=np.int32), 2),
+        "teacher": {},
+    }
+    kept = jax.device_get(before)
+    after, metrics = compile_step(run, model, optimizer, None)(before, batch, {}, jax.random.key(0))
+    return kept, jax.device_get(after), metrics
+
+
+def moved(before, after):
+    return [
+        bool(np.any(a != b)) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("frozen", ["backbone", "head", "class_weights"])
+def test_a_part_with_a_learning_rate_of_zero_stays_as_it_is(frozen):
+    before, after, metrics = after_a_step({frozen: 0.0})
+    parts = {
+        "backbone": lambda state: state.params["model"]["backbone"],
+        "head": lambda state: state.params["model"]["embedding"],
+        "class_weights": lambda state: state.params["class_weights"],
+    }
+    for name, part in parts.items():
+        changed = moved(part(before), part(after))
+        assert not any(changed) if name == frozen else any(changed)
+    # A frozen backbone embeds with the statistics that it came with.
+    statistics = moved(before.batch_stats, after.batch_stats)
+    assert not any(statistics) if frozen == "backbone" else all(statistics)
+    assert np.isfinite(float(metrics["loss"]))
