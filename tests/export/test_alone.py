@@ -1,4 +1,4 @@
-"""Exports run where only what they need is installed: the snippets of README.md."""
+"""Exports run where only what they need is installed: the snippets of docs/guides/export.md."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 import darkrank_jax
 from darkrank_jax.export.command import export_run
 
-README = Path(__file__).parent.parent.parent / "README.md"
+GUIDE = Path(__file__).parent.parent.parent / "docs/guides/export.md"
 # Hides every package that is not needed by one.
 ONLY = """
 import sys
@@ -51,9 +51,9 @@ def test_a_file_runs_with_one_package_alone(alone, name, workdir, tmp_path):
     export_run(workdir, formats=name, output=str(tmp_path / "runs/demo/export"))
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
     np.save(tmp_path / "images.npy", images)
-    code = README.read_text().split(f"with {alone} alone")[1].split(":\n\n", 1)[1]
+    code = GUIDE.read_text().split(f"with {alone} alone")[1].split(":\n\n", 1)[1]
     snippet = textwrap.dedent(re.match(r"((?:    .*\n|\n)+)", code)[1])
-    # Which jax.export reads its files with, and the README names.
+    # Which jax.export reads its files with, and the guide names.
     allowed = needed_by(alone) | ({"flatbuffers"} if alone == "jax" else set())
     assert alone in allowed
     hidden = set(metadata.packages_distributions()) - allowed | {"darkrank_jax"}
