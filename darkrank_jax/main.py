@@ -49,6 +49,7 @@ _DEFINE = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     bool: flags.DEFINE_boolean,
+    tuple: flags.DEFINE_multi_string,
 }
 # Flags of every mode, and the type of each.
 _OF_ALL = {"workdir": str, "mode": str, "coordinator": str, "processes": int, "process": int}
@@ -150,18 +151,19 @@ def parse(argv: list[str]) -> Command:
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(" ".join(str(error).split())) from error
     given: dict[str, Any] = {name: values[name].value for name in values if values[name].present}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     coordinator, processes, process = (given.pop(n, None) for n in [*_OF_ALL][2:])
     mode, workdir = given.pop("mode", "train"), given.pop("workdir", "")
     config = config and find_config(config, "--config")
     if mode not in MODES:
         raise UserError(f"--mode: unknown mode {mode!r}; {nearest(mode, MODES)}")
     if config and not workdir and MODES[mode].takes != "runs":
-        workdir = f"runs/{name_of(config)}"
+        workdir = f"runs/{name_of(config)}{'_sweep' if MODES[mode].takes == 'config' else ''}"
     _check_rest(mode, config, rest, list(values))
     _check_flags(mode, given)
     if coordinator and not MODES[mode].shared:
         raise UserError(f"--coordinator: --mode {mode} is for one process; leave it out")
-    if not config and MODES[mode].takes == "run":
+    if not config and MODES[mode].takes in ("run", "config"):
         raise UserError(f"--config: missing; give --config NAME or FILE{_OR_HELP}")
     if not workdir and MODES[mode].takes != "runs":
         raise UserError(f"--workdir: missing; --mode {mode} needs that of a run{_OR_HELP}")
@@ -176,19 +178,9 @@ def read_config(command: Command) -> "tuple[ConfigDict | None, list[str]]":
     """
     if not command.config:
         return None, command.rest
-    from ml_collections import config_flags
+    from darkrank_jax.config.file import load_file, override
 
-    from darkrank_jax.config.file import add_options, load_file
-
-    config = load_file(command.config)
-    argv, values = ["darkrank", *command.rest], flags.FlagValues()
-    add_options(config, argv)
-    try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
-        rest = values(argv)[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
-        raise UserError(" ".join(str(error).split())) from error
-    return values.config, rest
+    return override(load_file(command.config), command.rest)
 
 
 def _run(command: Command) -> int:
@@ -211,6 +203,8 @@ def _run(command: Command) -> int:
     try:
         if takes == "runs":
             function([*map(Path, rest)], Path(command.workdir or "runs/compared"))
+        elif takes == "config":
+            function(command.config, _fields(command, config), workdir, **command.flags)
         elif takes == "workdir":
             if run is not None:
                 check_measured(workdir, describe(run))
@@ -221,6 +215,17 @@ def _run(command: Command) -> int:
         print(printable(str(interrupted)), file=sys.stderr)
         return 128 + interrupted.signal
     return 0
+
+
+def _fields(command: Command, config: "ConfigDict | None") -> dict[str, str]:
+    """The fields that a command changes, which are handed on to runs of their own."""
+    from darkrank_jax.config.file import given_fields
+    from darkrank_jax.config.resolved import resolve
+
+    fields = given_fields(command.rest)
+    if config is None or resolve(command.config, fields) != config.to_dict():
+        raise UserError(f"{' '.join(command.rest)}: write each as --config.FIELD=VALUE")
+    return fields
 
 
 def _check_rest(mode: str, config: str, rest: list[str], known: list[str]) -> None:

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.config.resolved import resolve, teacher_fields
 from darkrank_jax.config.run import needs_teacher
-from experiments import sweep
-from experiments.resolved import check_data, refusing, resolve, teacher_fields
-from experiments.tables import spread, write_csv
+from darkrank_jax.runs.splits import Splits
+from darkrank_jax.runs.sweep.jobs import Job, default_workers, run_jobs
+from darkrank_jax.runs.sweep.seed_table import collect, spread, write_csv
+from experiments.refusing import refusing
 
 TUNING_SEED, SEEDS = 3, (0, 1, 2)
 HERE = Path(__file__).parent
@@ -81,18 +84,24 @@ def run_experiment(
       description: of the command.
     """
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
-    sweep.add_workers(parser)
+    add_workers(parser)
     parser.add_argument("--workdir", type=Path, default=workdir)
     parser.add_argument("--steps", type=int, default=0, help="of all networks; 0: as configured")
     parser.add_argument("--tables", type=Path, default=HERE / Path(config).stem)
     arguments = parser.parse_args()
     setup = Setup(config, methods, metrics)
     with refusing():
-        workers = arguments.workers or sweep.default_workers()
+        workers = arguments.workers or default_workers()
         found = compare(setup, arguments.workdir, workers, arguments.steps, arguments.steps)
         write_rows(arguments.tables / "tuning.csv", found.tuning, methods)
         write_rows(arguments.tables / "results.csv", found.results, methods)
     print(table(found.results, found.chosen, methods))
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The flag for the number of runs at a time; 0 stands for `default_workers`."""
+    told = "runs at a time; 0: one a core, and one alone where JAX runs on an accelerator"
+    parser.add_argument("--workers", type=int, default=0, help=told)
 
 
 def compare(
@@ -110,7 +119,8 @@ def compare(
     Returns:
       All scores.
     """
-    check_data(resolve(setup.config, setup.fields))
+    # Whose images are not there ends before any run starts.
+    Splits()[read_run(resolve(setup.config, setup.fields)).data]
     methods = setup.methods
     tried, final = (
         {
@@ -190,7 +200,7 @@ def _cases(methods: Methods, seed: int) -> Iterable[Case]:
         yield from (Case(method, number, seed) for number in range(len(settings)))
 
 
-def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> sweep.Job:
+def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> Job:
     """The run that trains a network alone."""
     folder = workdir / f"seed{case.seed}"
     shared = setup.teacher is not None
@@ -206,7 +216,7 @@ def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> sweep.Job:
         threads = {"num_threads": 1}
         data = overrides.get("data")
         overrides |= {"data": data | threads} if data else {"data.num_threads": 1}
-        return sweep.Job(name, setup.config, overrides, teacher_seed, teacher)
+        return Job(name, setup.config, overrides, teacher_seed, teacher)
     losses = setup.methods[case.method][case.setting]
     told = setting_name(case.method, case.setting, setup.methods)
     place = told.replace(" ", "_").replace("/", "_") + (f",_{steps}_steps" if shared else "")
@@ -221,21 +231,21 @@ def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> sweep.Job:
         }
     else:
         overrides |= {"teacher": {}, **setup.alone}
-    return sweep.Job(name, setup.config, overrides, case.seed, folder / place, after)
+    return Job(name, setup.config, overrides, case.seed, folder / place, after)
 
 
-def _fill_store(setup: Setup, workdir: Path, teacher: sweep.Job) -> None:
+def _fill_store(setup: Setup, workdir: Path, teacher: Job) -> None:
     """Has a shared teacher seen all views once, before several students want them at a time."""
     method = next(
         name for name, tried in setup.methods.items() if any(map(needs_teacher, tried[0]))
     )
     job = _job(Case(method, 0, TUNING_SEED), setup, workdir, 1)
-    if failed := sweep.run_jobs([teacher, job], 1):
+    if failed := run_jobs([teacher, job], 1):
         raise SystemExit(f"error: {failed[0].name} failed; see above")
 
 
 def _scores(
-    made: Mapping[Case, sweep.Job],
+    made: Mapping[Case, Job],
     cases: Sequence[Case],
     workers: int,
     metrics: Sequence[str],
@@ -244,10 +254,10 @@ def _scores(
     """The scores of some networks, trained if they are not yet."""
     # One teacher may be that of several seeds.
     jobs = list({made[case].workdir: made[case] for case in cases}.values())
-    if failed := sweep.run_jobs(jobs, workers):
+    if failed := run_jobs(jobs, workers):
         raise SystemExit(f"error: {len(failed)} of {len(jobs)} runs failed; see above")
     scores = {}
     for case in cases:
-        own = sweep.collect([made[case]], metrics)[-1]
+        own = collect([made[case]], metrics)[-1]
         scores[case] = {metric: own[prefix + metric] for metric in metrics}
     return scores

@@ -67,8 +67,8 @@ def search(place, target):
 
 def sweep(place, target):
     config = f"--config={TESTS / 'tiny_config.py'}"
-    grid = ["--grid", "learning_rate", "1e-3", "3e-3"]
-    return [config, "--seeds=0", *grid, "--workers=2", f"--workdir={target}"]
+    grid = "--grid=learning_rate 1e-3 3e-3"
+    return ["--mode=sweep", config, "--seeds=0", grid, "--workers=2", f"--workdir={target}"]
 
 
 # Name -> the arguments that read from a place and write to a target: a copy of a finished run.
@@ -88,13 +88,12 @@ COMMANDS = {
     "search": search,
     "sweep": lambda place, target: sweep(place, target / "new"),
 }
-MODULES = {"sweep": "experiments.sweep"}
 
 
-def start(cache, arguments, module):
+def start(cache, arguments):
     changed = {"DARKRANK_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", "darkrank_jax.main", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -104,19 +103,19 @@ def start(cache, arguments, module):
     )
 
 
-def finish(cache, arguments, module="darkrank_jax.main"):
+def finish(cache, arguments):
     """Runs a command to its end; returns the seconds it took."""
     began = time.monotonic()
-    process = start(cache, arguments, module)
+    process = start(cache, arguments)
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert "Traceback" not in said
     return time.monotonic() - began
 
 
-def kill(cache, arguments, module, seconds):
+def kill(cache, arguments, seconds):
     """Kills a command, and the processes that it started, after some seconds."""
-    process = start(cache, arguments, module)
+    process = start(cache, arguments)
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -136,18 +135,17 @@ def names(folder):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_killed_ten_times_completes_and_leaves_nothing_over(place, name):
-    module = MODULES.get(name, "darkrank_jax.main")
     targets = [place / f"{name} {which}" for which in ("undisturbed", "killed")]
     for target in targets:
         shutil.copytree(place / "run", target)
     undisturbed, killed = (COMMANDS[name](place, target) for target in targets)
     # Of their own, or all that --mode prepare writes would be there before the first kill.
     caches = [place / f"{target.name} cache" for target in targets]
-    seconds = finish(caches[0], undisturbed, module)
+    seconds = finish(caches[0], undisturbed)
     chance = random.Random(name)
     for _ in range(KILLS):
-        kill(caches[1], killed, module, chance.uniform(0.3, 1.0) * seconds)
-    finish(caches[1], killed, module)
+        kill(caches[1], killed, chance.uniform(0.3, 1.0) * seconds)
+    finish(caches[1], killed)
     assert names(targets[1]) == names(targets[0])
     for kind in ("archives", "inspections"):
         assert names(caches[1] / kind) == names(caches[0] / kind)

@@ -19,7 +19,7 @@ class Flag(NamedTuple):
     """
 
     name: str
-    default: str | int | float | bool | None
+    default: str | int | float | bool | tuple | None
     text: str
     kind: type = str
 
@@ -29,17 +29,19 @@ class Mode(NamedTuple):
 
     Attributes:
       function: "module:name" within this package. It takes a run and a workdir, or a workdir, or
-        workdirs of runs and a workdir, as `takes` says; and the flags.
+        workdirs of runs and a workdir, or a config, its changed fields and a workdir, as `takes`
+        says; and the flags.
       text: first line of `--help`.
       takes: "run": a config is needed; "run or workdir": it may be left out; "workdir": the run
-        is that in the workdir; "runs": workdirs of several runs.
+        is that in the workdir; "runs": workdirs of several runs; "config": the name of a config and
+        the fields that are changed.
       flags: of this mode.
       shared: whether several processes can do it as one.
     """
 
     function: str
     text: str
-    takes: Literal["run", "run or workdir", "workdir", "runs"]
+    takes: Literal["run", "run or workdir", "workdir", "runs", "config"]
     flags: tuple[Flag, ...] = ()
     shared: bool = False
 
@@ -86,6 +88,28 @@ MODES = {
     ),
     "compare": Mode(
         "runs.compare:compare_and_report", "Makes one page out of several finished runs.", "runs"
+    ),
+    "sweep": Mode(
+        "runs.sweep.grid:sweep",
+        "Trains every combination of a grid's values with every seed, each as a run, and makes one "
+        "table of them.",
+        "config",
+        (
+            Flag(
+                "grid",
+                (),
+                'a field and its values, such as --grid "learning_rate 1e-3 4e-3"; several make '
+                "every combination.",
+                tuple,
+            ),
+            Flag("seeds", "0 1 2", "of the runs and their teachers, with spaces between."),
+            Flag(
+                "workers",
+                0,
+                "runs at a time; 0: one a core, and one alone where JAX runs on an accelerator.",
+                int,
+            ),
+        ),
     ),
     "export": Mode(
         "export.command:export_run",

@@ -5,7 +5,7 @@ import textwrap
 from darkrank_jax.cli.modes import MODES, Flag, Mode
 
 _WIDTH = 80
-_NEEDS = {"run": "--config CONFIG", "runs": "DIR DIR ..."}
+_NEEDS = {"run": "--config CONFIG", "config": "--config CONFIG", "runs": "DIR DIR ..."}
 _HEAD = f"""usage: darkrank [--config CONFIG] [--config.FIELD=VALUE ...]
                 [--workdir DIR] [--mode MODE] [flags of the mode]
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ml_collections import ConfigDict, FieldReference
+from absl import flags
+from ml_collections import ConfigDict, FieldReference, config_flags
 
 from darkrank_jax.config.location import find_config, importable
 from darkrank_jax.config.options import known_options
@@ -137,6 +138,29 @@ def _config_of(module: types.ModuleType, path: str) -> ConfigDict:
     return config
 
 
+def override(config: ConfigDict, arguments: Sequence[str]) -> tuple[ConfigDict, list[str]]:
+    """Overrides fields by flags `--config.field=value`.
+
+    Args:
+      config: of `load_file`.
+      arguments: of a command line.
+
+    Returns:
+      The config, and the arguments that are no flags.
+
+    Raises:
+      UserError: there is no such field, or it does not take the value.
+    """
+    argv, values = ["darkrank", *arguments], flags.FlagValues()
+    add_options(config, argv)
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        rest = values(argv)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    return values.config, rest
+
+
 def add_options(config: ConfigDict, argv: Sequence[str]) -> None:
     """Lets `--config.field=value` state options that the config leaves at their defaults.
 
@@ -147,7 +171,7 @@ def add_options(config: ConfigDict, argv: Sequence[str]) -> None:
     Raises:
       UserError: a field that neither the config nor what takes its options knows.
     """
-    given = _overrides(argv)
+    given = given_fields(argv)
     for field in given:
         *holders, name = field.split(".")
         holder = _holder(config, field, holders)
@@ -186,7 +210,7 @@ def _check_value(field: str, value: str, holder: ConfigDict) -> None:
                 raise UserError(f"--config.{field}: must be {wanted} (got {value!r})") from error
 
 
-def _overrides(argv: Sequence[str]) -> dict[str, str]:
+def given_fields(argv: Sequence[str]) -> dict[str, str]:
     """Field -> value of each `--config.field=value`, or `--config.field value`."""
     given = {}
     for argument, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):

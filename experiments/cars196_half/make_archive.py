@@ -23,7 +23,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from darkrank_jax.files import replacing
-from experiments.resolved import refusing
+from experiments.refusing import refusing
 
 SIDE, QUALITY = 96, 82
 

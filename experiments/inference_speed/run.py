@@ -28,9 +28,9 @@ from darkrank_jax.export.source import load_source
 from darkrank_jax.files import replacing
 from darkrank_jax.inference.load import load_run
 from darkrank_jax.runs.splits import Splits
+from darkrank_jax.runs.sweep.seed_table import write_csv
 from darkrank_jax.workdir.run_file import recorded_run
-from experiments.resolved import refusing
-from experiments.tables import write_csv
+from experiments.refusing import refusing
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

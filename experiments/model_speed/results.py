@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.tables import write_rows
+from darkrank_jax.runs.sweep.seed_table import write_rows
 
 Row = dict[str, Any]
 # Columns that are not text.

@@ -29,7 +29,7 @@ from darkrank_jax.cli.large_pages import TUNABLES
 from darkrank_jax.models import MODELS
 from experiments.model_speed.case import Case, Engine
 from experiments.model_speed.results import Row, read, table, write
-from experiments.resolved import refusing
+from experiments.refusing import refusing
 
 ENGINES = {"ours": ("ours", True), "eager": ("others", False), "compiled": ("others", True)}
 TITLES = {"forward": "Forward pass:", "step": "Training step:"}

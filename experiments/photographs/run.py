@@ -12,9 +12,17 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import sweep
-from experiments.comparison import ALONE, Losses, Setup, compare, table, write_rows
-from experiments.resolved import refusing
+from darkrank_jax.runs.sweep.jobs import default_workers
+from experiments.comparison import (
+    ALONE,
+    Losses,
+    Setup,
+    add_workers,
+    compare,
+    table,
+    write_rows,
+)
+from experiments.refusing import refusing
 
 CONFIG = "configs/photographs.py"
 METRICS = ("recall_at_1", "map_at_r", "nmi")
@@ -83,13 +91,13 @@ METHODS: dict[str, tuple[Losses, ...]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    sweep.add_workers(parser)
+    add_workers(parser)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=list(BUDGETS))
     parser.add_argument("--workdir", type=Path, default=Path("runs/photographs"))
     arguments = parser.parse_args()
     with refusing():
-        workers = arguments.workers or sweep.default_workers()
+        workers = arguments.workers or default_workers()
         for name in arguments.sets:
             setup, place = setup_of(SETS[name]), arguments.workdir / name
             for budget in arguments.budgets:

@@ -20,9 +20,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from darkrank_jax.runs.sweep.seed_table import write_csv
 from darkrank_jax.workdir.metrics_log import read_log
-from experiments.resolved import refusing
-from experiments.tables import write_csv
+from experiments.refusing import refusing
 
 HERE = Path(__file__).parent
 # Seconds between two looks, and the parts of the time that are compared; the first is the warm-up.

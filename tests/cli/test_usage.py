@@ -94,10 +94,11 @@ def test_the_table_of_modes_says_what_the_functions_take(mode):
         expected = parameter.empty if flag.default is None else flag.default
         assert (parameter.annotation, parameter.default) == (flag.kind, expected)
         assert flag.text
-    first = {"runs": "runs", "workdir": "workdir"}.get(MODES[mode].takes, "run")
-    assert [n for n in parameters if n not in own] == list(dict.fromkeys([first, "workdir"]))
+    first = {"runs": ["runs"], "workdir": [], "config": ["config", "fields"]}
+    takes = first.get(MODES[mode].takes, ["run"])
+    assert [n for n in parameters if n not in own] == [*takes, "workdir"]
     optional = MODES[mode].takes == "run or workdir"
-    assert optional == (type(None) in get_args(parameters[first].annotation))
+    assert optional == any(type(None) in get_args(parameters[n].annotation) for n in takes)
 
 
 def test_refuses_a_workdir_that_cannot_be_written(capsys, tmp_path):

@@ -6,11 +6,13 @@ import importlib
 import numpy as np
 import pytest
 
-from experiments import comparison, sweep
-from experiments.resolved import resolve, teacher_fields
+from darkrank_jax.config.resolved import resolve, teacher_fields
+from darkrank_jax.runs.sweep import jobs
+from experiments import comparison
+from tests import tiny_config
 from tests.experiments.whole_results import WHOLE
 
-CONFIG = "tests/tiny_config.py"
+CONFIG = tiny_config.__file__
 METHODS: comparison.Methods = {
     comparison.ALONE: ({"triplet": {"weight": 1.0, "margin": 0.2}}, {"triplet": {"weight": 3.0}}),
     "RKD": ({"rkd_angle": {"weight": 2.0}}, {"rkd_angle": {"weight": 5.0}}),
@@ -44,7 +46,7 @@ results["networks"]["network"]["metrics"] |= scores
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "COMMAND", ("-c", STUB))
+    monkeypatch.setattr(jobs, "COMMAND", ("-c", STUB))
 
     def once():
         flags = [f"--workdir={tmp_path}", f"--tables={tmp_path}", "--workers=2"]

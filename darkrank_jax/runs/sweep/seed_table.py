@@ -1,17 +1,46 @@
-"""Tables of experiments, in Markdown and as CSV files."""
+"""What the runs of a sweep found: a row for each network, and a table over seeds."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from darkrank_jax.files import write_text
+from darkrank_jax.runs.results import read_results
+from darkrank_jax.runs.sweep.jobs import Job
 from darkrank_jax.terminal import csv_cell
+from darkrank_jax.workdir.metrics_log import read_log
 
+METRICS = ("recall_at_1", "map_at_r", "nmi")
+_VALIDATION = "validation/"
 Row = dict[str, Any]
+
+
+def collect(jobs: Iterable[Job], metrics: Sequence[str] = METRICS) -> list[Row]:
+    """What finished runs found: a row for each network of each run.
+
+    Args:
+      jobs: those that are not finished are left out.
+      metrics: of results.json, on the test split.
+
+    Returns:
+      Rows of "name", "seed", "network", the metrics, and each of them that was measured in
+      validation, at the checkpoint that is evaluated, as "validation/METRIC". A teacher that
+      several runs share is in each of them.
+    """
+    rows = []
+    for job in jobs:
+        if not job.is_done():
+            continue
+        networks = read_results(job.workdir / "results.json")["networks"]
+        for network, found in networks.items():
+            row = {"name": job.name, "seed": job.seed, "network": network}
+            row |= {metric: found["metrics"][metric] for metric in metrics}
+            rows.append(row | _validation(job, network, found, metrics))
+    return rows
 
 
 def table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -75,3 +104,15 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]])
     for row in (columns, *rows):
         writer.writerow(map(csv_cell, row))
     write_text(path, text.getvalue())
+
+
+def _validation(job: Job, network: str, found: Mapping[str, Any], metrics: Sequence[str]) -> Row:
+    """The scores in validation of a network that this run trained."""
+    teacher = job.overrides.get("teacher.checkpoint") or job.workdir / "teacher"
+    places = {"teacher": Path(teacher), "baseline": job.workdir / "baseline"}
+    scores: Row = {}
+    for row in read_log(places.get(network, job.workdir)):
+        if row["step"] == found.get("best_step"):
+            scores |= row
+    wanted = [_VALIDATION + metric for metric in metrics]
+    return {metric: scores[metric] for metric in wanted if metric in scores}

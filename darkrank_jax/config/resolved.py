@@ -1,20 +1,14 @@
 """What a command line comes to: the config of its file with the fields that its flags change."""
 
-import hashlib
 import json
-import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from darkrank_jax import main as command_line
-from darkrank_jax.config.reader import read_run
-from darkrank_jax.errors import UserError
-from darkrank_jax.runs.splits import Splits
+from darkrank_jax.config.file import load_file, override
+from darkrank_jax.config.location import find_config
+from darkrank_jax.digests import digest
 
-ROOT = Path(__file__).parent.parent
 # Fields of a run that say nothing of the network alone.
 _BESIDE = ("teacher", "baseline", "evaluation")
 # Config files are modules, and several threads would load them under one name.
@@ -35,14 +29,14 @@ def resolve(config: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The whole config of a run.
 
     Args:
-      config: path of a config file, from the repository's root.
+      config: name, path or module of a config.
       fields: dotted field -> value.
 
     Returns:
       Plain nested values.
 
     Raises:
-      UserError: there is no such file or field.
+      UserError: there is no such config or field, or a field does not take the value.
 
     Example:
       >>> found = resolve("tests/tiny_config.py", {"data.image_size": 24, "baseline": {}})
@@ -50,27 +44,25 @@ def resolve(config: str, fields: Mapping[str, Any]) -> dict[str, Any]:
       (24, 16, {})
     """
     with _loading:
-        argv = ["run", f"--config={ROOT / config}", *flags_of(fields)]
-        values, _ = command_line.read_config(command_line.parse(argv))
-    assert values is not None
+        values, _ = override(load_file(find_config(config)), flags_of(fields))
     return values.to_dict()
 
 
-def digest(values: Mapping[str, Any]) -> str:
+def digest_of(values: Mapping[str, Any]) -> str:
     """A word that changes when a config does.
 
     Example:
-      >>> digest({"steps": 3, "seed": 0}) == digest({"seed": 0, "steps": 3})
+      >>> digest_of({"steps": 3, "seed": 0}) == digest_of({"seed": 0, "steps": 3})
       True
     """
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return digest([json.dumps(values, sort_keys=True).encode()], length=16)
 
 
 def teacher_fields(config: str, student: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a run of a student's teacher alone out of the student's config file.
 
     Args:
-      config: path of that file, from the repository's root.
+      config: name, path or module of that file.
       student: of `resolve`, with a teacher.
 
     Returns:
@@ -83,25 +75,3 @@ def teacher_fields(config: str, student: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in teacher.items()
         if name not in _BESIDE and value != written[name]
     }
-
-
-def check_data(values: Mapping[str, Any]) -> None:
-    """Refuses a config that cannot be run, or whose images are not there, before any run starts.
-
-    Args:
-      values: of `resolve`.
-
-    Raises:
-      UserError: from the config or from the source of its images.
-    """
-    Splits()[read_run(values).data]
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Turns what the user can mend into a line and exit code 2, as the main command does."""
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -9,7 +9,7 @@ import pytest
 
 from darkrank_jax import files
 from darkrank_jax.errors import UserError
-from experiments import tables
+from darkrank_jax.runs.sweep import seed_table as tables
 
 
 def rows():
