@@ -92,3 +92,19 @@ def call_of(variant):
         return function(*[arrays[array] for array in inputs], **options, **given)
 
     return call
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def tight(dim, gap, seed):
+    """Unit vectors of three classes of four, those of a class some gap apart."""
+    rng = np.random.default_rng(seed)
+    centres = np.repeat(unit(rng.normal(size=(3, dim))), 4, axis=0)
+    steps = gap * unit(rng.normal(size=(12, dim))) * rng.uniform(0.5, 1, size=(12, 1))
+    return unit(centres + steps).astype(np.float32)
+
+
+def relative(found, exact):
+    return np.linalg.norm(np.asarray(found, float) - exact) / np.linalg.norm(exact)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from darkrank_jax import losses
+from darkrank_jax.losses import darkrank
 from tests.losses.batches import unlabelled_batch
+from tests.losses.golden import check_golden, golden_cases
 from tests.references import losses as reference
 
 
@@ -89,3 +91,8 @@ def test_compatible_ranking_is_the_exact_distribution_of_the_scores_in_the_teach
         total += exact(-0.7 * across[None] ** beta, -0.7 * own[nearest][None] ** beta)
     loss = functools.partial(losses.compatible_ranking_loss, alpha=0.7, beta=beta, list_size=3)
     np.testing.assert_allclose(jax.jit(loss)(student, teacher), total / 7, rtol=1e-5)
+
+
+@golden_cases(darkrank)
+def test_golden_values_and_gradients(family, case, dtype):
+    check_golden(family, case, dtype)

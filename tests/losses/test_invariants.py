@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from darkrank_jax import losses
 from darkrank_jax.losses import tiles
-from tests.losses.batches import BATCH, QUICK, RANDOM, VARIANTS, arrays_of, over
+from tests.losses.batches import BATCH, QUICK, RANDOM, SCORES, VARIANTS, arrays_of, call_of, over
 
 # The one loss that looks at rows which follow each other.
 ORDERED = {"correlation_congruence"}
@@ -261,3 +261,49 @@ def test_four_devices_give_the_value_of_one(variant):
     np.testing.assert_allclose(spread, value, rtol=2e-5)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(spread_gradients[name], gradient, rtol=1e-3, atol=1e-5)
+
+
+# Their gradient is a rule of their own, for reverse mode alone.
+REVERSE_ONLY = {"lmnn", "rkd_angle", "smooth_ap", "triplet"}
+
+
+def student_and_rest(variant):
+    inputs = (
+        ("student_scores", "teacher_scores")
+        if variant in SCORES
+        else losses.LOSSES[VARIANTS[variant][0]].inputs
+    )
+    arrays = jax.tree.map(jnp.asarray, arrays_of())
+    return inputs[0], arrays
+
+
+@over([*VARIANTS, *SCORES], quick=QUICK)
+def test_forward_mode_is_there_but_for_the_losses_that_say_so(variant):
+    name, arrays = student_and_rest(variant)
+    call, x = call_of(variant), arrays[name]
+
+    @jax.jit
+    def slope(x):
+        return jax.jvp(lambda x: call(arrays | {name: x}), (x,), (x,))[1]
+
+    # Known when it is lowered; to compile it says no more.
+    if variant in REVERSE_ONLY:
+        with pytest.raises(TypeError, match="forward-mode"):
+            slope.lower(x)
+    else:
+        assert slope.lower(x).out_info.shape == ()
+
+
+@over(sorted(REVERSE_ONLY), quick={"rkd_angle"})
+def test_reverse_over_reverse_is_the_change_of_the_gradient(x64, variant):
+    name, arrays = student_and_rest(variant)
+    call = call_of(variant)
+    options = {"temperature": 0.5} if variant == "smooth_ap" else {}
+    x = jnp.asarray(arrays[name], jnp.float64)
+    direction = jnp.asarray(np.random.default_rng(3).normal(size=x.shape))
+    gradient = jax.grad(lambda x: call(arrays | {name: x}, **options))
+    product = jax.jit(jax.grad(lambda x: jnp.vdot(gradient(x), direction)))(x)
+    gradient, step = jax.jit(gradient), 1e-5
+    expected = (gradient(x + step * direction) - gradient(x - step * direction)) / (2 * step)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(product, expected, atol=1e-6 * np.abs(expected).max())

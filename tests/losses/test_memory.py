@@ -10,7 +10,11 @@ import pytest
 
 from darkrank_jax import losses
 from darkrank_jax.losses import memory
-from tests.losses.batches import LABELS, TEACHER, X
+from tests.losses.batches import (
+    LABELS,
+    TEACHER,
+    X,
+)
 
 WITH_MEMORY = {
     name
@@ -57,3 +61,18 @@ def test_the_memory_passes_no_gradient_and_forgets_the_oldest():
         memory.push(state, {"embeddings": jnp.ones([4, 1])})
     with pytest.raises(ValueError, match=r"rows: got \['labels'\], expected \['embeddings'\]"):
         memory.push(state, {"labels": jnp.ones([2, 1])})
+
+
+def test_rows_of_the_batch_have_a_gradient_as_items_too_and_those_of_the_memory_none():
+    old, new = (jnp.asarray(x) for x in np.random.default_rng(2).normal(size=(2, 3, 4)))
+    labels = jnp.array([0, 0, 1])
+
+    def loss(new, old):
+        memory = losses.memory.create({"x": new, "labels": labels}, size=3)
+        memory = losses.memory.push(memory, {"x": old, "labels": labels})
+        rows, where = losses.memory.join(memory, {"x": new, "labels": labels})
+        return losses.supcon_loss(rows["x"], rows["labels"], num_anchors=1, where=where)
+
+    of_new, of_old = jax.jit(jax.grad(loss, argnums=(0, 1)))(new, old)
+    assert np.abs(of_new).max(1).min() > 0  # rows 1 and 2 are no anchors
+    assert not of_old.any()

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from darkrank_jax import losses
-from darkrank_jax.losses import masks, pairwise
+from darkrank_jax.losses import masks, pairwise, triplets
 from tests.losses.batches import LABELS, X
+from tests.losses.golden import check_golden, golden_cases
+from tests.losses.oracles import check_oracle
+from tests.references import losses as reference
 
 
 @pytest.mark.parametrize("reduce_fn", [losses.mean, losses.mean_nonzero, losses.total])
@@ -63,3 +66,26 @@ def test_margin_loss_takes_a_boundary_for_each_anchor(num_anchors):
     loss = functools.partial(losses.margin_loss, num_anchors=num_anchors, reduce_fn=losses.total)
     found = jax.jit(loss)(x, labels, beta=betas)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_lmnn_is_that_of_the_loops():
+    check_oracle(
+        lambda x, labels: losses.lmnn_loss(x, labels, margin=1.5, push_weight=0.3),
+        lambda x, labels: reference.lmnn(x, labels, 1.5, 0.3),
+        X,
+        LABELS,
+    )
+
+
+def test_semi_hard_triplets_are_those_of_the_loops():
+    check_oracle(
+        lambda x, labels: losses.triplet_loss(x, labels, margin=0.4, mining="semi_hard"),
+        lambda x, labels: reference.semi_hard_triplet(x, labels, 0.4),
+        X,
+        LABELS,
+    )
+
+
+@golden_cases(triplets)
+def test_golden_values_and_gradients(family, case, dtype):
+    check_golden(family, case, dtype)

@@ -235,3 +235,13 @@ def test_networks_with_folded_norms_embed_alike(name, request):
     in_one = jax.jit(lambda *arguments: features(*arguments))(variables, images)
     assert sum(asked) > 5
     np.testing.assert_allclose(in_one, apart, rtol=1e-4, atol=1e-5 * np.abs(apart).max())
+
+
+def test_the_running_variance_of_batch_norm_is_biased():
+    norm = batch_norm(True, jnp.float32, "norm", momentum=0.9)
+    x = jnp.array([[1.0], [2.0], [6.0]])
+    # The first application initialises; statistics are those of the second alone.
+    _, updated = norm.apply(norm.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    np.testing.assert_allclose(
+        updated["batch_stats"]["var"], 0.9 * 1 + 0.1 * np.var([1, 2, 6]), rtol=1e-5
+    )

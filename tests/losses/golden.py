@@ -1,4 +1,4 @@
-"""Every golden case of a loss, value and gradient, in float64 and float32."""
+"""Golden values and gradients of losses, in float64 and float32."""
 
 import json
 import math
@@ -63,7 +63,23 @@ HOW = {
     "cosface": ("cosface_loss", ("embeddings", "labels", "W"), {}, {}),
     "large_margin_softmax": ("large_margin_softmax_loss", ("embeddings", "labels", "W"), {}, {}),
 }
-NAMES = [(family, case) for family in FAMILIES for case in CASES[family]]
+ALL = [(family, case) for family in FAMILIES for case in CASES[family]]
+
+
+def loss_of(case):
+    """The name of a case's loss, of `losses`."""
+    return HOW[case.rsplit("_", 1)[0]][0]
+
+
+def golden_cases(module):
+    """Tests of a module of losses on its golden cases, of two types of numbers each."""
+    cases = [
+        each for each in ALL if getattr(losses, loss_of(each[1])).__module__ == module.__name__
+    ]
+    assert cases
+    return pytest.mark.parametrize(
+        ("dtype", "family", "case"), [(d, *c) for d in ("float64", "float32") for c in cases]
+    )
 
 
 def evaluate(family, case, dtype):
@@ -83,18 +99,12 @@ def evaluate(family, case, dtype):
     return *function(arrays[0]), value, gradient
 
 
-@pytest.mark.parametrize(("family", "case"), NAMES)
-def test_in_float64(x64, family, case):
-    found, slope, value, gradient = evaluate(family, case, jnp.float64)
-    np.testing.assert_allclose(found, value, rtol=1e-6)
+def check_golden(family, case, dtype):
+    """Value and gradient of a case, in one type of numbers."""
+    with jax.enable_x64(dtype == "float64"):
+        found, slope, value, gradient = evaluate(family, case, dtype)
+    assert found.dtype == dtype
+    rtol = {"float64": 1e-6, "float32": 1e-4}[dtype]
+    np.testing.assert_allclose(found, value, rtol=rtol)
     if gradient is not None:
-        np.testing.assert_allclose(slope, gradient, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
-
-
-@pytest.mark.parametrize(("family", "case"), NAMES)
-def test_in_float32(family, case):
-    found, slope, value, gradient = evaluate(family, case, jnp.float32)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, value, rtol=1e-4)
-    if gradient is not None:
-        np.testing.assert_allclose(slope, gradient, rtol=1e-4, atol=1e-4 * np.abs(gradient).max())
+        np.testing.assert_allclose(slope, gradient, rtol=rtol, atol=rtol * np.abs(gradient).max())
