@@ -5,7 +5,6 @@ import re
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -73,10 +72,6 @@ def loaded(tensors, folder, backbone, size=(32, 32), **options):
     path = folder / "weights.safetensors"
     save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
     return load_weights(path, backbone, image_shape=(*size, 3), **options)
-
-
-def same(left, right):
-    jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
 def fused(tensors, pattern, name):
@@ -293,10 +288,13 @@ def torchvision_of_convnext(tensors):
     return moved
 
 
-RENAMINGS = [
+# Networks and other projects' names for them.
+CONVNEXT_RENAMINGS = [
     ("convnext", timm_of_convnext),
     ("convnext", torchvision_of_convnext),
     ("convnextv2", timm_of_convnext),
+]
+RENAMINGS = [
     ("vit", timm_of_model),
     ("vit", torchvision_of_vit),
     ("vit", modules_of_transformers_5),

@@ -1,9 +1,12 @@
-"""Tensors of a small ResNet with torchvision's names."""
+"""Tensors of a small ResNet, and files of transformers, under other projects' names."""
 
 import pytest
 from safetensors.numpy import load_file
+from transformer_files import files, golden, rule
 
 from tests.models.resnet_files import ORIGINAL
+
+__all__ = ["files", "golden", "rule"]
 
 
 @pytest.fixture

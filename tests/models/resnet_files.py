@@ -1,14 +1,8 @@
-"""ResNets of a few channels in safetensors files, and what tests ask of them."""
+"""ResNets of a few channels in safetensors files."""
 
 import re
 from pathlib import Path
 
-import jax
-import numpy as np
-import pytest
-from safetensors.numpy import save_file
-
-from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.resnet import ResNet
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -34,19 +28,3 @@ def hugging_face(name):
     ):
         name = re.sub(pattern, other, name)
     return name
-
-
-def same(left, right):
-    jax.tree.map(np.testing.assert_array_equal, left, right)
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(UserError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def saved(tensors, path):
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
-    return path

@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 from safetensors import flax, safe_open
 from safetensors.numpy import save_file
+from transformer_files import loaded, small
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import weight_files
-from darkrank_jax.models.pretrained import detect_resnet, load_linear, load_resnet
-from tests.models.resnet_files import (
-    BASIC,
-    ORIGINAL,
-    refusal,
-    same,
-    saved,
-)
+from darkrank_jax.models.pretrained import detect_resnet, load_linear, load_resnet, load_weights
+from tests.models.resnet_files import BASIC, ORIGINAL
+from tests.models.saved_weights import refusal, same, saved, sharded
 
 
 def outcome(function, *arguments):
@@ -200,3 +196,36 @@ def test_only_the_networks_own_tensors_are_read(tensors, tmp_path, monkeypatch):
     load_resnet(path, ignore=("optimizer.",))
     own = (name for name in tensors if not name.endswith("num_batches_tracked"))
     assert sorted(read) == sorted(name for name in own if not name.startswith("fc."))
+
+
+@pytest.mark.parametrize("form", ["model.safetensors", "open_clip_model.safetensors", "index"])
+def test_a_folder_of_a_repository_is_a_path(form, files, tmp_path):
+    tensors, backbone = files("vit"), small("vit")
+    expected = loaded(tensors, tmp_path, backbone)
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    paths = [folder]
+    if form == "index":
+        paths.append(sharded(tensors, folder))
+    else:
+        saved(tensors, folder / form)
+    for path in paths:
+        same(load_weights(path, backbone, image_shape=(32, 32, 3)), expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("{", "is damaged"),
+        ("[]", "must list files of its folder in weight_map"),
+        ('{"weight_map": {}}', "must list files of its folder in weight_map"),
+        ('{"weight_map": {"a": "../a.safetensors"}}', "must list files of its folder"),
+        ('{"weight_map": {"a": null}}', "None: cannot be read as safetensors"),
+    ],
+)
+def test_damaged_indices_are_refused_in_one_line(content, line, tmp_path):
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(UserError) as error:
+        load_weights(tmp_path, small("vit"), image_shape=(32, 32, 3))
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)

@@ -7,15 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from darkrank_jax.models.pretrained import detect_resnet, load_resnet, load_weights
-from tests.models.resnet_files import (
-    BASIC,
-    GOLDEN,
-    ORIGINAL,
-    hugging_face,
-    refusal,
-    same,
-    saved,
-)
+from tests.models.resnet_files import BASIC, GOLDEN, ORIGINAL, hugging_face
+from tests.models.saved_weights import refusal, same, saved
 
 
 def test_of_several_networks_the_prefix_names_one(tensors, tmp_path):

@@ -1,3 +1,5 @@
+"""Networks of the table: their options, their types of numbers, and maps of odd images."""
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model, compute_dtype, model_options
 from darkrank_jax.models.backbones.resnet import DEPTHS
+from tests.models.backbones.architectures import shapes
 
 # Options of a backbone beside its width.
 OWN = {name: {"stem"} for name in DEPTHS}
@@ -61,3 +64,17 @@ def test_half_precision_is_for_accelerators_unless_it_is_asked_for(monkeypatch):
         assert compute_dtype("auto") == jnp.bfloat16
         assert compute_dtype("float32") == jnp.float32
         assert build_model("resnet10", dtype="auto", width=4).backbone.dtype == jnp.bfloat16
+
+
+# Of the last map of an image of 224 pixels.
+SIDES = {"nin_bn": 6, "inception_bn": 7, "osnet_x0_25": 14, "mobilenet_v3_small": 7}
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_maps_of_an_image_that_is_not_square_and_in_half_precision(name):
+    """Market-1501's crops, and sizes at which Caffe's windows are filled in part."""
+    backbone = MODELS[name](dtype=jnp.bfloat16)
+    maps, _ = shapes(backbone, size=(224, 112), train=True)
+    assert {each.dtype for each in maps} == {jnp.dtype("bfloat16")}
+    (_, high, wide, _), side = maps[-1].shape, SIDES[name]
+    assert (high, wide) == (side, {"nin_bn": 3}.get(name, -(-side // 2)))
