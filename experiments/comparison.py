@@ -230,7 +230,8 @@ def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> Job:
             "teacher.checkpoint": str(teacher.absolute()),
         }
     else:
-        overrides |= {"teacher": {}, **setup.alone}
+        kept = {f: v for f, v in overrides.items() if not f.startswith("teacher.")}
+        overrides = kept | {"teacher": {}, **setup.alone}
     return Job(name, setup.config, overrides, case.seed, folder / place, after)
 
 
