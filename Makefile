@@ -25,6 +25,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -m docs.style
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .

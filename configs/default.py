@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
         {
             "name": "resnet18",
             "pooling": "average",  # "average", "max" or "gem"
-            "embedding_dim": 128,  # numbers an image becomes; 0: the pooled features themselves
+            "embedding_dim": 128,  # embedding size; 0: the pooled features themselves
             "normalize": True,  # embeddings of length 1
             # Of the computation: "float32", "bfloat16", or "auto", bfloat16 on GPU and TPU and
             # float32 on CPU. Parameters, embeddings and losses are float32.
@@ -70,7 +70,7 @@ def get_config() -> ConfigDict:
             # Name in darkrank_jax.data.CROPS (one at most, it comes first) or AUGMENTATIONS (in the
             # order of that table) -> its arguments.
             "augmentation": ConfigDict(),
-            # Draws of it that an image has, in rotation over epochs, the same for every seed; 0: a
+            # Augmented views of an image, in rotation over epochs, the same for every seed; 0: a
             # new one each time.
             "views": 0,
             "num_threads": 2,  # that prepare batches
@@ -87,7 +87,7 @@ def get_config() -> ConfigDict:
     config.teacher = ConfigDict()
     # Compute what the teacher says of all batches once, keep it beside the teacher, and read it in
     # each step. Worth it where several students share teacher, data and seed. With data.views, what
-    # it says of these, once for runs of any length: worth it from so many epochs on, for one too.
+    # it says of these, once for runs of any length: worth it from K epochs on, for one student too.
     config.store_teacher = False
     # For a teacher: workdir of its finished run. Empty: train it first, under WORKDIR/teacher.
     config.checkpoint = ""

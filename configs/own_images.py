@@ -7,7 +7,7 @@ DIR is a folder of class folders, a .zip or .tar of it, or a .csv, .tsv or .parq
 path and label (and split, camera). `--mode prepare` prints what it holds. The weights are a
 safetensors file of torchvision's ResNet-50 whose pooled features are the embeddings; for another
 network or its embedding layer see docs/pretrained.md. With 0 steps the teacher is taken as it is;
-without that flag it is trained on your images first, from the weights or, without a file, anew.
+without that flag it is first trained on your images, from the weights if a file is given.
 """
 
 from ml_collections import ConfigDict

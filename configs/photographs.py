@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
         }
     )
     student.baseline = ConfigDict({"normalized_softmax": SOFTMAX})
-    # The teacher sees ten draws of each image once, for students of any number, seed and steps.
+    # The teacher runs once on ten augmented views of each image, for all students and seeds.
     student.data.views = 10
     student.store_teacher = True
     student.teacher = _teacher()

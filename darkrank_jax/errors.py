@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that names what is wrong, where, and what to do.
+    """Something the user can fix: one line that names what is wrong, where, and what to do.
 
     `darkrank_jax.main` prints the line and exits with code 2; any other exception is a bug.
     """

@@ -1,6 +1,6 @@
 """`python -m darkrank_jax.main --config FILE [--config.field=value] [--workdir DIR] [--mode MODE]`.
 
-MODE is one of darkrank_jax/modes.py; those that go by what lies in a workdir need no config;
+MODE is one of darkrank_jax/modes.py; modes that read a workdir need no config;
 `--help` lists them. Turns flags into one call. Errors of the user's end in one line on stderr and
 exit code 2.
 """

@@ -9,7 +9,7 @@ from darkrank_jax.errors import UserError
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turns what the user can mend into a line and exit code 2, as the main command does."""
+    """Turns what the user can fix into a line and exit code 2, as the main command does."""
     try:
         yield
     except UserError as error:

@@ -24,7 +24,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-# Many tests build the same program anew; workers and later runs find it there, and the cache of
+# Many tests build the same program again; workers and later runs find it there, and the cache of
 # the user is left alone.
 jax.config.update(
     "jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla")

@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 
 
 def start(place, *arguments, files=1024):
-    """The command in a process of its own, which may have only so many open files."""
+    """The command in a process of its own, with a limit on open files."""
     return subprocess.Popen(
         **limited(place, ("-n", files), *arguments),
         stdout=subprocess.DEVNULL,

@@ -239,7 +239,7 @@ def meta_of_dinov2(tensors):
 
 
 def wrapped(tensors):
-    """As ViTForImageClassification and the like have it."""
+    """As ViTForImageClassification has it."""
     head = {"classifier.weight": np.ones((5, 128)), "classifier.bias": np.ones(5)}
     return {f"vit.{key}": tensor for key, tensor in tensors.items()} | head
 

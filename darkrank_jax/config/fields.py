@@ -76,7 +76,7 @@ def check_fields(
       required: names without which there is nothing to run.
 
     Raises:
-      UserError: one line that names the field and the mend.
+      UserError: one line that names the field and the fix.
 
     Example:
       >>> check_fields({"width": "8"}, {"width": int}, "model", required=[])

@@ -121,7 +121,7 @@ def _module(source: str) -> types.ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{source}: must be a Python file; give one of configs/*.py")
     module = importlib.util.module_from_spec(spec)
-    # Where dataclasses and the like look for what a file of theirs defines.
+    # Where dataclasses look for what a file of theirs defines.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
@@ -223,8 +223,8 @@ def given_fields(argv: Sequence[str]) -> dict[str, str]:
 def _refuse(field: str, name: str, valid: Iterable[str], flag: str = _FLAG) -> NoReturn:
     """Says that a field is not there, and what is."""
     valid = list(valid)
-    mend = nearest(name, valid) if valid else "there is none; state it in the config file"
-    raise UserError(f"{flag}{field}: no field {name!r} in the config; {mend}")
+    advice = nearest(name, valid) if valid else "there is none; state it in the config file"
+    raise UserError(f"{flag}{field}: no field {name!r} in the config; {advice}")
 
 
 def _value(config: ConfigDict, field: str) -> Any:
@@ -240,7 +240,7 @@ def _value(config: ConfigDict, field: str) -> Any:
 def _told(path: str, error: Exception) -> str:
     """What a config file raised, in one line with the line of the file."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {error.msg}; mend the line"
+        return f"{error.filename}, line {error.lineno}: {error.msg}; fix the line"
     frames = list(traceback.walk_tb(error.__traceback__))
     lines = [line for frame, line in frames if frame.f_code.co_filename == path]
     where = f"{path}, line {lines[-1]}" if lines else path

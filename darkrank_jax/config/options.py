@@ -1,4 +1,4 @@
-"""What may stand in the fields of a run that hold options of a source, model, loss or the like."""
+"""Options that a source, model, loss or another named thing takes in a config."""
 
 import inspect
 import re

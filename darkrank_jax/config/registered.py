@@ -9,7 +9,7 @@ from darkrank_jax.data import SOURCES
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
 
-_MEND = "give the --config whose file registers it (in Python, import that file first)"
+_ADVICE = "give the --config whose file registers it (in Python, import that file first)"
 
 
 def needs_of(data: Data, losses: Iterable[str]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def needs_of(data: Data, losses: Iterable[str]) -> dict[str, Any]:
     check_source(data)
     for name in losses:
         if name not in LOSSES:
-            raise UserError(f"losses.{name}: is no loss that is known here; {_MEND}")
+            raise UserError(f"losses.{name}: is no loss that is known here; {_ADVICE}")
     crop = data.options.get("center_crop")
     if crop is None:
         options = inspect.signature(SOURCES[data.source]).parameters
@@ -40,4 +40,4 @@ def needs_of(data: Data, losses: Iterable[str]) -> dict[str, Any]:
 def check_source(data: Data) -> None:
     """Refuses data of a source that a config file registered which was not loaded."""
     if data.source not in SOURCES:
-        raise UserError(f"data.source: {data.source!r} is not known here; {_MEND}")
+        raise UserError(f"data.source: {data.source!r} is not known here; {_ADVICE}")

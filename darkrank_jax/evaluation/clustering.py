@@ -238,7 +238,7 @@ def _expected_information(rows: np.ndarray, columns: np.ndarray) -> float:
     n = int(rows.sum())
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     total = 0.0
-    # Groups of the same sizes share by the same law, so each two sizes are met only once.
+    # Groups of the same sizes share by the same distribution, so each two sizes are met only once.
     for a, row_count in zip(*np.unique(rows, return_counts=True), strict=True):
         for b, column_count in zip(*np.unique(columns, return_counts=True), strict=True):
             shared = np.arange(max(1, a + b - n), min(a, b) + 1)

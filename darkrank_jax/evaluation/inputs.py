@@ -134,7 +134,7 @@ def check_directions(rows: Num[np.ndarray, "n dim"], name: str) -> None:
 
 
 def check_lengths(count: int, of: str = "embeddings", **columns: Shaped[np.ndarray, " _"]) -> None:
-    """Refuses labels, cameras and the like that are not one for each embedding.
+    """Refuses labels, cameras and other arrays that are not one for each embedding.
 
     Args:
       count: number of embeddings.

@@ -152,7 +152,7 @@ def _known(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _drawn(draw: Callable[[int], np.ndarray], resamples: int, queries: int) -> np.ndarray:
-    """The results of all draws, so many at a time as fit the block."""
+    """The results of all draws, in groups that fit the block."""
     if resamples < 1:
         raise UserError(f"resamples: is {resamples}; give 1 or more, such as 1000")
     size = max(1, _BLOCK // queries)

@@ -71,7 +71,7 @@ def _first_centres(points: jax.Array, num_clusters: int, key: PRNGKeyArray) -> j
 
 
 def _assign(points: jax.Array, centres: jax.Array) -> jax.Array:
-    """The nearest centre of each point, so many points at a time as bound the memory."""
+    """The nearest centre of each point, in groups of points that bound the memory."""
     lengths = jnp.sum(centres**2, axis=1)
 
     def assign(tile: jax.Array) -> jax.Array:

@@ -83,7 +83,7 @@ def facts_of(network: Network, described: Mapping[str, Any]) -> dict[str, Any]:
       UserError: the source is of a config file that was not loaded.
     """
     run = network.run
-    # A run.json of before has no needs.
+    # The run.json of earlier versions has no needs.
     needs = described if "center_crop" in described else needs_of(run.data, run.losses)
     facts = {
         "model": run.model,

@@ -22,7 +22,7 @@ from darkrank_jax.terminal import aligned, printable
 
 # Rank, distance, name, label.
 Line = tuple[str, str, str, str]
-# Share of the images that may be unreadable, as in training; of these so many are named.
+# Share of the images that may be unreadable, as in training; the first of these are named.
 TOLERATED = 0.01
 _MOST_FAULTS = 10
 _THUMBNAIL = 96

@@ -17,7 +17,7 @@ from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss, weights_
 from darkrank_jax.losses.reductions import ReduceFn, mean
 from darkrank_jax.losses.sorting import argsort
 
-# Lists of up to so many are found without a sort.
+# Lists of up to this length are found without a sort.
 _ROUNDS = 8
 
 
@@ -50,7 +50,7 @@ def darkrank_hard_loss(
     Args:
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
-      alpha: sharpness of the law, positive.
+      alpha: sharpness of the distribution, positive.
       beta: power of the distance, positive.
       list_size: images in each list, the paper's 4 by default; None, or more than there are: all
         others.
@@ -128,7 +128,7 @@ def darkrank_soft_loss(
     Args:
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, teacher_dim], floating; no gradient.
-      alpha: sharpness of the law, positive.
+      alpha: sharpness of the distribution, positive.
       beta: power of the distance, positive.
       list_size: images in each list, the paper's 4 by default; None, or more than there are: all
         others.
@@ -208,7 +208,7 @@ def compatible_ranking_loss(
     Args:
       student_embeddings: [batch, dim], floating, used as given.
       teacher_embeddings: [batch, dim], floating; no gradient.
-      alpha: sharpness of the law, positive.
+      alpha: sharpness of the distribution, positive.
       beta: power of the distance, positive.
       list_size: images in each list, the paper's 4 by default; None, or more than there are: all
         others.
@@ -320,7 +320,7 @@ def _nearest(lengths: jax.Array, size: int, key: jax.Array | None) -> jax.Array:
 
 
 def _smallest(lengths: jax.Array, size: int) -> jax.Array:
-    """Indices [queries, size] of the smallest, in so many rounds.
+    """Indices [queries, size] of the smallest, one round each.
 
     For `top_k`, as fast or faster on one device, XLA copies all rows to each of several.
     """

@@ -1,8 +1,9 @@
-"""Plackett-Luce laws over the orders of a list: a student's scores against a teacher's.
+"""Plackett-Luce distributions over the orders of a list: a student's scores against a teacher's.
 
-The law draws the first of a list by the softmax of the scores, the next by the softmax over what
-remains, and so on, so every loss here is a sum over the choices made along an order. Choices are
-computed within the set they are made from, which keeps them exact however far scores are apart.
+The distribution draws the first of a list by the softmax of the scores, the next by the softmax
+over what remains, and so on, so every loss here is a sum over the choices made along an order.
+Choices are computed within the set they are made from, which keeps them exact however far scores
+are apart.
 """
 
 import functools
@@ -89,7 +90,7 @@ def permutation_kl_loss(
     weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean,
 ) -> jax.Array:
-    """Soft transfer: divergence of the student's law over permutations from the teacher's.
+    """Soft transfer: divergence of the student's distribution over permutations from the teacher's.
 
     KL(P_teacher || P_student) = sum_R q(R) KL(teacher's choice in R || student's choice in R)
 
@@ -114,7 +115,7 @@ def permutation_kl_loss(
       reduce_fn: reduces one value for each list, see `reductions`.
 
     Returns:
-      Scalar, not negative; 0 when both laws are the same.
+      Scalar, not negative; 0 when both distributions are the same.
 
     Raises:
       TypeError: scores or `where` of another kind.
@@ -257,7 +258,7 @@ def _suffixes(
     top = jax.lax.stop_gradient(scores)
     share = jnp.exp(scores - top)
     leaves = (top, share) if values is None else (top, share, share * jnp.moveaxis(values, -1, 0))
-    # In turn is the least work; an accelerator would wait for so many steps.
+    # In turn is the least work; an accelerator would wait for each step.
     sums = jax.lax.platform_dependent(leaves, cpu=_suffixes_in_turn, default=_suffixes_in_parallel)
     top, share, *weighted = (jnp.moveaxis(array, 0, -1) for array in sums)
     return top, jnp.log(share), weighted[0] / share if weighted else None

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Floats that a tile may hold, unless so many rows, one for each device, need more.
+# Floats that a tile may hold, unless a row for each device needs more.
 _FLOATS, _DEVICES = 2**22, 8
 
 
 def map_rows(at: Callable[[Any], jax.Array], rows: Any, batch: int) -> jax.Array:
     """Calls a function for each row, one after the other on a CPU, and by tiles elsewhere.
 
-    On a CPU what belongs to one row stays in the cache; elsewhere so many steps would be a long
+    On a CPU what belongs to one row stays in the cache; elsewhere the steps would be a long
     wait.
 
     Args:
@@ -62,7 +62,7 @@ def tiled(rows: Any, batch: int) -> Any:
 
 
 def untiled(tiles: jax.Array, count: int) -> jax.Array:
-    """What was found for so many rows of tiles, by row again.
+    """What was found for groups of tiles, by row again.
 
     Example:
       >>> untiled(tiled(jnp.arange(9), 2000), 9).tolist()

@@ -46,7 +46,7 @@ class Accelerator(NamedTuple):
       memory: bytes.
       kind: the words with which JAX's name of it begins.
       compiler: that makes its programs.
-      topology: so many of this accelerator side by side, for the compiler.
+      topology: number of this accelerator side by side, for the compiler.
     """
 
     flops: float

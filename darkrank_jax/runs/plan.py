@@ -254,7 +254,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _devices(count: int, accelerator: Accelerator | None) -> Sequence[Any]:
-    """So many devices, of an accelerator, or what there is; simulated where there are fewer."""
+    """Devices of an accelerator, or those that are there; simulated where there are fewer."""
     if accelerator is None and not count:
         return jax.devices()
     if accelerator is not None:
@@ -273,10 +273,10 @@ def _devices(count: int, accelerator: Accelerator | None) -> Sequence[Any]:
 
 
 def _cpus(count: int) -> Sequence[Any]:
-    """So many CPUs, which `_devices` has simulated."""
+    """The given number of CPUs, which `_devices` has simulated."""
     found = jax.devices("cpu")
     if len(found) < count:
-        raise UserError(f"--devices: is {count}, and JAX began with {len(found)}; start it anew")
+        raise UserError(f"--devices: is {count}, and JAX began with {len(found)}; start again")
     return found[:count]
 
 
@@ -314,7 +314,7 @@ def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator
 
 
 def _duration(low: float, high: float) -> str:
-    """From so many seconds to so many, in a unit that reads well."""
+    """A range of seconds, in a unit that reads well."""
     unit, seconds = next((u, s) for u, s in _UNITS.items() if high >= s or s == 1)
     return f"{_span(low / seconds, high / seconds)} {unit}"
 

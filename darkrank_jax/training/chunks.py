@@ -18,9 +18,8 @@ def by_chunks(
       function: of the rows of a chunk; gives what has one row for each of them, and the rest.
       rows: tree of arrays [batch, ...].
       chunks: that the batch is split into.
-      together: so many rows that follow each other are in one chunk, and the next ones in the next,
-        so that every device has its share of each chunk; a multiple of chunks * together are the
-        batch.
+      together: number of rows that follow each other and stay in one chunk, so that every device
+        has its share of each chunk; the batch is a multiple of chunks * together.
 
     Returns:
       The function's rows [batch, ...] in the order of the batch, and the rest's mean over chunks.

@@ -166,7 +166,7 @@ def load_network(run: Run, workdir: Path, mesh: Mesh) -> Network:
     """
     check_recorded(describe(run), workdir)
     facts = read_facts(workdir)
-    # A run.json of before has no needs.
+    # The run.json of earlier versions has no needs.
     needs = facts if "class_weights" in facts else needs_of(run.data, run.losses)
     sizes = {"channels": facts["channels"], "num_classes": facts["num_classes"]}
     model, _, initial_state = build(run, **sizes, class_weights=needs["class_weights"])

@@ -42,8 +42,8 @@ def make_embed_step(model: linen.Module, mean: Scale, std: Scale) -> Callable[..
 
     Args:
       model: the embedding model.
-      mean: brightness, of 0 to 1, that becomes 0; a number, or one for each channel.
-      std: brightness that becomes 1 above it; likewise.
+      mean: per-channel mean of brightness, 0 to 1; a number, or one for each channel.
+      std: per-channel standard deviation; likewise.
 
     Returns:
       `embed(variables, images)`, with `variables` as `TrainState.evaluated` gives them and uint8

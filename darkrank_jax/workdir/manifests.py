@@ -1,4 +1,4 @@
-"""What lies in a finished folder: size and digest of each file, so that damage to it is found."""
+"""Size and digest of each file of a finished folder, so that damage to it is found."""
 
 import json
 from collections.abc import Collection

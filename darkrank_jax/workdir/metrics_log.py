@@ -20,7 +20,7 @@ from darkrank_jax.schema import check_schema
 
 # Seconds between two times that events are brought to the disk, which waits for it.
 _FLUSH = 10
-_MEND = "delete the line (nothing but curves is drawn of it)"
+_ADVICE = "delete the line (nothing but curves is drawn of it)"
 # Protobuf makes its classes when it is imported, which type checkers do not see.
 _PROTO: Any = event_pb2
 
@@ -83,7 +83,7 @@ def read_log(workdir: Path) -> list[dict[str, float]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise read_error(path, error, _MEND) from error
+        raise read_error(path, error, _ADVICE) from error
     return [_row(path, number, line) for number, line in enumerate(lines[:-1], 1)]
 
 
@@ -92,8 +92,8 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, float]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: line {number} is damaged; {_MEND}") from error
-    advice = f"see line {number}; {_MEND}"
+        raise UserError(f"{path}: line {number} is damaged; {_ADVICE}") from error
+    advice = f"see line {number}; {_ADVICE}"
     check_schema(row, {str: float}, path, advice)
     check_schema(row, {"step": int}, path, advice)
     return row

@@ -28,7 +28,7 @@ def whole_run(workdir: Path) -> Run:
 
 
 def check_measured(
-    workdir: Path, described: Mapping[str, Any], mend: str = "leave out --config, or give its own"
+    workdir: Path, described: Mapping[str, Any], advice: str = "leave out --config, or give its own"
 ) -> None:
     """Refuses a config whose networks or images are not those of the run in a workdir.
 
@@ -37,7 +37,7 @@ def check_measured(
     Args:
       workdir: that holds a run.json.
       described: the run that a config states, as `describe` gives it.
-      mend: what the line tells to do.
+      advice: what to do, at the end of the message.
 
     Raises:
       UserError: names the first field that differs.
@@ -48,17 +48,17 @@ def check_measured(
         if found.get(field) != expected.get(field):
             raise UserError(
                 f"{workdir}: holds a run whose {field} is {found.get(field)}, not "
-                f"{expected.get(field)}; {mend}"
+                f"{expected.get(field)}; {advice}"
             )
 
 
-def as_recorded(workdir: Path, run: Run, mend: str) -> Run:
+def as_recorded(workdir: Path, run: Run, advice: str) -> Run:
     """The run in a workdir, measured as a config says and with files where it says that they lie.
 
     Args:
       workdir: see `check_measured`.
       run: see there.
-      mend: see there.
+      advice: see there.
 
     Returns:
       The run.
@@ -66,7 +66,7 @@ def as_recorded(workdir: Path, run: Run, mend: str) -> Run:
     Raises:
       UserError: see there.
     """
-    check_measured(workdir, describe(run), mend)
+    check_measured(workdir, describe(run), advice)
     placed = _placed(read_facts(workdir)["run"], describe(run))
     return dataclasses.replace(_whole(placed, workdir), evaluation=run.evaluation)
 

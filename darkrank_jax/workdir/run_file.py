@@ -40,13 +40,13 @@ _SCHEMA = {
     "center_crop?": float,
     "class_weights?": [str],
 }
-_MEND = "give another --workdir, or delete this one to start again"
+_ADVICE = "give another --workdir, or delete this one to start again"
 
 
 def claim(workdir: Path, facts: Mapping[str, Any]) -> None:
     """Writes run.json, or refuses a workdir that holds another run.
 
-    A run without the baseline of before, or with one more, is the same.
+    A run without its earlier baseline, or with one more, is the same.
 
     Args:
       workdir: made when it is missing.
@@ -67,7 +67,7 @@ def claim(workdir: Path, facts: Mapping[str, Any]) -> None:
                 if recorded[name] != facts[name]:
                     raise UserError(
                         f"{workdir}: holds a run whose data had {recorded[name]} "
-                        f"{name.removeprefix('num_')} to train on, not {facts[name]}; {_MEND}"
+                        f"{name.removeprefix('num_')} to train on, not {facts[name]}; {_ADVICE}"
                     )
         if leads():
             write_text(path, json.dumps(facts, indent=1) + "\n")
@@ -146,7 +146,7 @@ def recorded_run(workdir: Path) -> Run:
 def check_same(
     workdir: Path,
     described: Mapping[str, Any],
-    mend: str = _MEND,
+    advice: str = _ADVICE,
     *,
     digests: Mapping[str, str] | None = None,
 ) -> None:
@@ -155,7 +155,7 @@ def check_same(
     Args:
       workdir: that holds a run.json.
       described: the run that should go on there, as `describe` gives it.
-      mend: what the line tells to do.
+      advice: what to do, at the end of the message.
       digests: of `input_digests`; what run.json or this one does not tell of is not compared.
 
     Raises:
@@ -165,12 +165,14 @@ def check_same(
     found, expected = without_removed(facts["run"]), json.loads(json.dumps(described))
     if difference := first_difference(found, expected):
         field, found, expected = difference
-        raise UserError(f"{workdir}: holds a run whose {field} is {found}, not {expected}; {mend}")
+        raise UserError(
+            f"{workdir}: holds a run whose {field} is {found}, not {expected}; {advice}"
+        )
     recorded = facts.get("identity", {})
     for name, digest in (digests or {}).items():
         if recorded.get(name, digest) != digest:
             raise UserError(
-                f"{workdir}: holds a run whose {name} was another than it is now; {mend}"
+                f"{workdir}: holds a run whose {name} was another than it is now; {advice}"
             )
 
 

@@ -67,7 +67,7 @@ def reid_loop(
 ) -> tuple[np.ndarray, float, float]:
     """CMC at 1 to 50, mAP and mINP: sort everything, then one query after the other.
 
-    The usual loop has precisions one number after the other, in a list; `whole_columns` mends that.
+    The usual loop has precisions one number after the other, in a list; `whole_columns` fixes that.
     """
     order = np.argsort(distances(queries, gallery), axis=1)
     right = (gallery_ids[order] == query_ids[:, None]).astype(np.int32)

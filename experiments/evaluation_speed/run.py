@@ -268,7 +268,7 @@ def _one(found: Figures | None) -> tuple[str, str]:
 
 
 def _forget_peak() -> float:
-    """The size of the process, from which its largest size counts anew."""
+    """The size of the process, from which its largest size counts again."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _largest_size()
 

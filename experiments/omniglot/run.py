@@ -23,22 +23,22 @@ def _beside(with_supcon: list[Losses], with_multi_similarity: list[Losses]) -> l
 
 
 def _hard(weight: float, alpha: float, beta: float, list_size: int | None) -> Losses:
-    law = {"alpha": alpha, "beta": beta, "list_size": list_size}
-    return {"darkrank_hard": {"weight": weight} | law}
+    scores = {"alpha": alpha, "beta": beta, "list_size": list_size}
+    return {"darkrank_hard": {"weight": weight} | scores}
 
 
 def _soft(weight: float, alpha: float, beta: float, list_size: int | None) -> Losses:
-    law = {"alpha": alpha, "beta": beta, "list_size": list_size}
+    scores = {"alpha": alpha, "beta": beta, "list_size": list_size}
     how = {"method": "exact"} if list_size == 4 else {"method": "sampled", "num_samples": 2}
-    return {"darkrank_soft": {"weight": weight} | law | how}
+    return {"darkrank_soft": {"weight": weight} | scores | how}
 
 
 def _ranks(kind: Callable[..., Losses], list_size: int | None, weight: float) -> list[Losses]:
-    """Two laws beside each loss on labels; a loss on ranks is a sum over its list."""
-    laws = ((3.0, 2.0), (6.0, 1.0))
+    """Two distributions beside each loss on labels; a loss on ranks is a sum over its list."""
+    shapes = ((3.0, 2.0), (6.0, 1.0))
     return _beside(
-        [kind(weight, *law, list_size) for law in laws],
-        [kind(weight / 4, *law, list_size) for law in laws],
+        [kind(weight, *scores, list_size) for scores in shapes],
+        [kind(weight / 4, *scores, list_size) for scores in shapes],
     )
 
 

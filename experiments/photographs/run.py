@@ -50,8 +50,8 @@ SOFTMAX: Losses = {"normalized_softmax": {"weight": 1.0, "temperature": 0.1}}
 
 
 def _soft(weight: float) -> Losses:
-    law = {"alpha": 6.0, "beta": 1.0, "list_size": None, "method": "sampled", "num_samples": 2}
-    return SOFTMAX | {"darkrank_soft": {"weight": weight} | law}
+    scores = {"alpha": 6.0, "beta": 1.0, "list_size": None, "method": "sampled", "num_samples": 2}
+    return SOFTMAX | {"darkrank_soft": {"weight": weight} | scores}
 
 
 def _rkd(weight: float) -> Losses:

@@ -3,7 +3,7 @@
     python -m experiments.soak.run [--minutes 30] [--every 15000] [--workdir runs/soak]
         [--output experiments/soak]
 
-Trains a tiny student in a process of its own, with a validation and a checkpoint every so many
+Trains a tiny student in a process of its own, with a validation and a checkpoint every few
 steps, and looks at that process every two seconds; then stops it by SIGTERM, which must save.
 Writes samples.csv and prints, for each fifth of the time, medians of what was seen. Linux.
 """
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def watch(process: subprocess.Popen, seconds: float) -> Iterator[Sample]:
-    """Looks at a process so many seconds, or until it has ended; halted time does not count."""
+    """Looks at a process for some seconds, or until it has ended; halted time does not count."""
     place = Path("/proc") / str(process.pid)
     for look in range(1, round(seconds / PAUSE) + 1):
         time.sleep(PAUSE)

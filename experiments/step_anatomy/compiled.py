@@ -70,7 +70,7 @@ def by_part(found: Iterable[Operation], counted: str) -> Counter[str]:
 
 
 def table(found: Counter[str], unit: str, scale: float) -> str:
-    """What each part has, in a unit of so many, and its share of the step."""
+    """What each part has, in a unit, and its share of the step."""
     found = Counter(found)
     found["all losses"] = sum(found[name] for name in LOSSES)
     step = sum(found.values()) - found["all losses"]

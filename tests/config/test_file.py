@@ -178,7 +178,7 @@ def get_config():
         ("import nowhere", "{path}, line 5: ModuleNotFoundError: No module named 'nowhere'"),
         ("config.steps = 1 / 0", "{path}, line 5: ZeroDivisionError: division by zero"),
         ("config.steps = 'x'", "{path}, line 5: TypeError: Could not override field 'steps' "),
-        ("config.steps = (", "{path}, line 5: '(' was never closed; mend the line"),
+        ("config.steps = (", "{path}, line 5: '(' was never closed; fix the line"),
         ("return 3", "{path}: get_config() gives int; return a ml_collections.ConfigDict"),
         ("return config.lock(\ndef x():", "{path}, line 5: "),
         (

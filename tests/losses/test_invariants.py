@@ -157,8 +157,8 @@ def test_what_other_platforms_compute_is_what_a_cpu_computes(variant, monkeypatc
     # Three rows to a tile, of which the last one is filled up.
     monkeypatch.setattr(tiles, "_FLOATS", 1)
     monkeypatch.setattr(tiles, "_DEVICES", 3)
-    anew = jax.jit(jax.value_and_grad(function_of.__wrapped__(variant)))
-    there, gradients_there = anew(*split(variant, arrays), where)
+    alone = jax.jit(jax.value_and_grad(function_of.__wrapped__(variant)))
+    there, gradients_there = alone(*split(variant, arrays), where)
     assert asked
     np.testing.assert_allclose(there, value, rtol=2e-6)
     for name, gradient in gradients.items():

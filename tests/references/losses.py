@@ -6,13 +6,13 @@ import numpy as np
 
 
 def log_probability(scores, order):
-    """log P(order) of the Plackett-Luce law of the scores."""
+    """log P(order) of the Plackett-Luce distribution of the scores."""
     scores = np.asarray(scores, np.float64)[list(order)]
     return sum(s - np.logaddexp.reduce(scores[k:]) for k, s in enumerate(scores))
 
 
 def permutation_kl(student, teacher):
-    """KL between two Plackett-Luce laws over all orders."""
+    """KL between two Plackett-Luce distributions over all orders."""
     orders = list(itertools.permutations(range(len(student))))
     p = [log_probability(teacher, order) for order in orders]
     q = [log_probability(student, order) for order in orders]

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not used, as a line says; a failed save costs nothing before it."""
+"""Checkpoints are whole or not used, as a warning says; a failed save costs nothing before it."""
 
 import errno
 import itertools

@@ -49,7 +49,7 @@ def test_devices_do_not_change_the_losses(stored):
     ]
 
     def losses_on(devices):
-        """The loss of each step on the first so many devices."""
+        """The loss of each step on the first devices."""
         mesh = make_mesh(16, jax.devices()[:devices])
         state, key = put((first, jax.random.key(run.seed)), replicated(mesh))
         found = []

@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends with the same bits as one that nobody disturbed."""
+"""A run that is killed again and again ends bitwise identical as one that nobody disturbed."""
 
 import json
 import os

@@ -20,7 +20,7 @@ from darkrank_jax.files import read_error
 
 # Images whose results are held before they are looked at, which bounds the memory.
 _BLOCK = 1024
-# A bar is shown for so many images or more.
+# Least number of images for which a bar is shown.
 _WORTH_A_BAR = 2000
 # Of the remembered state; another is not read.
 _VERSION = 2

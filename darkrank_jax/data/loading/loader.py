@@ -66,7 +66,7 @@ def batches(
       num_workers: processes that make batches instead; 0: threads of this one. Threads share one
         lock of Python's, so that few are as fast as many where pictures are decoded already.
       sampler: a "name" in SAMPLERS and its keyword arguments; None is P x K.
-      views: draws of augmentation that an image has, of every seed the same, see `view_of`; 0: a
+      views: augmented views of an image, the same for every seed, see `view_of`; 0: a
         new one each time.
       process_index: which part of the batch is wanted.
       num_processes: parts of a batch.
@@ -122,11 +122,11 @@ def every_view(
     num_threads: int,
     num_workers: int = 0,
 ) -> Generator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yields all draws of augmentation that the images of a split have in `batches`.
+    """Yields all augmented views of a split's images, as `batches` has them.
 
     Args:
       split: of training.
-      views: draws of an image, at least 1.
+      views: of each image, at least 1.
       batch_size: images to yield at once.
       augmentation: as for `batches`.
       num_threads: likewise.
@@ -145,13 +145,13 @@ def every_view(
 
 
 def view_of(step: int, batch_size: int, num_images: int, views: int) -> int:
-    """Which draw of augmentation a batch has where they are few: one an epoch, in rotation.
+    """Index of the augmented view that a batch has: one view an epoch, in rotation.
 
     Args:
       step: from 0.
       batch_size: images of a batch.
       num_images: of the training split.
-      views: draws of each image.
+      views: of each image.
 
     Returns:
       0 to views - 1.
@@ -172,7 +172,7 @@ def _ahead(
     num_workers: int,
     stopping: Callable[[], int] = lambda: 0,
 ) -> Generator[tuple[T, list[np.ndarray]]]:
-    """What `fill` returns for each step and so many images of each set, made ahead, in order."""
+    """What `fill` returns for each step, and the images of each set, made ahead, in order."""
     shapes = [(number, *images.shape[1:]) for images in sets]
     # One piece of memory for all, which is what workers fill.
     total = (sum(map(math.prod, shapes)),)
@@ -278,7 +278,7 @@ def _fill_view(
     augmentation: Augmentation,
     each: int,
 ) -> tuple[int, np.ndarray]:
-    """Fills the next images of a view, which takes so many steps; the view and their rows."""
+    """Fills the next images of a view, which takes `each` steps; the view and their rows."""
     view, start = step // each, step % each * number
     rows = np.arange(start, start + number) % len(sets[0])
     keys = _keys_of_view(view, rows)

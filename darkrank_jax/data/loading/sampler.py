@@ -59,7 +59,7 @@ def p_x_k(
       step: from 0.
       batch_size: images of the batch.
       images_per_class: of the batch.
-      others: so many images of the batch are alone in their class.
+      others: number of images of the batch that are alone in their class.
 
     Returns:
       Image numbers [batch_size], the images of a class side by side, those alone at the end.

@@ -33,7 +33,7 @@ from darkrank_jax.import_path import current_folder_last
 # Batches that a worker is asked for ahead, and those that the consumer may hold without a copy.
 _AHEAD, _HELD = 2, 4
 _PAGE = 4096
-# Has glibc keep what a picture took for the next one; the system would clear it anew each time.
+# Has glibc keep what a picture took for the next one; the system would clear it again each time.
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 
 # Seconds without an answer after which a worker is named; and between looks at `stopping`.
@@ -210,7 +210,7 @@ def _program(descriptor: int) -> str:
 
 @contextmanager
 def _signals_left_to_parent() -> Iterator[None]:
-    """Processes that are started meanwhile never get what Ctrl-C and the like send to all."""
+    """Processes that are started meanwhile never get what Ctrl-C sends to all."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:

@@ -27,7 +27,7 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm"),
 )
-# A picture is kept at no less than so many times the height and width that are asked for.
+# A picture is kept at no less than this multiple of the height and width that are asked for.
 _SPARE = 2
 # How far a JPEG file may be reduced while it is decoded; as Pillow's `draft` does.
 _JPEG_REDUCTIONS = (1, 2, 4, 8)
@@ -84,7 +84,9 @@ def decode(
                 return _decode_any(image, size, grayscale)
         return _decode_bytes(image, size, grayscale, max_megapixels)
     except Image.UnidentifiedImageError:
-        raise UserError(f"{name}: is no image of a known kind; delete it or save it anew") from None
+        raise UserError(
+            f"{name}: is no image of a known kind; delete it or save it again"
+        ) from None
     except MemoryError as error:
         raise UserError(
             f"{name}: takes more memory than is left; free some, or shrink it"
@@ -92,7 +94,7 @@ def decode(
     except BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{name}: cannot be decoded ({reason}); delete it or save it anew"
+            f"{name}: cannot be decoded ({reason}); delete it or save it again"
         ) from error
 
 

@@ -39,8 +39,8 @@ class SplitOptions:
       grayscale: one channel instead of three.
       center_crop: share of the largest middle part of the image's shape that evaluation sees; 0
         stretches the whole image.
-      num_train_classes: so many classes, the first in natural order, are trained and validated on
-        and the others tested on, where the listing names no images to test on; 0 draws them.
+      num_train_classes: number of classes, the first in natural order, to train and validate on;
+        the rest is tested on, where the listing names no images to test on; 0 draws them.
       validation_fraction: share of the classes of training that is held out to validate on, where
         the listing names no such images.
       test_fraction: likewise to test on, where `num_train_classes` is 0.

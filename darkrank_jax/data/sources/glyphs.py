@@ -24,7 +24,7 @@ FACES = (
     *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
     *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
 )
-# A character counts when so many faces have it, so that no class is a single typeface.
+# Least number of faces that have a character, so that no class is a single typeface.
 _ENOUGH_FACES = 8
 # Drawn larger, distorted, then reduced: edges stay smooth.
 _OVERSAMPLING = 2

@@ -234,7 +234,7 @@ def _reid(folder: str = "") -> Callable[[Mapping[str, bytes]], PlaceOf]:
 
 
 def _msmt17(lists: Mapping[str, bytes]) -> PlaceOf:
-    """The lists' parts, training and validation together; test numbers its people anew."""
+    """The lists' parts, training and validation together; test numbers its people again."""
     listed = {}
     for word in ("train", "val", "query", "gallery"):
         name = f"list_{word}.txt"

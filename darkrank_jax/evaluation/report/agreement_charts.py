@@ -53,7 +53,7 @@ def agreement_section(results: dict[str, Any], compared: ComparedNetworks) -> Ht
         if recall is not None and name == compared.subject:
             sentences.append(
                 f" Searching the teacher’s gallery, so that images embedded by the teacher need "
-                f"not be embedded anew, {name} reaches a Recall@1 of {percent(recall)}."
+                f"not be embedded again, {name} reaches a Recall@1 of {percent(recall)}."
             )
     note = tag("p", join(sentences), class_="note")
     return join([tag("div", *charts, class_="charts"), note])

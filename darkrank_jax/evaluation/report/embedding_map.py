@@ -15,7 +15,7 @@ _MOST_OF_CLASS = 20
 # t-SNE's rounds: past these its picture hardly moves any more.
 _ROUNDS = 500
 _PERPLEXITY = 20
-# Below so many points there is nothing to lay out.
+# Fewer points than this are not laid out.
 _FEWEST = 8
 _SIDE, _MARGIN = 400, 12
 _COLUMNS, _THUMBNAIL = 24, 48
@@ -68,7 +68,7 @@ def choose(
 
     Args:
       labels: of all images.
-      points: how many images at least, where there are so many.
+      points: least number of images, where there are enough.
       seed: of the order of classes.
 
     Returns:

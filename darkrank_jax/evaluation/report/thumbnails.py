@@ -9,7 +9,7 @@ from PIL import Image
 
 from darkrank_jax.evaluation.report.markup import Html, tag
 
-# Larger pictures are reduced to so many pixels, to bound the size of the page.
+# Larger pictures are reduced to this number of pixels, to bound the size of the page.
 _LONGEST_SIDE = 64
 
 

@@ -2,7 +2,7 @@
 
 The batches of a run are a pure function of its seed and data, so what a frozen teacher says of them
 can be kept: beside the teacher, under a name that is a digest of all it depends on. Students that
-share teacher, data, seed and steps share the store. Where images have a few draws of augmentation
+share teacher, data, seed and steps share the store. Where images have a few augmented views
 in rotation (`data.views`), these are stored instead, whatever seed and number of steps.
 """
 

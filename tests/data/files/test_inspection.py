@@ -54,7 +54,7 @@ def test_a_warning_has_the_same_words_in_every_mode(mode, tmp_path, capsys, monk
 
 
 BROKEN = {
-    "unreadable": (b"no image", "is no image of a known kind; delete it or save it anew"),
+    "unreadable": (b"no image", "is no image of a known kind; delete it or save it again"),
     "zero-sized": (b"", "is empty; delete it or put the image there again"),
     "truncated": (WHOLE["class 2/1.png"][:-40], "cannot be decoded ("),
     "float": (
@@ -130,8 +130,8 @@ def test_a_listed_image_that_was_saved_anew_is_looked_at_again(tmp_path):
     with pytest.raises(UserError, match=r"class 2/1\.png: cannot be read \(No such file"):
         load(table)
     image.write_bytes(encoded(drawn(77)))
-    anew = load(table)
-    for use, split in anew.items():
+    again = load(table)
+    for use, split in again.items():
         # A file that is another is other images, for whatever was stored of them.
         assert split.images.digest() != whole[use].images.digest()
         assert split.images.digest() == load(table)[use].images.digest()

@@ -219,10 +219,10 @@ def test_another_archive_is_built_anew_and_is_other_images(tmp_path, monkeypatch
     more = {f"CUB_200_2011/images/030.Fish_Crow/{k}.jpg": jpeg(k) for k in range(3)}
     (content,) = cub200()[0].values()
     write(tmp_path, {"CUB_200_2011.tgz": content | more})
-    anew = load("cub200", tmp_path)
+    again = load("cub200", tmp_path)
     assert sum(len(split.labels) for split in few.values()) == 12
-    assert sum(len(split.labels) for split in anew.values()) == 15
-    assert anew["test"].images.digest() != few["test"].images.digest()
+    assert sum(len(split.labels) for split in again.values()) == 15
+    assert again["test"].images.digest() != few["test"].images.digest()
     # Two were built; which is meant only their archives can say.
     with pytest.raises(UserError, match=r"^data\.path: is empty, and so is"):
         load("cub200", tmp_path, "")
