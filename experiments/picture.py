@@ -69,13 +69,17 @@ def draw(theme: str, panels: tuple[Panel, ...], path: Path) -> None:
     for row, panel in enumerate(panels):
         means = [float(np.mean(each)) for each in read_panel(panel)]
         axes.plot([means[0], means[-1]], [row, row], color=look["line"], linewidth=3, zorder=1)
-        for values, mean, colour in zip(read_panel(panel), means, look["colours"], strict=True):
+        for place, (values, mean, colour) in enumerate(
+            zip(read_panel(panel), means, look["colours"], strict=True)
+        ):
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
             axes.errorbar(mean, row, xerr=spread, color=colour, fmt="o", markersize=8, capsize=3)
-            label = f"{mean:.2f}".lstrip("0")
+            # The one in the middle below, since networks may lie close together.
+            above = (0, -19) if place == 1 else (0, 9)
             axes.annotate(
-                label, (mean, row), (0, 9), textcoords="offset points", ha="center", color=colour
-            )
+                f"{mean:.3f}".lstrip("0"), (mean, row), above, textcoords="offset points",
+                ha="center", color=colour,
+            )  # fmt: skip
     axes.set_yticks(range(len(panels)), [panel.title for panel in panels], color=look["text"])
     axes.set_ylim(len(panels) - 0.5, -0.7)
     axes.set_xlim(0, 1)
