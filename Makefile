@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-all test-accelerators coverage lint format docs package clean
+.PHONY: demo test test-all test-accelerators coverage lint format docs package release clean
 
 demo: .venv/installed
 	$(BIN)/python -m darkrank_jax.main --config configs/demo.py
@@ -41,6 +41,11 @@ package: .venv/installed-dev
 	$(PYTHON) -m venv build/package
 	build/package/bin/pip install --quiet "$$(ls dist/*.whl)[train]"
 	cd build/package && bin/darkrank --config ../../tests/tiny_config.py --workdir run
+
+# Everything up to the upload: CONTRIBUTING.md has the steps around it.
+release: lint test-all package
+	$(BIN)/twine check dist/*
+	@echo "Tag the commit v$$($(BIN)/python -c 'import darkrank_jax; print(darkrank_jax.__version__)') and upload dist/"
 
 clean:
 	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
