@@ -1,7 +1,8 @@
 """Compares distillation from a pretrained teacher on three sets; README.md has the question.
 
     DARKRANK_DATA=DIR DARKRANK_WEIGHTS=DIR python -m experiments.photographs.run
-        [--sets grocery_store ...] [--budgets short long] [--workers N] [--workdir DIR]
+        [--sets grocery_store ...] [--budgets short long] [--methods NAME ...] [--workers N]
+        [--workdir DIR]
 
 experiments/comparison.py says how it goes: settings are tried at the short budget with a seed of
 their own, and chosen on validation classes; test classes are looked at once, with other seeds.
@@ -87,28 +88,30 @@ def main() -> None:
     add_workers(parser)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--workdir", type=Path, default=Path("runs/photographs"))
     arguments = parser.parse_args()
     with refusing():
         workers = arguments.workers or default_workers()
         for name in arguments.sets:
-            setup, place = setup_of(SETS[name]), arguments.workdir / name
+            methods = {method: METHODS[method] for method in METHODS if method in arguments.methods}
+            setup, place = setup_of(SETS[name], methods), arguments.workdir / name
             for budget in arguments.budgets:
                 found = compare(setup, place, workers, BUDGETS[budget], BUDGETS["short"])
-                write_rows(HERE / f"{name}_tuning.csv", found.tuning, METHODS)
-                write_rows(HERE / f"{name}_{budget}.csv", found.results, METHODS)
+                write_rows(HERE / f"{name}_tuning.csv", found.tuning, methods)
+                write_rows(HERE / f"{name}_{budget}.csv", found.results, methods)
                 print(f"\n{name}, {BUDGETS[budget]:,} steps:\n")
-                print(table(found.results, found.chosen, METHODS), flush=True)
+                print(table(found.results, found.chosen, methods), flush=True)
 
 
-def setup_of(photographs: Photographs) -> Setup:
+def setup_of(photographs: Photographs, methods: Methods) -> Setup:
     """What is compared on a set: one teacher for all seeds, which sees each view once."""
     path = os.path.join(os.environ.get("DARKRANK_DATA", ""), photographs.archive)
     data = {"path": path, "options": {"num_train_classes": photographs.classes}}
     fields = {f"data.{name}": value for name, value in data.items()}
     fields |= {f"teacher.{field}": value for field, value in fields.items()}
     # Alone, a student sees a new view each time, which is better if anything.
-    return Setup(CONFIG, METHODS, METRICS, fields, alone={"data.views": 0}, teacher=0)
+    return Setup(CONFIG, methods, METRICS, fields, alone={"data.views": 0}, teacher=0)
 
 
 if __name__ == "__main__":
