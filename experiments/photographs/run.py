@@ -17,6 +17,7 @@ from darkrank_jax.runs.sweep.jobs import default_workers
 from experiments.comparison import (
     ALONE,
     Losses,
+    Methods,
     Setup,
     add_workers,
     compare,
