@@ -72,15 +72,15 @@ def _match(weight: float) -> Losses:
 METHODS: dict[str, tuple[Losses, ...]] = {
     ALONE: tuple(
         {"normalized_softmax": {"weight": 1.0, "temperature": temperature}}
-        for temperature in (0.1, 0.2)
+        for temperature in (0.1, 0.2, 0.4)
     ),
-    "embedding match": tuple(map(_match, (10.0, 100.0))),
+    "embedding match": tuple(map(_match, (1.0, 10.0, 100.0))),
     "DarkRank soft, whole batch, and embedding match": tuple(
-        _soft(rank) | _match(match) for rank, match in ((0.2, 10.0), (1.0, 100.0))
+        _soft(rank) | _match(match) for rank, match in ((0.05, 1.0), (0.2, 10.0), (1.0, 100.0))
     ),
-    "DarkRank soft, whole batch": tuple(map(_soft, (0.3, 1.5))),
-    "RKD": tuple(map(_rkd, (25.0, 100.0))),
-    "relaxed contrastive": tuple(map(_relaxed, (1.0, 3.0))),
+    "DarkRank soft, whole batch": tuple(map(_soft, (0.05, 0.3, 1.5))),
+    "RKD": tuple(map(_rkd, (2.5, 25.0, 100.0))),
+    "relaxed contrastive": tuple(map(_relaxed, (0.3, 1.0, 3.0))),
 }
 
 
