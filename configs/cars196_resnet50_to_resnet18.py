@@ -1,13 +1,15 @@
 """Cars-196: a ResNet-50 teaches a ResNet-18; classes 1 to 98 train, 99 to 196 test.
 
-    python -m darkrank_jax.main --config configs/cars196_resnet50_to_resnet18.py \
-        --config.data.path=DIR \
-        --config.weights.path=resnet18.safetensors \
-        --config.teacher.weights.path=resnet50.safetensors
+DIR holds the authors' car_ims.tgz and cars_annos.mat, and the weights are torchvision's. The recipe
+is CUB's, with colours changed as well, since a model of car comes in any.
 
-where DIR holds the authors' car_ims.tgz and cars_annos.mat, and the weights are torchvision's. The
-recipe is that of CUB, with colours changed as well, since a model of car comes in any. For an
-accelerator. Not run at full size yet: no result.
+Command:   python -m darkrank_jax.main --config configs/cars196_resnet50_to_resnet18.py \
+               --config.data.path=DIR \
+               --config.weights.path=resnet18.safetensors \
+               --config.teacher.weights.path=resnet50.safetensors
+Hardware:  a GPU or TPU
+Time:      not measured; `--mode plan` estimates it
+Result:    not run at full size yet
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,12 @@
-"""The demo's student, whose queries go on searching a gallery that its teacher filled; no download.
-
-    python -m darkrank_jax.main --config configs/compatible.py
+"""Compatible: does the demo's student find images in a gallery that its teacher filled?
 
 `teacher_gallery` in results.json is the recall of the student's queries in the teacher's gallery.
-About the demo's time.
+No download.
+
+Command:   python -m darkrank_jax.main --config configs/compatible.py
+Hardware:  2 CPU cores
+Time:      about the demo's
+Result:    none recorded
 """
 
 from ml_collections import ConfigDict

@@ -1,12 +1,15 @@
 """CUB-200-2011: a ResNet-50 teaches a ResNet-18; classes 1 to 100 train, 101 to 200 test.
 
-    python -m darkrank_jax.main --config configs/cub_resnet50_to_resnet18.py \
-        --config.data.path=DIR \
-        --config.weights.path=resnet18.safetensors \
-        --config.teacher.weights.path=resnet50.safetensors
+DIR holds the authors' CUB_200_2011.tgz and the weights are torchvision's of ImageNet, which the
+learning rates are meant for.
 
-where DIR holds the authors' CUB_200_2011.tgz and the weights are torchvision's of ImageNet, which
-the learning rates are meant for. For an accelerator. Not run at full size yet: no result.
+Command:   python -m darkrank_jax.main --config configs/cub_resnet50_to_resnet18.py \
+               --config.data.path=DIR \
+               --config.weights.path=resnet18.safetensors \
+               --config.teacher.weights.path=resnet50.safetensors
+Hardware:  a GPU or TPU
+Time:      not measured; `--mode plan` estimates it
+Result:    not run at full size yet
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,12 @@
-"""DarkRank on characters that nobody trained on; no download.
+"""The demo: does a student with DarkRank beat the student alone on unseen characters?
 
-    make demo
+Teacher (ResNet-18 of width 16), student alone and student with DarkRank (ResNet-10 of width 6) on
+built-in characters; no download.
 
-Teacher, the student alone, and the student with DarkRank.
-Under 4 minutes on 2 idle CPU cores; README.md has the results of three seeds.
+Command:   make demo
+Hardware:  2 CPU cores
+Time:      under 4 minutes
+Result:    README.md, three seeds, 2026-11
 """
 
 from ml_collections import ConfigDict

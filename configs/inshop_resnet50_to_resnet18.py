@@ -1,12 +1,15 @@
 """In-Shop Clothes: a ResNet-50 teaches a ResNet-18; 3,997 items train, 3,985 are searched for.
 
-    python -m darkrank_jax.main --config configs/inshop_resnet50_to_resnet18.py \
-        --config.data.path=DIR \
-        --config.weights.path=resnet18.safetensors \
-        --config.teacher.weights.path=resnet50.safetensors
+DIR holds the authors' img.zip and list_eval_partition.txt, and the weights are torchvision's. The
+recipe is SOP's.
 
-where DIR holds the authors' img.zip and list_eval_partition.txt, and the weights are torchvision's.
-The recipe is that of SOP. For an accelerator. Not run at full size yet: no result.
+Command:   python -m darkrank_jax.main --config configs/inshop_resnet50_to_resnet18.py \
+               --config.data.path=DIR \
+               --config.weights.path=resnet18.safetensors \
+               --config.teacher.weights.path=resnet50.safetensors
+Hardware:  a GPU or TPU
+Time:      not measured; `--mode plan` estimates it
+Result:    not run at full size yet
 """
 
 from ml_collections import ConfigDict

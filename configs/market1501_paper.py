@@ -1,18 +1,21 @@
 """Market-1501 as DarkRank's authors train on it: Inception-BN teaches NIN-BN.
 
-    python -m darkrank_jax.main --config configs/market1501_paper.py --config.data.path=DIR \
-        --config.weights.path=nin.safetensors \
-        --config.teacher.weights.path=inception_bn.safetensors
-
-where DIR holds Market-1501-v15.09.15.zip, and the weights are of ImageNet, as the authors start
-from (their 1e-2 alone and 5e-4 distilled are meant for them). For an accelerator. Not run at full
-size yet: no result.
+DIR holds Market-1501-v15.09.15.zip, and the weights are of ImageNet, as the authors start from
+(their 1e-2 alone and 5e-4 distilled are meant for them).
 
 Resolution, crops, batches, losses, optimizer, schedule and the weights of the losses are those of
 the authors' code and its README. What differs: their large-margin softmax is annealed, ours is not,
 and it sees embeddings of length 1 like the other losses, with a scale instead of their length;
 their dropout before the second loss is left out; they clip each number of the gradient at 10, here
 it is the norm of the whole.
+
+Command:   python -m darkrank_jax.main --config configs/market1501_paper.py \
+               --config.data.path=DIR \
+               --config.weights.path=nin.safetensors \
+               --config.teacher.weights.path=inception_bn.safetensors
+Hardware:  a GPU or TPU
+Time:      not measured; `--mode plan` estimates it
+Result:    not run at full size yet
 """
 
 from ml_collections import ConfigDict

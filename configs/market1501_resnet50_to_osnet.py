@@ -1,14 +1,16 @@
 """Market-1501: a ResNet-50 teaches an OSNet x0.25, a twentieth of its size.
 
-    python -m darkrank_jax.main --config configs/market1501_resnet50_to_osnet.py \
-        --config.data.path=DIR \
-        --config.weights.path=osnet_x0_25.safetensors \
-        --config.teacher.weights.path=resnet50.safetensors
+DIR holds the authors' Market-1501-v15.09.15.zip, and the weights are torchreid's and torchvision's
+of ImageNet. The recipe is re-identification's usual one: 256x128, padding and cropping, flips,
+erasing, batches of 16 persons by 4 images, softmax and hard triplets.
 
-where DIR holds the authors' Market-1501-v15.09.15.zip, and the weights are torchreid's and
-torchvision's of ImageNet. The recipe is re-identification's usual one: 256x128, padding and
-cropping, flips, erasing, batches of 16 persons by 4 images, softmax and hard triplets. For an
-accelerator. Not run at full size yet: no result.
+Command:   python -m darkrank_jax.main --config configs/market1501_resnet50_to_osnet.py \
+               --config.data.path=DIR \
+               --config.weights.path=osnet_x0_25.safetensors \
+               --config.teacher.weights.path=resnet50.safetensors
+Hardware:  a GPU or TPU
+Time:      not measured; `--mode plan` estimates it
+Result:    not run at full size yet
 """
 
 from ml_collections import ConfigDict

@@ -1,13 +1,16 @@
-"""Your own images and your own teacher: a ResNet-50 teaches a ResNet-18.
-
-    python -m darkrank_jax.main --config configs/own_images.py --config.data.path=DIR \
-        --config.teacher.weights.path=resnet50.safetensors --config.teacher.steps=0
+"""Your own images: a ResNet-50 of yours teaches a ResNet-18.
 
 DIR is a folder of class folders, a .zip or .tar of it, or a .csv, .tsv or .parquet with the columns
-path and label (and split, camera). `--mode prepare` prints what it holds. The weights are a
+path and label (and split, camera); `--mode prepare` prints its contents. The weights are a
 safetensors file of torchvision's ResNet-50 whose pooled features are the embeddings; for another
 network or its embedding layer see docs/pretrained.md. With 0 steps the teacher is taken as it is;
 without that flag it is first trained on your images, from the weights if a file is given.
+
+Command:   python -m darkrank_jax.main --config configs/own_images.py --config.data.path=DIR \
+               --config.teacher.weights.path=resnet50.safetensors --config.teacher.steps=0
+Hardware:  a GPU or TPU
+Time:      depends on your images; `--mode plan` estimates it
+Result:    yours
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,12 @@
-"""DarkRank from a pretrained teacher: EfficientNet-Lite2 teaches a narrow ResNet from scratch.
+"""Photographs: what does a pretrained EfficientNet-Lite2 give a narrow ResNet from scratch?
 
-    python -m darkrank_jax.main --config configs/photographs.py
+DARKRANK_DATA holds cars196_half/cars196_half_96px.zip, DARKRANK_WEIGHTS
+efficientnet_lite2.safetensors; experiments/photographs takes two more sets.
 
-with DARKRANK_DATA and DARKRANK_WEIGHTS set to folders, of which the first holds
-cars196_half/cars196_half_96px.zip and the second efficientnet_lite2.safetensors.
-experiments/photographs compares losses by it, on three sets.
+Command:   python -m darkrank_jax.main --config configs/photographs.py
+Hardware:  2 CPU cores
+Time:      not measured
+Result:    experiments/photographs, 2026-11
 """
 
 import os

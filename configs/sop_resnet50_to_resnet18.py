@@ -1,13 +1,15 @@
 """Stanford Online Products: a ResNet-50 teaches a ResNet-18; 11,318 products train, 11,316 test.
 
-    python -m darkrank_jax.main --config configs/sop_resnet50_to_resnet18.py \
-        --config.data.path=DIR \
-        --config.weights.path=resnet18.safetensors \
-        --config.teacher.weights.path=resnet50.safetensors
+DIR holds the authors' Stanford_Online_Products.zip, and the weights are torchvision's. The recipe
+is CUB's with larger batches of fewer images of a product, of which there are 5 on average.
 
-where DIR holds the authors' Stanford_Online_Products.zip, and the weights are torchvision's. The
-recipe is that of CUB with larger batches of fewer images of a product, of which there are 5 on
-average. For an accelerator. Not run at full size yet: no result.
+Command:   python -m darkrank_jax.main --config configs/sop_resnet50_to_resnet18.py \
+               --config.data.path=DIR \
+               --config.weights.path=resnet18.safetensors \
+               --config.teacher.weights.path=resnet50.safetensors
+Hardware:  a GPU or TPU
+Time:      not measured; `--mode plan` estimates it
+Result:    not run at full size yet
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,8 @@
 """Every config is a valid run, and configs/default.py states every field."""
 
+import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,18 @@ def test_default_states_every_field_and_no_other():
 def test_every_config_is_a_valid_run(path):
     if path.stem != "default":  # which names no loss
         read_run(load(path).to_dict())
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if path.stem != "default"], ids=lambda path: path.stem
+)
+def test_every_config_says_its_command_hardware_time_and_result(path):
+    header = ast.get_docstring(ast.parse(path.read_text())) or ""
+    fields = [
+        line.split(":")[0] for line in header.splitlines() if re.match(r"[A-Z]\w+: {2}", line)
+    ]
+    assert fields == ["Command", "Hardware", "Time", "Result"]
+    assert path.name in header or path.stem == "demo"
 
 
 def flagged(name, flag):
