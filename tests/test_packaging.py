@@ -1,5 +1,6 @@
 """What people install: sdist and wheel, made from this checkout."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import darkrank_jax
+from tests.data.image_files import layout, write_folder
 
 ROOT = Path(__file__).parent.parent
 VERSION = darkrank_jax.__version__
@@ -49,12 +51,18 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
         text = archive.read(metadata).decode()
     assert f"Version: {VERSION}\n" in text
     assert "License-Expression: Apache-2.0" in text
-    assert "Requires-Dist: jax>=" in text
+    required = [line.split(" ", 1)[1] for line in text.splitlines() if "Requires-Dist" in line]
+    assert [each for each in required if "extra" not in each] == ["jax>=0.8", "numpy>=2.0"]
+    extras = {each.rpartition("extra == ")[2].strip('"') for each in required if "extra" in each}
+    assert extras == {"all", "cuda", "export", "tpu", "train"}
     assert {name.split("/")[0] for name in names} == {
         "darkrank_jax",
         f"darkrank_jax-{VERSION}.dist-info",
     }
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "darkrank_jax").rglob("*.py")}
+    modules |= {
+        f"darkrank_jax/configs/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")
+    }
     assert modules <= set(names)
     kept = {"darkrank_jax/py.typed", "darkrank_jax/evaluation/report/template.html"}
     assert kept <= set(names)
@@ -75,22 +83,89 @@ def test_the_sdist_holds_what_builds_and_tests_it(built):
         assert file in names
 
 
-@pytest.mark.slow
-def test_the_installed_command_trains_elsewhere(built, tmp_path):
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """The commands of an environment that has the wheel, and nothing of the checkout.
+
+    Its other packages are those of this one; `make package` takes them from the registry.
+    """
     (wheel,) = built.glob("*.whl")
-    target = tmp_path / "installed"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target]
+    place = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
+    (packages,) = place.glob("lib/*/site-packages")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", packages]
     subprocess.run([*pip, wheel], check=True)
-    for folder in ("configs", "tests"):
-        (tmp_path / folder).mkdir()
-    for file in ("configs/default.py", "tests/tiny_config.py"):
-        (tmp_path / file).write_text((ROOT / file).read_text())
-    command = [target / "bin" / "darkrank", "--config=tests/tiny_config.py", "--workdir=run"]
+    others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (packages / "others.pth").write_text("\n".join(others))
+    # pip wrote it for the interpreter that ran it.
+    command = place / "bin" / "darkrank"
+    start = "import sys\nfrom darkrank_jax.main import console\nsys.exit(console())\n"
+    command.write_text(f"#!{place / 'bin' / 'python'}\n{start}")
+    command.chmod(0o755)
+    return place / "bin"
+
+
+def output_of(folder, *command):
+    """What a command prints in a folder, without what this process was started with."""
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(target)}
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "JAX_PLATFORMS": "cpu"},
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "run" / "results.json").exists()
+    assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-2000:])
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_from_a_wheel_every_mode_runs_in_an_empty_folder(installed, tmp_path):
+    command = installed / "darkrank"
+    before = os.umask(0o022)
+    try:
+        write_folder(tmp_path / "images", layout())
+        (tmp_path / "tiny.py").write_text((ROOT / "tests" / "tiny_config.py").read_text())
+        said = output_of(tmp_path, installed / "python", "-c", WHERE).split()
+        assert said[0].startswith(str(installed.parent))
+        assert {"default", "demo", "own_images"} <= set(said[1:])
+        named = [command, "--mode=prepare", "--config=own_images", "--config.data.path=images"]
+        assert "classes" in output_of(tmp_path, *named)
+        output_of(tmp_path, command, "--config=tiny.py")
+        workdir = "--workdir=runs/tiny"
+        output_of(tmp_path, command, "--mode=eval", workdir)
+        output_of(tmp_path, command, "--mode=export", workdir)
+        gallery = ("--images=images", "--output=gallery.npz")
+        output_of(tmp_path, command, "--mode=embed", workdir, *gallery)
+        query = next((tmp_path / "images").rglob("*.png"))
+        asked = ("--gallery=gallery.npz", f"--query={query}", "--output=near.html")
+        output_of(tmp_path, command, "--mode=search", workdir, *asked)
+        grid = ("--grid=losses.kd.temperature 1.0 3.0", "--seeds=0")
+        said = output_of(tmp_path, command, "--mode=sweep", "--config=tiny.py", *grid)
+        assert said.count(": finished") == 3
+    finally:
+        os.umask(before)
+    written = {path for path in tmp_path.rglob("*") if path.is_file()}
+    for name in (
+        "runs/tiny/results.json",
+        "runs/tiny/export/model.safetensors",
+        "runs/tiny/export/model.onnx",
+        "runs/tiny_sweep/results.md",
+        "near.html",
+    ):
+        assert tmp_path / name in written
+    # Readable by others; caches are of one user.
+    kept = {path for path in written if ".cache" not in path.parts}
+    assert not [path for path in kept if path.stat().st_mode & 0o044 != 0o044]
+
+
+# A program of somebody who installed it.
+WHERE = """
+import darkrank_jax
+from darkrank_jax import configs
+from darkrank_jax.configs import default
+assert darkrank_jax.load_config(default).steps == darkrank_jax.load_config("default").steps
+print(darkrank_jax.__file__, *configs.names())
+"""
 
 
 @pytest.mark.slow

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_positive
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.pairwise import cosines
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 from darkrank_jax.losses.tiles import map_rows
 
 
+@on_any_mesh
 def smooth_ap_loss(
     embeddings: jax.Array,
     labels: jax.Array,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_arrays, check_positive, check_range, check_whole
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import valid_rows
 from darkrank_jax.losses.pairwise import (
     inner_products,
@@ -69,6 +70,7 @@ def normalized_softmax_logits(
     return class_cosines(embeddings, class_weights) / temperature
 
 
+@on_any_mesh
 def softmax_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -107,6 +109,7 @@ def softmax_loss(
     return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
+@on_any_mesh
 def normalized_softmax_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -150,6 +153,7 @@ def normalized_softmax_loss(
     return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
+@on_any_mesh
 def large_margin_softmax_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -204,6 +208,7 @@ def large_margin_softmax_loss(
     return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
+@on_any_mesh
 def arcface_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -257,6 +262,7 @@ def arcface_loss(
     return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
+@on_any_mesh
 def cosface_loss(
     embeddings: jax.Array,
     labels: jax.Array,

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_flags, check_positive, check_range
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import ABSENT_LOGIT, labelled_pairs, masked_logsumexp
 from darkrank_jax.losses.miners import multi_similarity_pairs
 from darkrank_jax.losses.pairwise import cosines, distances, inner_products, nan_if, normalize
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
 
 
+@on_any_mesh
 def contrastive_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -65,6 +67,7 @@ def contrastive_loss(
     )
 
 
+@on_any_mesh
 def ntxent_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -112,6 +115,7 @@ def ntxent_loss(
     return apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives, weights)
 
 
+@on_any_mesh
 def supcon_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -160,6 +164,7 @@ def supcon_loss(
     return apply_reduction(reduce_fn, values, positives.any(1), weights)
 
 
+@on_any_mesh
 def n_pairs_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -210,6 +215,7 @@ def n_pairs_loss(
     return pairs + l2_weight * apply_reduction(reduce_fn, lengths, itself, weights)
 
 
+@on_any_mesh
 def multi_similarity_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -272,6 +278,7 @@ def multi_similarity_loss(
     )
 
 
+@on_any_mesh
 def circle_loss(
     embeddings: jax.Array,
     labels: jax.Array,

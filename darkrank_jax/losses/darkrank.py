@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_whole
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import anchor_weights, other_mask, valid_rows
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -21,6 +22,7 @@ from darkrank_jax.losses.sorting import argsort
 _ROUNDS = 8
 
 
+@on_any_mesh
 def darkrank_hard_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -96,6 +98,7 @@ def darkrank_hard_loss(
     return nan_if(jnp.isnan(teacher), order_nll(student, valid, discounts, weights, reduce_fn))
 
 
+@on_any_mesh
 def darkrank_soft_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -182,6 +185,7 @@ def darkrank_soft_loss(
     )  # fmt: skip
 
 
+@on_any_mesh
 def compatible_ranking_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import valid_rows
 from darkrank_jax.losses.pairwise import normalize, zero_rows
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 
 
+@on_any_mesh
 def kd_loss(
     student_logits: jax.Array,
     teacher_logits: jax.Array,
@@ -62,6 +64,7 @@ def kd_loss(
     return apply_reduction(reduce_fn, values, valid, weights)
 
 
+@on_any_mesh
 def embedding_match_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -106,6 +109,7 @@ def embedding_match_loss(
     return apply_reduction(reduce_fn, squares.sum(-1), valid, weights)
 
 
+@on_any_mesh
 def fitnet_loss(
     student_features: jax.Array,
     teacher_features: jax.Array,
@@ -149,6 +153,7 @@ def fitnet_loss(
     return apply_reduction(reduce_fn, values, valid, weights)
 
 
+@on_any_mesh
 def attention_transfer_loss(
     student_maps: jax.Array | Sequence[jax.Array],
     teacher_maps: jax.Array | Sequence[jax.Array],

@@ -13,11 +13,13 @@ from darkrank_jax.losses.classification import (
     cross_entropy,
     unknown_labels,
 )
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import masked_logsumexp
 from darkrank_jax.losses.pairwise import nan_if, upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 
 
+@on_any_mesh
 def proxy_anchor_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -73,6 +75,7 @@ def proxy_anchor_loss(
     return nan_if(unknown_labels(target, valid), loss)
 
 
+@on_any_mesh
 def proxy_nca_loss(
     embeddings: jax.Array,
     labels: jax.Array,

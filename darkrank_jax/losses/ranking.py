@@ -19,6 +19,7 @@ from darkrank_jax.losses.checks import (
     check_given,
     check_whole,
 )
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.pairwise import nan_if, upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
 from darkrank_jax.losses.sorting import argsort
@@ -29,6 +30,7 @@ MAX_EXACT = 16
 _ABSENT = -1e30
 
 
+@on_any_mesh
 def listmle_loss(
     student_scores: jax.Array,
     teacher_scores: jax.Array,
@@ -76,6 +78,7 @@ def listmle_loss(
     return nan_if(jnp.isnan(teacher), order_nll(student, valid, discounts, weights, reduce_fn))
 
 
+@on_any_mesh
 def permutation_kl_loss(
     student_scores: jax.Array,
     teacher_scores: jax.Array,

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import other_mask, pair_mask, teacher_student_rows
 from darkrank_jax.losses.pairwise import (
     cosines,
@@ -16,6 +17,7 @@ from darkrank_jax.losses.pairwise import (
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, row_means
 
 
+@on_any_mesh
 def similarity_match_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -56,6 +58,7 @@ def similarity_match_loss(
     return apply_reduction(reduce_fn, row_means(values, others), others.any(1), weights)
 
 
+@on_any_mesh
 def pkt_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -101,6 +104,7 @@ def pkt_loss(
     return apply_reduction(reduce_fn, row_means(values, pair_mask(valid)), valid, weights)
 
 
+@on_any_mesh
 def similarity_preserving_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -142,6 +146,7 @@ def similarity_preserving_loss(
     return apply_reduction(reduce_fn, values, valid, weights)
 
 
+@on_any_mesh
 def correlation_congruence_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -209,6 +214,7 @@ def correlation_congruence_loss(
     return apply_reduction(reduce_fn, values, followed, weights)
 
 
+@on_any_mesh
 def relaxed_contrastive_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import other_mask, pair_mask, teacher_student_rows
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -23,6 +24,7 @@ from darkrank_jax.losses.tiles import map_rows, tiled, untiled
 Edges = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
+@on_any_mesh
 def rkd_distance_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,
@@ -68,6 +70,7 @@ def rkd_distance_loss(
     return apply_reduction(reduce_fn, values, valid, weights)
 
 
+@on_any_mesh
 def rkd_angle_loss(
     student_embeddings: jax.Array,
     teacher_embeddings: jax.Array,

@@ -13,6 +13,7 @@ from darkrank_jax.losses.checks import (
     check_given,
     check_range,
 )
+from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -25,6 +26,7 @@ from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean
 from darkrank_jax.losses.sorting import argsort, sort
 
 
+@on_any_mesh
 def triplet_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -97,6 +99,7 @@ def triplet_loss(
     return nan_if(jnp.isnan(lengths), values)
 
 
+@on_any_mesh
 def lmnn_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -151,6 +154,7 @@ def lmnn_loss(
     return (1 - push_weight) * pull + push_weight * push
 
 
+@on_any_mesh
 def margin_loss(
     embeddings: jax.Array,
     labels: jax.Array,
