@@ -25,7 +25,7 @@ from darkrank_jax.models import MODELS, build_model
 from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices, has_compiler
 from darkrank_jax.runs.plan import plan_step
 from darkrank_jax.runs.splits import Splits
-from tests.losses.test_invariants import RANDOM, VARIANTS
+from tests.losses.batches import RANDOM, VARIANTS
 
 pytestmark = pytest.mark.slow
 BATCH, DEVICES = 128, 4

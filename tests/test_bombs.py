@@ -14,9 +14,8 @@ import pytest
 from PIL import Image
 
 from tests.command import limited
-from tests.data.files.test_changing_files import METHODS, change_sizes
-from tests.data.image_files import encoded, layout, write_folder
-from tests.data.pixels.test_limits import scans_of_nothing
+from tests.data.image_files import METHODS, change_sizes, encoded, layout, write_folder
+from tests.data.pixels.picture_files import scans_of_nothing
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the system has no ulimit")
 

@@ -1,6 +1,7 @@
 """Images of a user in folders, archives and tables, and what the command says of them."""
 
 import io
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -126,3 +127,36 @@ def refusal(capsys, path, *arguments):
 
 
 WHOLE = layout()
+# Classes of two images, which suffice.
+SMALL = layout(CLASSES[:8], 2)
+
+
+def class_names(splits):
+    return {name: set(split.class_names) for name, split in splits.items()}
+
+
+def renamed(**prefixes):
+    """Two images of three classes a prefix, all classes distinct."""
+    files = {}
+    for number, prefix in enumerate(prefixes.values()):
+        files |= layout([f"c{number}{letter}" for letter in "xyz"], 2, f"{prefix}/")
+    return files
+
+
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflate": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+
+
+def change_sizes(path, stated, checksum=None):
+    """Has the list of a zip's files state another size, and checksum, of each."""
+    data = bytearray(path.read_bytes())
+    place = -1
+    while (place := data.find(b"PK\1\2", place + 1)) >= 0:
+        data[place + 24 : place + 28] = struct.pack("<I", stated)
+        if checksum is not None:
+            data[place + 16 : place + 20] = struct.pack("<I", checksum)
+    path.write_bytes(data)

@@ -1,121 +1,21 @@
 """Tables of images: the right value, or an error that names file, row and reason."""
-# ruff: noqa: E501
 
 import contextlib
 import os
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from darkrank_jax.data import batches
 from darkrank_jax.data.files.parquet_tables import read_parquet
 from darkrank_jax.data.files.text_tables import read_text
 from darkrank_jax.errors import UserError
-from tests.data.image_files import CLASSES, WHOLE, layout, load, refusal, write_folder
-from tests.data.table_files import error_of, lines, parquet, written
+from tests.data.image_files import CLASSES, SMALL, WHOLE, layout, load, refusal, write_folder
+from tests.data.table_files import lines, parquet, written
 
 pytestmark = pytest.mark.usefixtures("cache")
-SMALL = layout(CLASSES[:8], 2)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('path,label\na.png,"Smith, Anna"\n', [("a.png", "Smith, Anna", "", "")]),
-        ('path,label\na.png, "Smith, Anna"\n', [("a.png", "Smith, Anna", "", "")]),
-        ('path,label\na.png,"5"" nails"\n', [("a.png", '5" nails', "", "")]),
-        ('path,label\na.png,5" nails\n', [("a.png", '5" nails', "", "")]),
-        (
-            "\ufeffpath,label\r\na.png,x\r\n\r\nb.png,x",
-            [("a.png", "x", "", ""), ("b.png", "x", "", "")],
-        ),
-        ("path,label\ra.png,x\rb.png,y\r", [("a.png", "x", "", ""), ("b.png", "y", "", "")]),
-        ("path,label\na.png,x \nb.png,\u00a0x\n", [("a.png", "x", "", ""), ("b.png", "x", "", "")]),
-        (" Path , LABEL \na.png,x\n", [("a.png", "x", "", "")]),
-        ("label,note,path\nx,,a.png\n", [("a.png", "x", "", "")]),
-        (",note,note,path,label\n0,,,a.png,x\n", [("a.png", "x", "", "")]),
-        (
-            f"path,label\na.png,{2**70}\nb.png,007\n",
-            [("a.png", f"{2**70}", "", ""), ("b.png", "007", "", "")],
-        ),
-        (
-            "path,label\na.png,none\nb.png,nans\n",
-            [("a.png", "none", "", ""), ("b.png", "nans", "", "")],
-        ),
-        (
-            "path,label,Split\na.png,x,Training\nb.png,y,Probe\n",
-            [("a.png", "x", "train", ""), ("b.png", "y", "query", "")],
-        ),
-        (
-            "path,label,camera\na.png,x,\nb.png,x,nan\nc.png,x,-1\nd.png,x,0\n",
-            [
-                ("a.png", "x", "", ""),
-                ("b.png", "x", "", ""),
-                ("c.png", "x", "", ""),
-                ("d.png", "x", "", "0"),
-            ],
-        ),
-        # A column of words for splits alone states one; a single word or others do not.
-        (
-            "path,label,status\na.png,x,valid\nb.png,x,valid\n",
-            [("a.png", "x", "", ""), ("b.png", "x", "", "")],
-        ),
-        (
-            "path,label,kind\na.png,x,test\nb.png,y,train\nc.png,y,boat\n",
-            [("a.png", "x", "", ""), ("b.png", "y", "", ""), ("c.png", "y", "", "")],
-        ),
-    ],
-)
-def test_a_text_table_gives_each_value_as_written(text, expected, tmp_path):
-    assert lines(written(tmp_path / "t.csv", text)) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("path,label\na.png,x\nb.png,Smith, Kim\n", "row 2 (line 3) must have 2 values, as path, label (got 3); enclose a value that holds commas"),
-        ("path,label\na.png,x,\n", "row 1 (line 2) must have 2 values, as path, label (got 3)"),
-        ("path,label,split\n\na.png,x\n", "row 2 (line 3) must have 3 values, as path, label, split (got 2); fill in what is missing"),
-        ('path,label\na.png,"x\nb.png,y\nc.png,z\n', "row 1 (line 2) cannot be read (unexpected end of data); enclose"),
-        ('path,label\na.png,x\nb.png,"x\nc.png,y"\n', "row 2 (line 3) goes on in the next line; write each value on one line, or remove"),
-        ('path,label,note\na.png,x,"one\ntwo"\n', "row 1 (line 2) goes on in the next line; "),
-        ('path,label\na.png,"x"y\n', "row 1 (line 2) cannot be read (',' expected after '\"'); enclose"),
-        ('path,label\na.png,"x\\"y"\n', "row 1 (line 2) cannot be read (',' expected after '\"'); enclose"),
-        ("path,label\na.png,\n", "row 1 has no label; fill it in or delete the row"),
-        ('path,label\na.png,x\nb.png,""\n', "row 2 has no label; fill it in or delete the row"),
-        ("path,label\na.png,x\n,y\n", "row 2 has no path; fill it in or delete the row"),
-        ("path,label,split\na.png,x,\n", "row 1 has no split; fill it in or delete the row"),
-        ("path,label,split\na.png,x,trains\n", "row 1: unknown split 'trains'; did you mean 'train'?"),
-        *(
-            (f"path,label\na.png,x\nb.png,{word}\n", f"row 2 has the label {word!r}, which programs write for a missing one; ")
-            for word in ("nan", "NaN", "NA", "<NA>", "N/A", "#N/A", "null", "NULL", "None", "NaT")
-        ),
-        ("path,label,label\na.png,x,y\n", "has 2 columns 'label'; keep one"),
-        ("Path,path,label\na.png,b.png,y\n", "has 2 columns 'path'; keep one"),
-        ("path;label\na.png;x\n", "its columns are separated by semicolons; separate them by commas"),
-        ("path\tlabel\na.png\tx\n", "its columns are separated by tabs; separate them by commas"),
-        ("c0/0.png,c0\nc0/1.png,c0\n", "line 1 must name the columns, such as path and label (got c0/0.png, c0)"),
-        ("\npath,label\n", "is empty; give a table with the columns path and label"),
-        ("path,label\n\n  \n", "has no rows; give a table with a row for each image"),
-        ("path,label\na.png,x\nb\0.png,x\n", "row 2 (line 3) holds a NUL character; save the table as UTF-8"),
-        ("path,label\na.png,é\n".encode("utf-16"), "line 1 must be UTF-8 (got byte 0xff); save the table as UTF-8"),
-        ("path,label\na.png,é\n".encode("utf-16-le"), "line 1 holds a NUL character; save the table as UTF-8"),
-        ("path,label\na.png,x\nb.png,é\n".encode("latin-1"), "row 2 (line 3) must be UTF-8 (got byte 0xe9)"),
-        ("path,label\na.png," + "x" * 2**20, "row 1 (line 2) must have fewer than 1,048,576 characters; is it a table?"),
-        ("path,label\na.png," + "x" * 2**18 + "\n", "row 1 (line 2) cannot be read (field larger than field limit"),
-        ("path,label,subset\na.png,x,train\nb.png,y,test\n", "column 'subset' states a split; call it 'split', or remove it"),
-        ("path,label,is_test\na.png,x,0\nb.png,y,1\n", "column 'is_test' states a split; write a column 'split' of"),
-        ("path,label,is_valid\na.png,x,False\nb.png,y,True\n", "column 'is_valid' states a split; write a"),
-    ],
-)  # fmt: skip
-def test_a_text_table_that_is_wrong_names_row_and_reason(text, line, tmp_path):
-    assert error_of(written(tmp_path / "t.csv", text)).startswith(line)
-
-
-def test_a_tsv_is_separated_by_tabs(tmp_path):
-    text = "path\tlabel\na.png\tSmith, Anna\n"
-    assert lines(written(tmp_path / "t.tsv", text)) == [("a.png", "Smith, Anna", "", "")]
-    said = error_of(written(tmp_path / "u.tsv", text.replace("\t", "|")))
-    assert said == "its columns are separated by vertical bars; separate them by tabs"
 
 
 @pytest.mark.parametrize("suffix", [".xlsx", ".json", ".txt", ".feather"])
@@ -208,3 +108,64 @@ def test_readers_give_columns_and_then_rows(tmp_path):
         ["x", "1"],
         ["", "2"],
     ]
+
+
+def traced():
+    """Bytes of Python's table of parts of paths, which changes as it likes, and all others."""
+    sizes = {True: 0, False: 0}
+    for found in tracemalloc.take_snapshot().statistics("filename"):
+        sizes[Path(found.traceback[0].filename).name == "pathlib.py"] += found.size
+    return sizes[True], sizes[False]
+
+
+def of_data():
+    """Bytes that code below darkrank_jax/data asked for, itself or through others."""
+    below = tracemalloc.Filter(True, "*/darkrank_jax/data/*", all_frames=True)
+    found = tracemalloc.take_snapshot().filter_traces([below]).statistics("filename")
+    return sum(each.size for each in found)
+
+
+@pytest.mark.parametrize(
+    "thousands", [5, pytest.param(1000, marks=pytest.mark.slow)], ids=["small", "million"]
+)
+def test_a_large_table_takes_the_memory_of_its_names(thousands, tmp_path):
+    """Simulated: up to a million rows that name the same few files."""
+    names = list(write_folder(tmp_path, layout()).glob("*/*.png"))
+    path = tmp_path / "table.csv"
+    classes = {f"{number}": f"{names[0].parent.name}/{number}x.png" for number in range(1000)}
+    for number, name in enumerate(classes.values()):
+        os.link(names[number % 40], tmp_path / name)
+    rows = [f"{name},{label}\n" for label, name in classes.items()]
+    with path.open("w") as file:
+        file.write("path,label\n")
+        for _ in range(thousands):
+            file.writelines(rows)
+    tracemalloc.start()
+    try:
+        splits = load(path, inspect_images=False, cache_mib=0)
+        peak = tracemalloc.get_traced_memory()[1]
+        interned, kept = traced()
+        assert sum(len(split.labels) for split in splits.values()) == 1000 * thousands
+        # A name of 13 bytes, its end, labels, parts and rows; nothing for each image beside.
+        assert kept < 60 * 1000 * thousands + 1e6
+        assert peak - interned < 150 * 1000 * thousands + 1e6
+        split, sizes = splits["train"], []
+        tracemalloc.stop()
+        tracemalloc.start(12)  # enough frames to see who asked
+        for step in (0, 200, 400):
+            stream = batches(
+                split,
+                seed=0,
+                first_step=step,
+                num_steps=3,
+                batch_size=16,
+                images_per_class=2,
+                augmentation={"random_resized_crop": {}},
+                num_threads=1,
+            )
+            assert sum(len(batch["labels"]) for batch in stream) == 48
+            sizes.append(of_data())
+        # One of Python's own tables may double once; a leak grows between every two streams.
+        assert min(sizes[1] - sizes[0], sizes[2] - sizes[1]) < 5e4
+    finally:
+        tracemalloc.stop()

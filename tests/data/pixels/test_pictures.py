@@ -8,16 +8,12 @@ from PIL import Image
 
 from darkrank_jax.data.pixels.pictures import decode
 from darkrank_jax.errors import UserError
+from tests.data.image_files import encoded
+from tests.data.pixels.picture_files import FILES, RGB, lazy, loaded
 
 RNG = np.random.default_rng(0)
 COLOURS = np.kron(RNG.integers(0, 256, (5, 7, 3)), np.ones((2, 2, 1))).astype(np.uint8)
 GRAYS = COLOURS[:, :, 1]
-
-
-def encoded(picture, kind="PNG", **options):
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def decoded(file, *, size=(64, 64), grayscale=False):
@@ -184,3 +180,52 @@ def test_refuses_in_one_line(file, reason):
     assert str(refusal.value).startswith(f"a/b.jpg: {reason}")
     assert "\n" not in str(refusal.value)
     assert "; delete it or " in str(refusal.value)
+
+
+SIZES = {"as large": (64, 64), "reduced": (4, 3)}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", FILES)
+def test_path_bytes_and_pillow_image_give_equal_pixels(kind, size, tmp_path):
+    file, options = FILES[kind], {"size": SIZES[size], "grayscale": "gray" in kind}
+    (tmp_path / "file").write_bytes(file)
+    expected = decode(file, "x", **options)
+    forms = [tmp_path / "file", str(tmp_path / "file"), lazy(file), loaded(file)]
+    for form in forms if "jpeg" not in kind or size == "as large" else forms[:-1]:
+        np.testing.assert_array_equal(decode(form, **options), expected)
+        # A second time, of what is loaded by now.
+        if size == "as large":
+            np.testing.assert_array_equal(decode(form, **options), expected)
+
+
+def test_a_path_opened_by_pillow_gives_the_pixels_of_the_path(tmp_path):
+    for kind, file in FILES.items():
+        (tmp_path / "file").write_bytes(file)
+        with Image.open(tmp_path / "file") as picture:
+            found = decode(picture, size=(4, 3), grayscale=False)
+        np.testing.assert_array_equal(
+            found, decode(file, "x", size=(4, 3), grayscale=False), err_msg=kind
+        )
+
+
+def test_a_loaded_jpeg_that_is_reduced_differs_by_rounding_alone():
+    smooth = RGB.resize((320, 240), Image.Resampling.BICUBIC)
+    file = encoded(smooth, "JPEG", quality=95)
+    found = decode(loaded(file), size=(30, 40), grayscale=False).astype(int)
+    assert np.abs(found - decode(file, size=(30, 40), grayscale=False)).max() <= 6
+
+
+def test_the_current_frame_of_a_pillow_image_counts():
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    picture = lazy(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    picture.seek(1)
+    assert (decode(picture, size=(4, 4), grayscale=False) == [0, 0, 255]).all()
+
+
+def test_a_pillow_image_is_as_it_was_after_decoding():
+    picture = lazy(FILES["turned jpeg"])
+    decode(picture, size=(4, 3), grayscale=True)
+    assert picture.size == RGB.size
+    assert picture.getexif()[0x0112] == 6
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(lazy(FILES["turned jpeg"])))
