@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from darkrank_jax.data import SOURCES
+
 
 def jpeg(number):
     rng = np.random.default_rng(number)
@@ -165,3 +167,12 @@ def write(folder, files, *, unpacked=False):
                     info.size = len(data)
                     archive.addfile(info, io.BytesIO(data))
     return folder
+
+
+def load_set(name, folder, path=None):
+    """The splits of a set, built in the folder where it is not yet."""
+    options = {"image_size": (12, 10), "data_dir": str(folder / "built"), "center_crop": 0.0}
+    options["path"] = str(folder) if path is None else path
+    if name == "omniglot":
+        return SOURCES["tfds"](name="darkrank_sets/omniglot", **options)
+    return SOURCES[name](**options)

@@ -14,7 +14,6 @@ from darkrank_jax.data.images import (
 )
 from darkrank_jax.data.pixels.crops import center_crop, whole
 from darkrank_jax.data.pixels.resampling import cut
-from darkrank_jax.data.split import Split
 from darkrank_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -133,20 +132,6 @@ def test_an_array_gives_what_files_of_the_same_pixels_give():
     assert np.shares_memory(held.picture(1), array)
     assert type(held[0]) is np.ndarray
     assert (held.in_memory, found.in_memory, held.names()) == (True, False, [])
-
-
-def test_a_split_takes_a_plain_array_and_keeps_its_memory():
-    array = np.zeros((2, 4, 4, 1), np.uint8)
-    split = Split(array, np.zeros(2, np.int32), ("a",))
-    for each in (split, split._replace(images=array)):
-        assert np.shares_memory(each.images, array)
-        assert each.images.select(np.array([1])).shape == (1, 4, 4, 1)
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((2, 4, 4, 1)), np.zeros((2, 4, 4), np.uint8)])
-def test_images_of_another_type_or_shape_are_an_error(wrong):
-    with pytest.raises(UserError, match=r"^images of a split: must be uint8 \[n, h, w, c\]"):
-        Split(wrong, np.zeros(2, np.int32), ("a",))
 
 
 def test_names_of_any_language_take_the_bytes_they_have():

@@ -209,5 +209,5 @@ def test_damaged_archives(form, keep, tmp_path, capsys, cache):
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     said = refusal(capsys, path)
     assert said.startswith(f"{path}")
-    assert "copy or fetch it again" in said or "unusable" in said or "save it anew" in said
+    assert "copy or fetch it again" in said or "unusable" in said or "save it again" in said
     assert not list(cache.glob("archives/*"))

@@ -3,7 +3,6 @@
 import gc
 import io
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from PIL import Image
 from darkrank_jax.data import Split, batches, every_view
 from darkrank_jax.data.images import Cache, EncodedImages, Files, pack_names
 from darkrank_jax.data.loading import workers as workers_
-from darkrank_jax.data.loading.shared_memory import SharedCache, SharedMemory
+from darkrank_jax.data.loading.shared_memory import SharedMemory
 from darkrank_jax.data.loading.workers import made_by_workers
 from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS
 from darkrank_jax.data.pixels.crops import center_crop
@@ -330,20 +329,3 @@ def is_alive(number):
         return "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text()
     except FileNotFoundError:
         return False
-
-
-def test_a_shared_cache_keeps_what_fits_and_no_more():
-    made = []
-
-    def make(value, size):
-        made.append(value)
-        return np.full(size, value, np.uint8)
-
-    with SharedMemory() as memory:
-        # What another process would have of it.
-        sent = pickle.loads(pickle.dumps(SharedCache(memory, 5, 100)))
-        for _ in range(2):
-            for key, size in ((4, (5, 6, 1)), (0, (5, 13, 1)), (2, (2, 3, 1)), (1, (4, 1, 1))):
-                found = sent.get(key, partial(make, 10 + key, size))
-                np.testing.assert_array_equal(found, np.full(size, 10 + key))
-    assert made == [14, 10, 12, 11, 12]

@@ -4,13 +4,10 @@ import io
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
 
-from darkrank_jax.data import SOURCES, Split, batches
-from darkrank_jax.data.sources import tfds_builder
+from darkrank_jax.data import SOURCES
 from darkrank_jax.data.sources.standard_sets import STANDARD_SETS, find_images
 from darkrank_jax.errors import UserError
 from tests.layouts import (
@@ -20,7 +17,7 @@ from tests.layouts import (
     cuhk03_detected,
     images,
     inshop,
-    jpeg,
+    load_set,
     msmt17,
     write,
 )
@@ -123,77 +120,6 @@ def test_damaged_lists_are_named(tmp_path):
     assert refusal("cars196", write(tmp_path / "b", files)).startswith("cars_annos.mat: cannot be")
 
 
-def load(name, folder, path=None):
-    """The splits of a set, built in the folder where it is not yet."""
-    options = {"image_size": (12, 10), "data_dir": str(folder / "built"), "center_crop": 0.0}
-    options["path"] = str(folder) if path is None else path
-    if name == "omniglot":
-        return SOURCES["tfds"](name="darkrank_sets/omniglot", **options)
-    return SOURCES[name](**options)
-
-
-def by_part(splits):
-    """The authors' part of each split: training, and the test or its queries and gallery."""
-    test = splits["test"]
-    yield from (("train", splits["train"]), ("train", splits["validation"]))
-    if test.queries is None:
-        yield "test", test
-        return
-    for part, rows in (("query", test.queries), ("gallery", ~test.queries)):
-        cameras = None if test.cameras is None else test.cameras[rows]
-        images_ = test.images.select(np.flatnonzero(rows))
-        yield part, Split(images_, test.labels[rows], test.class_names, cameras)
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_a_set_is_built_once_with_its_files_as_they_are(name, tmp_path, monkeypatch):
-    monkeypatch.delenv("DARKRANK_DATA", raising=False)
-    files, expected = LAYOUTS[name]()
-    found = find_images(name, write(tmp_path, files))
-    load(name, tmp_path)
-    for path in tmp_path.iterdir():
-        if path.name != "built":
-            path.rename(tmp_path / "built" / path.name)
-    # Wherever they lie, they are the same; and what was built serves without them.
-    with monkeypatch.context() as patched:
-        patched.setattr(tfds.core.DatasetBuilder, "download_and_prepare", None)
-        moved, splits = load(name, tmp_path), load(name, tmp_path, "")
-    for use, split in splits.items():
-        assert split.images.digest() == moved[use].images.digest()
-    assert splits.keys() == {"train", "validation", "test"}
-    assert_workers_read(splits["train"])
-    assert len(splits["train"].class_names) + len(splits["validation"].class_names) == 4
-    assert len(splits["test"].class_names) == max(
-        number for part, number in expected.items() if part != "train"
-    )
-    for part, split in by_part(splits):
-        names = split.class_names
-        inside = [x for x in found if x.place.part == part and x.place.label in names]
-        decoded = [np.asarray(Image.open(io.BytesIO(bytes_of(files, x.name)))) for x in inside]
-        np.testing.assert_array_equal(split.images[:], np.stack(decoded))
-        assert [names[label] for label in split.labels] == [x.place.label for x in inside]
-        if "query" in expected and name != "inshop":
-            cameras = [x.place.camera for x in inside]
-            same = np.equal.outer(cameras, cameras)
-            np.testing.assert_array_equal(np.equal.outer(split.cameras, split.cameras), same)
-        else:
-            assert split.cameras is None
-
-
-def assert_workers_read(split):
-    """The records are read by other processes as by this one."""
-    arguments = {"seed": 2, "first_step": 0, "num_steps": 1, "batch_size": 2, "num_threads": 1}
-    arguments |= {"images_per_class": 1, "augmentation": {}}
-    (one,) = batches(split, **arguments)
-    (other,) = batches(split, num_workers=1, **arguments)
-    np.testing.assert_array_equal(one["images"], other["images"])
-
-
-def bytes_of(files, name):
-    """The bytes that were written under a name."""
-    return next(content[name] for content in files.values() if name in content)
-
-
 def said(caplog):
     return [record.getMessage() for record in caplog.records if record.name != "absl"]
 
@@ -202,7 +128,7 @@ def test_a_set_of_another_size_than_published_is_told_at_every_use(tmp_path, cap
     write(tmp_path, cub200()[0])
     for _ in range(2):
         caplog.clear()
-        load("cub200", tmp_path)
+        load_set("cub200", tmp_path)
         assert said(caplog) == [
             f"cub200: {counts}; is all of it there?"
             for counts in (
@@ -213,58 +139,18 @@ def test_a_set_of_another_size_than_published_is_told_at_every_use(tmp_path, cap
     assert capsys.readouterr().out == ""
 
 
-def test_another_archive_is_built_anew_and_is_other_images(tmp_path, monkeypatch):
-    monkeypatch.delenv("DARKRANK_DATA", raising=False)
-    few = load("cub200", write(tmp_path, cub200()[0]))
-    more = {f"CUB_200_2011/images/030.Fish_Crow/{k}.jpg": jpeg(k) for k in range(3)}
-    (content,) = cub200()[0].values()
-    write(tmp_path, {"CUB_200_2011.tgz": content | more})
-    again = load("cub200", tmp_path)
-    assert sum(len(split.labels) for split in few.values()) == 12
-    assert sum(len(split.labels) for split in again.values()) == 15
-    assert again["test"].images.digest() != few["test"].images.digest()
-    # Two were built; which is meant only their archives can say.
-    with pytest.raises(UserError, match=r"^data\.path: is empty, and so is"):
-        load("cub200", tmp_path, "")
-
-
 @pytest.mark.parametrize("unpacked", [False, True])
 def test_what_was_built_is_not_used_for_a_path_without_the_set(unpacked, tmp_path, monkeypatch):
     data = write(tmp_path / "data", cub200()[0], unpacked=unpacked)
-    load("cub200", tmp_path, str(data))
+    load_set("cub200", tmp_path, str(data))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no: is no folder; give the one that holds CUB_200_2011"):
-        load("cub200", tmp_path, str(tmp_path / "no"))
+        load_set("cub200", tmp_path, str(tmp_path / "no"))
     with pytest.raises(UserError, match=r"empty: holds no image of cub200; give CUB_200_2011"):
-        load("cub200", tmp_path, str(tmp_path / "empty"))
+        load_set("cub200", tmp_path, str(tmp_path / "empty"))
     # The environment names a folder for all sets, which need not hold this one any more.
     monkeypatch.setenv("DARKRANK_DATA", str(tmp_path / "empty"))
-    assert len(load("cub200", tmp_path, "")["test"].labels) == 4
-
-
-def test_what_tfds_built_itself_serves_without_archives(tmp_path, monkeypatch):
-    monkeypatch.delenv("DARKRANK_DATA", raising=False)
-    data = write(tmp_path / "data", cub200()[0])
-    config = tfds.download.DownloadConfig(manual_dir=str(data))
-    folder = {"data_dir": tmp_path / "built", "file_format": "array_record"}
-    tfds.builder("darkrank_sets/cub200", **folder).download_and_prepare(download_config=config)
-    assert len(load("cub200", tmp_path, "")["test"].labels) == 4
-
-
-def test_an_interrupted_build_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
-    write(tmp_path, cub200()[0])
-    original = tfds_builder.DarkrankSets._generate_examples
-
-    def stop(self, found):
-        yield from list(original(self, found))[:1]
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(tfds_builder.DarkrankSets, "_generate_examples", stop)
-        with pytest.raises(KeyboardInterrupt):
-            load("cub200", tmp_path)
-    splits = load("cub200", tmp_path)
-    assert sum(len(split.labels) for split in splits.values()) == 12
+    assert len(load_set("cub200", tmp_path, "")["test"].labels) == 4
 
 
 def test_a_set_without_its_archive(tmp_path, monkeypatch):
