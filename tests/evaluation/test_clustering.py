@@ -15,6 +15,7 @@ from darkrank_jax.evaluation.clustering import (
     pairwise_f1,
     purity,
 )
+from tests.evaluation.golden import check_golden, golden_cases
 from tests.references import evaluation as reference
 
 FIGURES = (
@@ -80,3 +81,14 @@ def test_one_class_and_groupings_of_other_length_are_refused():
         grouping_metrics(np.arange(3), np.arange(4))
     with pytest.raises(UserError, match="labels: there are none; give at least one"):
         grouping_metrics(np.arange(0), np.arange(0))
+
+
+def golden_clustering(arrays):
+    groupings = arrays["clusters"], arrays["labels"]
+    figures = (normalized_mutual_information, adjusted_mutual_information, pairwise_f1)
+    return {"value": [figure(*groupings) for figure in figures]}
+
+
+@golden_cases("clustering")
+def test_agrees_with_other_implementations(case):
+    check_golden(case, golden_clustering)

@@ -13,6 +13,8 @@ from darkrank_jax.evaluation.reid import (
     reid_values_of_distances,
     single_shot_cmc,
 )
+from darkrank_jax.evaluation.reranking import rerank
+from tests.evaluation.golden import check_golden, golden_cases
 from tests.references import evaluation as reference
 
 KS = (1, 2, 5)
@@ -161,3 +163,29 @@ def test_unknown_cameras_leave_no_single_shot_out():
     found = single_shot_cmc(distances, **labels, ks=KS)
     for name, value in reference.single_shot(distances, **own, ks=KS).items():
         assert found[name] == pytest.approx(value)
+
+
+def golden_reid(arrays):
+    people = {
+        "query_ids": arrays["query_ids"],
+        "gallery_ids": arrays["gallery_ids"],
+        "query_cameras": arrays["query_cameras"],
+        "gallery_cameras": arrays["gallery_cameras"],
+    }
+    sets = arrays["query"], arrays["gallery"]
+    found = reid_metrics(*sets, **people, ks=range(1, 21))
+    distances = rerank(*sets)
+    again = reid_means(reid_values_of_distances(distances, **people, ks=range(1, 21)))
+    return {
+        "value": [found[f"cmc_at_{k}"] for k in range(1, 21)],
+        "mean_average_precision": found["mean_average_precision"],
+        "mean_inverse_negative_penalty": found["mean_inverse_negative_penalty"],
+        "reranked_distances": distances,
+        "reranked_cmc": [again[f"cmc_at_{k}"] for k in range(1, 21)],
+        "reranked_mean_average_precision": again["mean_average_precision"],
+    }
+
+
+@golden_cases("reid")
+def test_agrees_with_other_implementations(case):
+    check_golden(case, golden_reid)

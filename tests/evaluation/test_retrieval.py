@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation import retrieval
 from darkrank_jax.evaluation.retrieval import retrieval_metrics, retrieval_values
+from tests.evaluation.golden import check_golden, golden_cases
 from tests.references import evaluation as reference
 
 KS = (1, 2, 3, 5)
@@ -198,3 +199,15 @@ def test_zero_vectors_are_embeddings_like_others(data):
     embeddings = np.where(np.arange(45)[:, None] < 4, 0, embeddings)
     expected = reference.retrieval(embeddings.astype(np.float64), labels, KS)
     assert retrieval_metrics(embeddings, labels, ks=KS) == pytest.approx(expected)
+
+
+def golden_retrieval(arrays):
+    ks = (1, 2, 4, 8, 16, 32)
+    found = retrieval_metrics(arrays["embeddings"], arrays["labels"], ks=ks)
+    renamed = {"mean_average_precision_at_r": found["map_at_r"]}
+    return {"value": [found[f"recall_at_{k}"] for k in ks]} | found | renamed
+
+
+@golden_cases("retrieval")
+def test_agrees_with_other_implementations(case):
+    check_golden(case, golden_retrieval)
