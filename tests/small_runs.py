@@ -71,6 +71,26 @@ def stored(path):
     return config
 
 
+def ensemble(combine="concatenation", **members):
+    config = small()
+    config.losses = ConfigDict()
+    config.ensemble = ConfigDict(members)
+    config.combine = combine
+    return config
+
+
+def changed(config, **fields):
+    """A config with fields set by their dotted names."""
+    for name, value in fields.items():
+        holder, _, field = name.rpartition("__")
+        target = config
+        for part in holder.split("__") if holder else ():
+            target = target[part]
+        with target.ignore_type():
+            target[field] = value
+    return config
+
+
 def refusal(function, *arguments):
     with pytest.raises(UserError) as error:
         function(*arguments)

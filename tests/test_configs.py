@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs import default
-from darkrank_jax.config.fields import field_types
 from darkrank_jax.config.reader import read_run
-from darkrank_jax.config.run import Data, Evaluation, Run
 from tests.command import config_of_command
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -21,13 +19,6 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config()
-
-
-def test_default_states_every_field_and_no_other():
-    config = default.get_config()
-    assert set(config) == set(field_types(Run))
-    assert set(config.data) == set(field_types(Data))
-    assert set(config.evaluation) == set(field_types(Evaluation))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

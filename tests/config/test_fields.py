@@ -3,8 +3,6 @@ from typing import Literal
 import pytest
 
 from darkrank_jax.config.fields import check_arguments
-from darkrank_jax.config.names import check_file_name
-from darkrank_jax.config.options import taker
 from darkrank_jax.errors import UserError
 
 
@@ -51,54 +49,3 @@ def test_refuses_in_one_line(change, line):
 def test_names_what_is_missing():
     with pytest.raises(UserError, match=r"^model\.width: missing; give int$"):
         check_arguments(example, {}, "model", given=["images"])
-
-
-OLD_NAMES = [
-    ("darkrank_soft", "num_queries"),
-    ("darkrank_hard", "num_queries"),
-    ("circle", "m"),
-    ("circle", "gamma"),
-    ("proxy_anchor", "alpha"),
-    ("proxy_nca", "softmax_scale"),
-    ("relaxed_contrastive", "delta"),
-]
-
-
-@pytest.mark.parametrize(("loss", "name"), OLD_NAMES)
-def test_an_old_name_of_a_loss_argument_gets_one_line_with_the_valid_ones(loss, name):
-    function, given = taker("losses", loss)
-    with pytest.raises(UserError) as refusal:
-        check_arguments(function, {name: 1}, f"losses.{loss}", given=given)
-    line = str(refusal.value)
-    assert line.startswith(f"losses.{loss}.{name}: unknown field; ")
-    assert "valid: " in line or "did you mean 'scale'" in line
-    assert "\n" not in line
-
-
-@pytest.mark.parametrize("name", ["a", "_", "ResNet-50 v1.5", "a+b", "猫", "a.b-", 200 * "x"])
-def test_a_name_that_can_be_a_files_is_taken(name, tmp_path):
-    check_file_name(name, "teacher.ensemble")
-    (tmp_path / name).mkdir()
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("", ".", "..", "../x", "a/b", "/a", "a\\b", "a\0b", "-a", " a", "a ", ".a", "a.", "a\n"),
-        *("C:", "a*", "\x1b[2J", "\udcff", "\u202egnp", 201 * "x", 67 * "猫", 3, None),
-    ],
-)
-def test_a_name_that_leads_elsewhere_or_is_no_files_is_refused(name):
-    with pytest.raises(UserError) as raised:
-        check_file_name(name, "teacher.ensemble")
-    line = str(raised.value)
-    assert line.startswith("teacher.ensemble: names must be names of files, of letters, ")
-    assert line.endswith("; choose another")
-    assert len(line) < 400
-
-
-def test_a_name_that_is_taken_is_refused():
-    check_file_name("image", "evaluation.networks", taken=("images",))
-    with pytest.raises(UserError, match=r"^evaluation\.networks: names must not be 'images', "):
-        check_file_name("images", "evaluation.networks", taken=("images",))

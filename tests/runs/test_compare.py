@@ -2,38 +2,21 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from darkrank_jax import main as command_line
 from darkrank_jax.config.description import describe
 from darkrank_jax.config.reader import read_run
-from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs.compare import compare
-from darkrank_jax.runs.evaluate import DatasetSource, evaluate, save_embeddings
 from darkrank_jax.runs.results import write_results
-from darkrank_jax.runs.splits import Splits
 from tests import tiny_config
-
-
-def finished(folder, noise, **options):
-    """A run whose student is as good as the noise lets it be, measured on glyphs."""
-    config = tiny_config.get_config().unlock()
-    config.data.options.update(options)
-    run, folder = read_run(config.to_dict()), folder / f"noise {noise}"
-    folder.mkdir()
-    rng, labels = np.random.default_rng(round(100 * noise)), np.repeat(np.arange(5), 4)
-    networks = {}
-    for name, scale in (("baseline", 2 * noise), ("student", noise)):
-        rows = np.eye(5)[labels] + scale * rng.normal(size=(20, 5))
-        np.savez(folder / f"{name}.npz", embeddings=rows, labels=labels)
-        networks[name] = {"test": folder / f"{name}.npz"}
-    source = {"test": DatasetSource(run.data, "test")}
-    results, measured = evaluate(folder.name, networks, source, Splits(), make_mesh(4), seed=3)
-    save_embeddings(folder / "embeddings", measured)
-    write_results(folder / "results.json", results)
-    return folder
+from tests.command import CONFIG, refusal
+from tests.runs.finished_runs import finished_run
 
 
 def without_digest(folder, *, embeddings):
@@ -57,7 +40,7 @@ def row_of(page, name):
 
 
 def test_the_same_images_are_compared_query_by_query(tmp_path):
-    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2)]
     said = compare(runs, tmp_path / "report.html")
     assert "known" not in said
     page = (tmp_path / "report.html").read_text()
@@ -68,7 +51,7 @@ def test_the_same_images_are_compared_query_by_query(tmp_path):
 
 @pytest.mark.parametrize("options", [{"seed": 1}, {"distortion": 0.5}], ids=str)
 def test_other_images_with_labels_alike_are_refused(tmp_path, options):
-    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2, **options)]
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2, **options)]
     line = (
         f"{runs[1]}: was measured on other images of 'test' (glyphs, 20 images) than {runs[0]}, "
         "whose classes, files, pixels or order differ; compare runs on the same images"
@@ -79,14 +62,14 @@ def test_other_images_with_labels_alike_are_refused(tmp_path, options):
 
 
 def test_embeddings_of_other_images_are_refused_where_results_do_not_say(tmp_path):
-    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2, seed=1)]
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2, seed=1)]
     without_digest(runs[1], embeddings=False)
     with pytest.raises(UserError, match=r"baseline\.npz: is of other images than the embeddings"):
         compare(runs, tmp_path / "report.html")
 
 
 def test_what_an_earlier_version_stored_is_not_paired_and_a_line_says_so(tmp_path):
-    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2)]
     without_digest(runs[1], embeddings=False)
     without_digest(runs[1], embeddings=True)
     said = compare(runs, tmp_path / "report.html")
@@ -105,7 +88,7 @@ def test_what_an_earlier_version_stored_is_not_paired_and_a_line_says_so(tmp_pat
 
 
 def test_a_network_whose_embeddings_are_not_stored_says_so(tmp_path):
-    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2)]
     (runs[1] / "embeddings" / "test" / "student.npz").unlink()
     compare(runs, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
@@ -119,7 +102,7 @@ def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
     runs = []
     for noise, setting in ((0.5, "a"), (0.2, "b")):
         (tmp_path / setting).mkdir()
-        runs.append(finished(tmp_path, noise).rename(tmp_path / setting / "seed0"))
+        runs.append(finished_run(tmp_path, noise).rename(tmp_path / setting / "seed0"))
     said = compare(runs, tmp_path / "report.html")
     names = ["a/seed0/baseline", "a/seed0/student", "b/seed0/baseline", "b/seed0/student"]
     assert [line.split()[0] for line in said.splitlines()[1:]] == names
@@ -128,7 +111,7 @@ def test_runs_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
 
 
 def test_a_teacher_that_was_trained_elsewhere_has_its_learning_curve(tmp_path):
-    runs = [finished(tmp_path, 0.5), finished(tmp_path, 0.2)]
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2)]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "metrics.jsonl").write_text('{"step": 2, "loss": 8.0}\n{"step": 6, "loss": 0.5}\n')
@@ -144,10 +127,84 @@ def test_a_teacher_that_was_trained_elsewhere_has_its_learning_curve(tmp_path):
     assert "noise 0.5/teacher: from 8 at step 2 to 0.5 at step 6." in page
 
 
-def test_stored_embeddings_of_other_images_are_not_evaluated(tmp_path):
-    first, other = finished(tmp_path, 0.5), finished(tmp_path, 0.2, seed=1)
-    networks = {
-        path.name: {"test": path / "embeddings" / "test" / "student.npz"} for path in (first, other)
-    }
-    with pytest.raises(UserError, match=r"student\.npz: is of other images than 'test', though"):
-        evaluate("x", networks, {"test": DatasetSource(None, "")}, Splits(), make_mesh(4), seed=0)
+def test_compare_makes_one_page_of_several_runs(finished, copy, tmp_path, capsys):
+    """The copy pretends to be of another seed; its embeddings are stored, the first run's not."""
+    results = json.loads((copy / "results.json").read_text())
+    results["seed"] = 1
+    for name in ("baseline", "student"):
+        results["networks"][name]["metrics"]["recall_at_1"] += 0.0625
+    (copy / "results.json").write_text(json.dumps(results))
+    workdir = tmp_path / "compared"
+    arguments = [str(finished), str(copy), f"--workdir={workdir}"]
+    assert command_line.main(["main", "--mode=compare", *arguments]) == 0
+    said = capsys.readouterr().out
+    names = ["run/teacher", "run/baseline", "run/student", "copy/baseline", "copy/student"]
+    assert [line.split()[0] for line in said.splitlines()[1:6]] == names
+    page = (workdir / "report.html").read_text()
+    assert "copy/student is best" in page
+    assert "Over seeds" in page
+    assert "Training loss, by step. copy/student: from" in page
+    assert "Nearest images" not in page
+    assert "--config.evaluation.save_embeddings=true" in page
+
+
+def test_compare_looks_at_pictures_where_embeddings_are_stored(finished, copy, tmp_path):
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(5), 4)
+    other = Path(shutil.copytree(finished, tmp_path / "other"))
+    results = json.loads((other / "results.json").read_text())
+    results["networks"]["student"]["metrics"]["recall_at_1"] = 0.5
+    (other / "results.json").write_text(json.dumps(results))
+    for workdir in (copy, other):
+        folder = workdir / "embeddings" / "test"
+        folder.mkdir(parents=True)
+        embeddings = np.eye(5)[labels] + 0.7 * generator.normal(size=(20, 5))
+        digest = results["dataset"]["digest"]
+        np.savez(folder / "student.npz", embeddings=embeddings, labels=labels, digest=digest)
+        np.savez(folder / "images.npz", images=np.zeros((20, 4, 4, 1), np.uint8))
+    workdir = tmp_path / "compared"
+    arguments = ["main", "--mode", "compare", str(copy), str(other), f"--workdir={workdir}"]
+    assert command_line.main(arguments) == 0
+    page = (workdir / "report.html").read_text()
+    assert "<bdi>other/student right, copy/student wrong</bdi>" in page
+    assert "Lead in Recall@1" in page
+    assert page.count('alt="Query: ') >= 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (None, ": has no results.json, so no run was finished there; give workdirs of finished"),
+        ("{", "/results.json: is damaged (Expecting property name"),
+        ("[]", "/results.json: the file must be an object (got []); delete"),
+        (
+            '{"schema": 1}',
+            "/results.json: schema must be 2 (got 1), since another version",
+        ),
+    ],
+)
+def test_compare_refuses_what_is_no_finished_run(finished, copy, capsys, spoil, line, tmp_path):
+    (copy / "results.json").unlink()
+    if spoil is not None:
+        (copy / "results.json").write_text(spoil)
+    arguments = [str(finished), str(copy), f"--workdir={tmp_path / 'w'}"]
+    assert refusal(capsys, "--mode=compare", *arguments).startswith(f"{copy}{line}")
+    assert not (tmp_path / "w" / "report.html").exists()
+
+
+def test_compare_refuses_runs_that_cannot_be_compared(finished, copy, capsys, tmp_path):
+    where = f"--workdir={tmp_path / 'w'}"
+    said = refusal(capsys, "--mode=compare", str(finished), where)
+    assert said.startswith("--mode compare: needs two runs or more; give their workdirs: ")
+    said = refusal(capsys, "--mode=compare", str(finished), str(finished), where)
+    assert said == "--mode compare: names one run twice; give each once"
+    results = json.loads((copy / "results.json").read_text())
+    results["dataset"]["images"] = 21
+    (copy / "results.json").write_text(json.dumps(results))
+    said = refusal(capsys, "--mode=compare", str(finished), str(copy), where)
+    assert said == (
+        f"{copy}: was measured on 'test' (glyphs, 21 images), {finished} on 'test' (glyphs, 20 "
+        "images); compare runs on the same images"
+    )
+    said = refusal(capsys, "--mode=compare", str(finished), str(copy), CONFIG)
+    assert said == "--config: is not for --mode compare; give the workdirs of runs alone"

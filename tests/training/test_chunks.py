@@ -12,7 +12,6 @@ from flax import linen
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
-from darkrank_jax.errors import UserError
 from darkrank_jax.losses import combine
 from darkrank_jax.models import build_model
 from darkrank_jax.training.chunks import by_chunks
@@ -171,10 +170,3 @@ def test_rematerialisation_keeps_blocks_alone():
         return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
     assert kept(True) < 0.5 * kept(False)
-
-
-def test_refuses_chunks_that_tear_classes_apart():
-    config = devices_config.get_config().unlock()
-    config.chunks = 3
-    with pytest.raises(UserError, match=r"chunks: 3 chunks of a batch of 16 .* no whole number of"):
-        read_run(config.to_dict())

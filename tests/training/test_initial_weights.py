@@ -1,8 +1,26 @@
 """Weights a run begins with."""
 
+import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.distributed.mesh import make_mesh
+from darkrank_jax.errors import UserError
+from darkrank_jax.models.pretrained import detect_resnet, load_resnet
+from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training import initial_weights
+from darkrank_jax.training.initial_weights import import_network, read_weights, with_weights
+from darkrank_jax.training.network import build, embed
+from tests.small_runs import WEIGHTS, changed, imported, read, refusal, small
+
+pytestmark = pytest.mark.usefixtures("source")
+
 
 IMAGENET, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -17,3 +35,59 @@ def test_images_unlike_those_of_the_settings_are_reported_once_in_a_line(tmp_pat
         f"resized by bicubic: data.mean is 0.5 and there {IMAGENET}; data.std is 0.5 and there "
         f"{SPREAD}; data.image_size is (96, 96) and there (224, 224)"
     ]
+
+
+def weights_of(run):
+    return read_weights(run.weights, run.model, run.data, 3)
+
+
+def test_imported_weights_embed_as_the_network_they_are_of(tmp_path):
+    run, split = read_run(imported().to_dict(), "teacher"), Splits()[read(small()).data]["test"]
+    network = import_network(run, tmp_path, make_mesh(8), 3)
+    found = embed(network, split, make_mesh(8))
+    mean, std = (np.array(x, np.float32) for x in (run.data.mean, run.data.std))
+    images = jnp.asarray((split.images / np.float32(255) - mean) / std, jnp.float32)
+    maps = jax.jit(lambda v, x: detect_resnet(WEIGHTS).apply(v, x, train=False))(
+        load_resnet(WEIGHTS), images
+    )
+    expected = maps[-1].mean(axis=(1, 2))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (network.step, network.seconds) == (0, 0.0)
+
+
+def test_a_teacher_ignores_the_neck_that_its_config_names(tmp_path):
+    path = tmp_path / "neck.safetensors"
+    save_file({**load_file(WEIGHTS), "bottleneck.weight": np.ones(64, np.float32)}, path)
+    config = changed(imported(), weights__path=str(path))
+    with pytest.raises(UserError, match=r"set weights.ignore to \('bottleneck.',\)"):
+        weights_of(read_run(config.to_dict(), "teacher"))
+    config = changed(config, weights__ignore=("bottleneck.",))
+    found = weights_of(read_run(config.to_dict(), "teacher"))
+    jax.tree.map(
+        np.testing.assert_array_equal, found["params"]["backbone"], load_resnet(WEIGHTS)["params"]
+    )
+
+
+def test_a_student_starts_from_weights_and_the_files_own_head(tmp_path):
+    path = tmp_path / "metric.safetensors"
+    head = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
+    save_file({**load_file(WEIGHTS), "fc.weight": head, "fc.bias": np.ones(5)}, path)
+    config = imported(embedding_dim=5)
+    config.update({"steps": 3, "losses": {"softmax": {"weight": 1.0}}, "ema_decay": 0.5})
+    config.weights.update({"path": str(path), "head": "fc"})
+    run = read(config)
+    shapes = jax.eval_shape(build(run, channels=3, num_classes=7)[2])
+    drawn = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state = with_weights(drawn, weights_of(run))
+    loaded = load_resnet(WEIGHTS)
+    for params in (state.params["model"], state.ema_params["model"]):
+        jax.tree.map(np.testing.assert_array_equal, params["backbone"], loaded["params"])
+        np.testing.assert_array_equal(params["embedding"]["kernel"], head.T)
+        np.testing.assert_array_equal(params["embedding"]["bias"], 1)
+    jax.tree.map(
+        np.testing.assert_array_equal, state.batch_stats["backbone"], loaded["batch_stats"]
+    )
+    assert state.params["class_weights"]["softmax"].shape == (5, 7)
+    line = refusal(weights_of, dataclasses.replace(run, model={**run.model, "embedding_dim": 6}))
+    assert line.startswith(f"{path}: its layer 'fc' makes 5 numbers of 64, and the model 6 of 64;")

@@ -1,4 +1,4 @@
-"""`--mode eval`: a finished run again, other networks and datasets, stored embeddings."""
+"""--mode eval measures what is there."""
 
 import json
 
@@ -6,8 +6,22 @@ import numpy as np
 import pytest
 
 from darkrank_jax import main as command_line
+from darkrank_jax.distributed.mesh import make_mesh
+from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.protocols import Embedded, reranking, verification
+from darkrank_jax.runs.evaluate import DatasetSource, evaluate
+from darkrank_jax.runs.splits import Splits
 from tests.command import CONFIG, refusal, run
+from tests.runs.finished_runs import finished_run
+
+
+def test_stored_embeddings_of_other_images_are_not_evaluated(tmp_path):
+    first, other = finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2, seed=1)
+    networks = {
+        path.name: {"test": path / "embeddings" / "test" / "student.npz"} for path in (first, other)
+    }
+    with pytest.raises(UserError, match=r"student\.npz: is of other images than 'test', though"):
+        evaluate("x", networks, {"test": DatasetSource(None, "")}, Splits(), make_mesh(4), seed=0)
 
 
 def figures(workdir):

@@ -17,7 +17,7 @@ from tests.command import newest_params
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
 HERE = Path(__file__).parent
-COMMON = [f"--config={HERE.parent / 'tiny_config.py'}", "--config.log_every=1"]
+COMMON = [f"--config={HERE / 'tiny_config.py'}", "--config.log_every=1"]
 COMMON += ["--config.eval_every=2"]
 ALONE = ["--config.teacher={}", "--config.baseline={}"]
 ALONE += ["--config.losses={'triplet': {'weight': 1.0}}"]
@@ -37,7 +37,7 @@ def check(folder, kills, parts, *arguments, killed_too=()):
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            cwd=HERE.parent.parent,
+            cwd=HERE.parent,
             env={**os.environ, **cache, "PYTHONPATH": "."},
         ) as server,
     ):

@@ -1,152 +1,39 @@
 """Teachers from elsewhere: imported weights, ensembles, chains, and the batches they choose."""
 
-import dataclasses
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from ml_collections import ConfigDict
-from safetensors.numpy import load_file, save_file
 
 from darkrank_jax import main as command_line
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.distributed.mesh import make_mesh
-from darkrank_jax.errors import UserError
-from darkrank_jax.models.pretrained import detect_resnet, load_resnet
+from darkrank_jax.models.pretrained import load_resnet
 from darkrank_jax.runs import train as runs
 from darkrank_jax.runs.evaluate import evaluate_and_report
 from darkrank_jax.runs.preflight import check_sizes
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training import loop
-from darkrank_jax.training.initial_weights import import_network, read_weights, with_weights
-from darkrank_jax.training.network import Network, build, embed, make_ensemble
-from darkrank_jax.training.teacher.ensemble import combine_embeddings
 from darkrank_jax.workdir.metrics_log import read_log
-from tests.small_runs import WEIGHTS, imported, read, refusal, small, stored, student
+from tests.small_runs import (
+    WEIGHTS,
+    changed,
+    ensemble,
+    imported,
+    read,
+    refusal,
+    small,
+    stored,
+    student,
+)
 
 pytestmark = pytest.mark.usefixtures("source")
 
 
-def ensemble(combine="concatenation", **members):
-    config = small()
-    config.losses = ConfigDict()
-    config.ensemble = ConfigDict(members)
-    config.combine = combine
-    return config
-
-
-def weights_of(run):
-    return read_weights(run.weights, run.model, run.data, 3)
-
-
 def checked(config):
     check_sizes(read_run(config.to_dict()), Splits())
-
-
-def test_imported_weights_embed_as_the_network_they_are_of(tmp_path):
-    run, split = read_run(imported().to_dict(), "teacher"), Splits()[read(small()).data]["test"]
-    network = import_network(run, tmp_path, make_mesh(8), 3)
-    found = embed(network, split, make_mesh(8))
-    mean, std = (np.array(x, np.float32) for x in (run.data.mean, run.data.std))
-    images = jnp.asarray((split.images / np.float32(255) - mean) / std, jnp.float32)
-    maps = jax.jit(lambda v, x: detect_resnet(WEIGHTS).apply(v, x, train=False))(
-        load_resnet(WEIGHTS), images
-    )
-    expected = maps[-1].mean(axis=(1, 2))
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert (network.step, network.seconds) == (0, 0.0)
-
-
-def test_a_teacher_ignores_the_neck_that_its_config_names(tmp_path):
-    path = tmp_path / "neck.safetensors"
-    save_file({**load_file(WEIGHTS), "bottleneck.weight": np.ones(64, np.float32)}, path)
-    config = changed(imported(), weights__path=str(path))
-    with pytest.raises(UserError, match=r"set weights.ignore to \('bottleneck.',\)"):
-        weights_of(read_run(config.to_dict(), "teacher"))
-    config = changed(config, weights__ignore=("bottleneck.",))
-    found = weights_of(read_run(config.to_dict(), "teacher"))
-    jax.tree.map(
-        np.testing.assert_array_equal, found["params"]["backbone"], load_resnet(WEIGHTS)["params"]
-    )
-
-
-def test_a_student_starts_from_weights_and_the_files_own_head(tmp_path):
-    path = tmp_path / "metric.safetensors"
-    head = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
-    save_file({**load_file(WEIGHTS), "fc.weight": head, "fc.bias": np.ones(5)}, path)
-    config = imported(embedding_dim=5)
-    config.update({"steps": 3, "losses": {"softmax": {"weight": 1.0}}, "ema_decay": 0.5})
-    config.weights.update({"path": str(path), "head": "fc"})
-    run = read(config)
-    shapes = jax.eval_shape(build(run, channels=3, num_classes=7)[2])
-    drawn = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    state = with_weights(drawn, weights_of(run))
-    loaded = load_resnet(WEIGHTS)
-    for params in (state.params["model"], state.ema_params["model"]):
-        jax.tree.map(np.testing.assert_array_equal, params["backbone"], loaded["params"])
-        np.testing.assert_array_equal(params["embedding"]["kernel"], head.T)
-        np.testing.assert_array_equal(params["embedding"]["bias"], 1)
-    jax.tree.map(
-        np.testing.assert_array_equal, state.batch_stats["backbone"], loaded["batch_stats"]
-    )
-    assert state.params["class_weights"]["softmax"].shape == (5, 7)
-    line = refusal(weights_of, dataclasses.replace(run, model={**run.model, "embedding_dim": 6}))
-    assert line.startswith(f"{path}: its layer 'fc' makes 5 numbers of 64, and the model 6 of 64;")
-
-
-def test_members_are_combined_at_length_one():
-    rng = np.random.default_rng(1)
-    first, second = (rng.normal(size=(6, dim)) * [[s] for s in range(1, 7)] for dim in (3, 5))
-    units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (first, second)]
-
-    def squared(x):
-        return np.square(x[:, None] - x[None]).sum(axis=-1)
-
-    joined = combine_embeddings([jnp.asarray(first), jnp.asarray(second)], "concatenation")
-    np.testing.assert_allclose(
-        squared(np.asarray(joined)), (squared(units[0]) + squared(units[1])) / 2, atol=1e-5
-    )
-    mean = combine_embeddings([jnp.asarray(first), jnp.asarray(second[:, 1:4])], "mean")
-    other = second[:, 1:4] / np.linalg.norm(second[:, 1:4], axis=1, keepdims=True)
-    expected = (units[0] + other) / 2
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(mean, expected, atol=1e-6)
-
-
-class Brightness(nn.Module):
-    """A network that costs no compilation: embeds an image as the brightness of its channels."""
-
-    power: float
-
-    def __call__(self, images, train):
-        return {"embeddings": (images**self.power).mean(axis=(1, 2))}
-
-
-def test_an_ensemble_embeds_as_its_members_do_combined(tmp_path):
-    """Each with its own preprocessing."""
-    split, mesh = Splits()[read(small()).data]["test"], make_mesh(8)
-    configs = {"plain": imported(), "dim": changed(imported(), data__mean=0.1, data__std=2.0)}
-    run = read_run(ensemble("mean", **configs).to_dict(), "teacher")
-    empty = {"params": {"model": {}}, "batch_stats": {}}
-    members = {
-        name: Network(
-            member, Brightness({"plain": 1.0, "dim": 2.0}[name]), empty, 0, 1.5, tmp_path, 1
-        )
-        for name, member in run.ensemble.items()
-    }
-    together = make_ensemble(run, members, tmp_path)
-    pixels = split.images.astype(np.float64) / 255
-    mean, std = (np.array(x) for x in (run.ensemble["plain"].data.mean, (0.229, 0.224, 0.225)))
-    first = ((pixels - mean) / std).mean(axis=(1, 2))
-    second = (((pixels - 0.1) / 2.0) ** 2).mean(axis=(1, 2))
-    units = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (first, second)]
-    expected = sum(units) / np.linalg.norm(sum(units), axis=1, keepdims=True)
-    np.testing.assert_allclose(embed(together, split, mesh), expected, atol=1e-5)
-    assert together.seconds == 3.0
 
 
 @pytest.mark.slow
@@ -154,7 +41,7 @@ def test_the_command_line_takes_a_teacher_of_torchvisions_weights(tmp_path, caps
     """As docs/pretrained.md shows it, from a config file and a flag to results."""
     path = tmp_path / "config.py"
     path.write_text(
-        "from tests.training import test_teachers as configs\n"
+        "from tests import small_runs as configs\n"
         "def get_config():\n    return configs.student(configs.imported()).lock()\n"
     )
     workdir = tmp_path / "run"
@@ -224,18 +111,6 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
     assert len(seen) == 4
     assert seen[:2] == seen[2:]
     assert seen[0] != seen[1]
-
-
-def changed(config, **fields):
-    """A config with fields set by their dotted names."""
-    for name, value in fields.items():
-        holder, _, field = name.rpartition("__")
-        target = config
-        for part in holder.split("__") if holder else ():
-            target = target[part]
-        with target.ignore_type():
-            target[field] = value
-    return config
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A run gives the same losses whatever it is spread over: devices, and processes."""
+"""Processes of one run: they meet, lead, wait and give the losses of one."""
 
 import os
 import socket
@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 
 from darkrank_jax import main as command_line
-from darkrank_jax.config.reader import read_run
-from darkrank_jax.data import batches
 from darkrank_jax.distributed import processes
-from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.splits import Splits
-from darkrank_jax.training.compiled import compile_step
-from darkrank_jax.training.network import Network, build, embed_fn
 from darkrank_jax.workdir.metrics_log import read_log
 from tests import devices_config
 
@@ -31,36 +25,6 @@ def stored(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "embeddings.npy"
     np.save(path, np.random.default_rng(2).normal(size=(48, 5)).astype(np.float32))
     return path
-
-
-def test_devices_do_not_change_the_losses(stored):
-    run = read_run(devices_config.get_config().to_dict())
-    split, vectors = Splits()[run.data]["train"], np.load(stored)
-    sizes = {"channels": split.images.shape[-1], "num_classes": len(split.class_names)}
-    model, optimizer, initial_state = build(run, **sizes)
-    step = compile_step(run, model, optimizer, None)
-    first = jax.device_get(jax.jit(initial_state)())
-    stream = batches(
-        split, seed=3, first_step=0, num_steps=20, batch_size=16, images_per_class=2,
-        augmentation={}, num_threads=1,
-    )  # fmt: skip
-    given = [
-        batch | {"teacher": {"teacher_embeddings": vectors[batch["rows"]]}} for batch in stream
-    ]
-
-    def losses_on(devices):
-        """The loss of each step on the first devices."""
-        mesh = make_mesh(16, jax.devices()[:devices])
-        state, key = put((first, jax.random.key(run.seed)), replicated(mesh))
-        found = []
-        for batch in given:
-            state, metrics = step(state, put(batch, by_rows(mesh)), {}, key)
-            found.append(float(metrics["loss"]))
-        return found
-
-    one = losses_on(1)
-    assert len(set(one)) == 20
-    np.testing.assert_allclose(losses_on(4), one, rtol=1e-4)
 
 
 def losses_of(workdir):
@@ -89,6 +53,8 @@ def arguments(workdir, stored):
 
 
 MAIN = "import sys; from darkrank_jax.main import console; console()"
+
+
 # Of process 0, longer than devices wait for each other: as it builds a source, and as it reports.
 SLOW = """
 import sys, time
@@ -132,19 +98,6 @@ def test_processes_wait_for_a_slow_first_one():
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert [out.splitlines()[-1] for out, _ in said] == ["4", "4"]
-
-
-def test_embeds_on_devices_that_do_not_divide_the_batch():
-    """The model is the mean of an image; with three devices a batch of 256 is filled up."""
-
-    class Means(Network):
-        def embed_step(self):
-            return lambda variables, images: {"embeddings": images.mean((1, 2)) + variables["add"]}
-
-    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 2), np.uint8)
-    network = Means(None, None, {"add": np.float32(3)}, 0, 0.0, None, 2)
-    embed = embed_fn(network, make_mesh(3, jax.devices()[:3]))
-    np.testing.assert_allclose(embed(images), images.mean((1, 2)) + 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""A config read into a run."""
+
+import pytest
+
+from darkrank_jax.config.reader import read_run
+from darkrank_jax.errors import UserError
+from tests import devices_config
+from tests.command import CONFIG, refusal
+
+
+def test_refuses_chunks_that_tear_classes_apart():
+    config = devices_config.get_config().unlock()
+    config.chunks = 3
+    with pytest.raises(UserError, match=r"chunks: 3 chunks of a batch of 16 .* no whole number of"):
+        read_run(config.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("stpes=3", "--config.stpes: no field 'stpes' in the config; did you mean 'steps'?"),
+        (
+            "losses.kd.temprature=3",
+            "--config.losses.kd.temprature: no field 'temprature' in the config; did you mean "
+            "'temperature'?",
+        ),
+        (
+            "losses.kdd.temperature=3",
+            "--config.losses.kdd.temperature: no field 'kdd' in the config; did you mean 'kd'?",
+        ),
+        (
+            "data.options.num_clases=3",
+            "--config.data.options.num_clases: no field 'num_clases' in the config; did you mean "
+            "'num_classes'?",
+        ),
+        (
+            "evaluation.datasets.x=3",
+            "--config.evaluation.datasets.x: no field 'x' in the config; there is none; state it "
+            "in the config file",
+        ),
+        ("steps.x=3", "--config.steps.x: steps is a value and has no fields; set it whole"),
+        (
+            "data.options.seed=first",
+            "--config.data.options.seed: must be a whole number (got 'first')",
+        ),
+        (
+            "teacher.model.stem=smal",
+            "teacher.model.stem: is 'smal' (str); give 'imagenet' or 'strided' or 'small'",
+        ),
+        ("steps=many", "--config.steps: must be a whole number (got 'many')"),
+        ("steps=0", "steps: is 0; give at least 1"),
+        ("ema_decay=1.0", "ema_decay: is 1.0; give less than 1"),
+        (
+            "learning_rates={'backbone': -0.1}",
+            "learning_rates.backbone: must be a factor of learning_rate, at least 0 (got -0.1)",
+        ),
+        (
+            "learning_rates={'bakbone': 0.1}",
+            "learning_rates: unknown name 'bakbone'; did you mean 'backbone'?",
+        ),
+        ("data.std=0.0", "data.std: is 0.0; give more than 0"),
+        ("model.name=resnet19", "model.name: unknown name 'resnet19'; did you mean 'resnet18'?"),
+        ("model.stem=smal", "model.stem: is 'smal' (str); give 'imagenet' or 'strided' or 'small'"),
+        ("data.source=glyph", "data.source: unknown name 'glyph'; did you mean 'glyphs'?"),
+        ("optimizer.name=adam", "optimizer.name: unknown name 'adam'; did you mean 'adamw'?"),
+        ("schedule.name=cosinus", "schedule.name: unknown name 'cosinus'; did you mean 'cosine'?"),
+        (
+            "data.batch_size=9",
+            "data.batch_size: 9 images are no whole number of classes of 2 "
+            "(data.images_per_class); give a multiple of 2",
+        ),
+        (
+            "data.batch_size=10",
+            "data.batch_size: 10 images do not divide over 4 devices; give a multiple of 4",
+        ),
+        (
+            "teacher.data.batch_size=6",
+            "teacher.data.batch_size: 6 images do not divide over 4 devices; give a multiple of 4",
+        ),
+        (
+            "teacher.data.batch_size=48",
+            "teacher.data.batch_size: 48 images at 2 a class (teacher.data.images_per_class) need "
+            "24 classes, and the training split has 12; give at most 24, or more images a class",
+        ),
+        (
+            "teacher.data.batch_size=9",
+            "teacher.data.batch_size: 9 images are no whole number of classes of 2 "
+            "(teacher.data.images_per_class); give a multiple of 2",
+        ),
+        ("learning_rate=0.0", "learning_rate: is 0.0; give more than 0"),
+        ("teacher.learning_rate=-1.0", "teacher.learning_rate: is -1.0; give more than 0"),
+        ("optimizer.weight_decay=-1.0", "optimizer.weight_decay: is -1.0; give at least 0"),
+        ("schedule.warmup_steps=-1", "schedule.warmup_steps: is -1; give at least 0"),
+        (
+            "losses.kd.weight.warmup_steps=-2",
+            "losses.kd.weight.warmup_steps: is -2; give at least 0",
+        ),
+        (
+            "losses.kd.weight.value=inf",
+            "losses.kd.weight: is inf; give a number or a schedule with a value",
+        ),
+        ("seed=-1", "seed: is -1; give at least 0"),
+        *(
+            (
+                f"{field}={seed}",
+                f"{field}: must be an integer from 0 to 4294967295 (got {seed}); give another",
+            )
+            for field in ("seed", "teacher.seed")
+            for seed in (2**32, 20261127141500, 2**70)
+        ),
+        (
+            "data.options.seed=4294967296",
+            "data.options.seed: is 4294967296; give 0 to 4294967295",
+        ),
+        (
+            "schedule=cosine",
+            "--config.schedule: must be a mapping (got 'cosine'); give "
+            "--config.schedule.name=cosine",
+        ),
+        (
+            "model=resnet50",
+            "--config.model: must be a mapping (got 'resnet50'); give --config.model.name=resnet50",
+        ),
+        ("baseline=[1]", "--config.baseline: must be a mapping (got '[1]'); give its fields"),
+        ("steps=1e3", "--config.steps: must be a whole number (got '1e3')"),
+        ("steps=None", "--config.steps: must be a whole number (got 'None')"),
+        ("remat=maybe", "--config.remat: must be true or false (got 'maybe')"),
+        ("learning_rate=slow", "--config.learning_rate: must be a number (got 'slow')"),
+        ("ema_decay=nan", "ema_decay: is nan; give a finite number"),
+        ("model.width=0", "model.width: is 0; give more than 0"),
+        ("teacher.model.width=-3", "teacher.model.width: is -3; give more than 0"),
+        ("model.embedding_dim=-1", "model.embedding_dim: is -1; give at least 0"),
+        (
+            "data.images_per_class=1",
+            "baseline.triplet: learns from images of the same class, and a batch has 1 of each "
+            "(data.images_per_class); give at least 2",
+        ),
+        (
+            "data.batch_size=48",
+            "data.batch_size: 48 images at 2 a class (data.images_per_class) need 24 classes, and "
+            "the training split has 12; give at most 24, or more images a class",
+        ),
+        (
+            "teacher.data.image_size=(24, 16)",
+            "teacher.data.image_size: must have the shape of the student's 16 x 16 (got 24 x 16); "
+            "they see the same part of a picture",
+        ),
+        (
+            "checkpoint=somewhere",
+            "checkpoint: is for a teacher; leave it empty to train this network",
+        ),
+        (
+            "teacher.checkpoint=nowhere",
+            "nowhere: has no run.json, so no run was trained there; train it first",
+        ),
+        (
+            "data.options.num_classes=99999",
+            "data.options.num_classes: is 99999; the fonts have 2687 characters, give at most that",
+        ),
+    ],
+)
+def test_refuses_a_config_in_one_line(change, line, capsys, tmp_path):
+    said = refusal(capsys, CONFIG, f"--workdir={tmp_path / 'w'}", f"--config.{change}")
+    assert said == line
+    assert not (tmp_path / "w" / "checkpoints").exists()
