@@ -2,9 +2,55 @@
 
 import zipfile
 
+import numpy as np
 import pytest
 
-from tests.evaluation.test_embedding_files import VECTORS, npy, read, refusal, zipped
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.array_files import check_growth, map_npy, read_npz
+from tests.evaluation.hostile_arrays import npy, zipped
+
+VECTORS = np.random.default_rng(7).normal(size=(6, 5)).astype(np.float32)
+
+
+def read(path):
+    return read_npz(path, list, "embed again")
+
+
+def refusal(function, *arguments):
+    with pytest.raises(UserError) as raised:
+        function(*arguments)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_come_back_as_numpy_wrote_them(order, tmp_path):
+    array = np.asarray(VECTORS, order=order)
+    np.savez(tmp_path / "a.npz", x=array, y=np.arange(3), z=np.array(["a", "猫"]))
+    found = read_npz(tmp_path / "a.npz", lambda names: [n for n in names if n != "y"], "")
+    assert list(found) == ["x", "z"]
+    np.testing.assert_array_equal(found["x"], array)
+    assert found["z"].tolist() == ["a", "猫"]
+    np.save(tmp_path / "a.npy", array)
+    mapped = map_npy(tmp_path / "a.npy", "")
+    np.testing.assert_array_equal(mapped, array)
+    assert not mapped.flags.writeable
+
+
+def test_a_mapped_array_of_other_bytes_or_of_objects_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    path.write_bytes(npy(VECTORS)[:-4])
+    assert "a.npy states float32 [6, 5] and holds 116 bytes" in refusal(map_npy, path, "again")
+    np.save(path, np.array([{}], object), allow_pickle=True)
+    assert "holds Python objects); again" in refusal(map_npy, path, "again")
+    assert refusal(map_npy, tmp_path, "again") == f"{tmp_path}: must be a regular file; again"
+
+
+def test_arrays_far_larger_than_their_file_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_bytes(bytes(2**21))
+    check_growth(path, 100 * 2**21)
+    assert "would take 209,715,201 bytes of memory" in refusal(check_growth, path, 100 * 2**21 + 1)
 
 
 @pytest.mark.parametrize(

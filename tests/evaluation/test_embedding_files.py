@@ -3,7 +3,6 @@
 import os
 import re
 import struct
-import zipfile
 
 import faiss
 import numpy as np
@@ -60,21 +59,6 @@ def table(**columns):
     vector = pyarrow.array([[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]], pyarrow.list_(pyarrow.float32()))
     whole = {"id": ["a", "b", "c"], "label": ["x", "y", "x"], "vector": vector} | columns
     return pyarrow.table({name: column for name, column in whole.items() if column is not None})
-
-
-def npy(array, *, shape=None):
-    """The bytes of an .npy, whose header may state another shape."""
-    described = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False}
-    text = repr(described | {"shape": shape or array.shape}).encode()
-    text += b" " * (-(len(text) + 11) % 64) + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + array.tobytes()
-
-
-def zipped(path, members, method=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, data in members:
-            archive.writestr(name, data)
-    return path
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -10,7 +10,7 @@ from darkrank_jax.config.resolved import resolve, teacher_fields
 from darkrank_jax.runs.sweep import jobs
 from experiments import comparison
 from tests import tiny_config
-from tests.experiments.whole_results import WHOLE
+from tests.runs.whole_results import WHOLE
 
 CONFIG = tiny_config.__file__
 METHODS: comparison.Methods = {
