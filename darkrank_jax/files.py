@@ -40,7 +40,7 @@ _ADVICE |= dict.fromkeys(_GONE, "its file system is gone; mount it again")
 # Errors of which the file that is read is not the cause.
 _NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.EIO, *_GONE)
 _PUT_BACK = "put it there again or leave it out"
-_HOST = digest([platform.node().encode()], length=8)
+HOST = digest([platform.node().encode()], length=8)
 _PART = re.compile(r"\.part-([0-9a-f]{8})-(\d+)-\d+.*", re.DOTALL)
 _COUNT = itertools.count()
 _OWN: set[str] = set()
@@ -119,7 +119,7 @@ def scratch(folder: Path) -> Iterator[Path]:
 @contextmanager
 def _unfinished(folder: Path, suffix: str = "") -> Iterator[Path]:
     """A path that no other process uses, removed at the end if anything is there."""
-    path = folder / f".part-{_HOST}-{os.getpid()}-{next(_COUNT)}{suffix}"
+    path = folder / f".part-{HOST}-{os.getpid()}-{next(_COUNT)}{suffix}"
     _OWN.add(path.name)
     try:
         yield path
@@ -205,7 +205,7 @@ def remove_unfinished(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         for name in os.listdir(folder):
             found = _PART.fullmatch(name)
-            if found and found[1] == _HOST and not _is_in_use(name, int(found[2])):
+            if found and found[1] == HOST and not _is_in_use(name, int(found[2])):
                 _remove(folder / name)
 
 

@@ -195,7 +195,7 @@ def _run(command: Command) -> int:
     from darkrank_jax.workdir.recorded import check_measured
 
     run = None if config is None else read_run(config.to_dict())
-    _keep_compiled()
+    keep_compiled()
     takes, function = MODES[command.mode].takes, function_of(command.mode)
     if MODES[command.mode].shared:
         join(*command.processes)
@@ -273,7 +273,7 @@ def _config_path(argv: list[str]) -> tuple[str, list[str]]:
     return "", argv
 
 
-def _keep_compiled() -> None:
+def keep_compiled() -> None:
     """Lets JAX find again what it has compiled before, unless its user says where, or not to."""
     import jax
 

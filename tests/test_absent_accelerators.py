@@ -133,12 +133,12 @@ def test_evaluation(mesh):
     whole = [array(leaf.shape, leaf.dtype, replicated(mesh)) for leaf in (lines, number, *best)]
     sharded = array(rows.shape, sharding=by_rows(mesh)), array((4096,), sharding=by_rows(mesh))
     programs = [
-        neighbors._measured.lower(rows, number, cosine=True),
-        neighbors._search.lower(whole[0], *sharded, *whole[1:], wanted=30, mesh=mesh),
-        retrieval._positive_ranks.lower(lines, rows, array((4096,)), *matches, number),
+        neighbors.with_squares.lower(rows, number, cosine=True),
+        neighbors.search_tile.lower(whole[0], *sharded, *whole[1:], wanted=30, mesh=mesh),
+        retrieval.positive_ranks.lower(lines, rows, array((4096,)), *matches, number),
         distances.squared_distances.lower(lines, rows),
-        reranking._largest.lower(lines, rows),
-        agreement._tile_agreement.lower(array((256,), jnp.int32), rows, rows, ks=(1, 10)),
+        reranking.largest_distances.lower(lines, rows),
+        agreement.tile_agreement.lower(array((256,), jnp.int32), rows, rows, ks=(1, 10)),
         kmeans.kmeans.lower(rows, num_clusters=20, key=array(key.shape, key.dtype)),
     ]
     for program in programs:

@@ -31,7 +31,7 @@ def outcome(finished, copy, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "load", load)
     monkeypatch.setattr(evaluate, "evaluate", reached)
     monkeypatch.setattr(compare, "write_comparison", lambda *arguments, **more: None)
-    monkeypatch.setattr(compare, "_measured", lambda *arguments: None)
+    monkeypatch.setattr(compare, "measured_dataset", lambda *arguments: None)
 
     def commands():
         capsys.readouterr()

@@ -56,7 +56,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             "HOST:PORT of process 0, --processes and --process to each, or auto on a cluster that "
             "JAX knows"
         ) from error
-    sys.excepthook = _fail
+    sys.excepthook = fail
     # Devices open their connections at the first thing they do together, and do not wait long then.
     _meet()
     agreed(0)
@@ -103,7 +103,7 @@ def agreed(number: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
-def _fail(kind: Any, error: Any, trace: Any) -> None:
+def fail(kind: Any, error: Any, trace: Any) -> None:
     """What an error that nobody expected ends in, such as that of a process that is gone."""
     traceback.print_exception(kind, error, trace)
     print(

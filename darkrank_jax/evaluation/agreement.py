@@ -15,7 +15,7 @@ from darkrank_jax.evaluation.inputs import alike
 from darkrank_jax.evaluation.retrieval import values_of_ranks
 
 # Queries whose distances are held at once, which bounds the memory.
-_QUERIES = 64
+QUERIES = 64
 
 
 def rank_agreement(
@@ -125,9 +125,9 @@ def _agreement(student: Rows, teacher: Rows, ks: tuple[int, ...]) -> tuple[np.nd
         )
     spaces = alike(student=student) + alike(teacher=teacher)
     rows = np.arange(len(teacher))
-    tiles = np.array_split(rows, -(-len(rows) // _QUERIES))
+    tiles = np.array_split(rows, -(-len(rows) // QUERIES))
     ours, theirs = map(jnp.asarray, spaces)
-    found = [_tile_agreement(tile, ours, theirs, ks=ks) for tile in tiles]
+    found = [tile_agreement(tile, ours, theirs, ks=ks) for tile in tiles]
     overlaps, agreements = (
         np.concatenate([np.asarray(part[i], np.float64) for part in found]) for i in (0, 1)
     )
@@ -144,7 +144,7 @@ class _Space(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="ks")
-def _tile_agreement(
+def tile_agreement(
     tile: jax.Array, student: jax.Array, teacher: jax.Array, *, ks: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """Overlap [queries, K], and tau and rho [queries, K, 2], of a tile of queries."""

@@ -9,7 +9,7 @@ from scipy import stats
 from darkrank_jax.errors import UserError
 
 # Numbers drawn at once, which bounds the memory.
-_BLOCK = 2**22
+BLOCK = 2**22
 Values = Float[np.ndarray, " _"]
 
 
@@ -155,7 +155,7 @@ def _drawn(draw: Callable[[int], np.ndarray], resamples: int, queries: int) -> n
     """The results of all draws, in groups that fit the block."""
     if resamples < 1:
         raise UserError(f"resamples: is {resamples}; give 1 or more, such as 1000")
-    size = max(1, _BLOCK // queries)
+    size = max(1, BLOCK // queries)
     starts = range(0, resamples, size)
     return np.concatenate([draw(min(size, resamples - start)) for start in starts])
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 _ROUNDS = 50
 # Distances held at once: 64 MiB of float32.
-_TILE = 2**24
+TILE = 2**24
 
 
 @functools.partial(jax.jit, static_argnames="num_clusters")
@@ -78,7 +78,7 @@ def _assign(points: jax.Array, centres: jax.Array) -> jax.Array:
         products = jnp.matmul(tile, centres.T, precision=jax.lax.Precision.HIGHEST)
         return jnp.argmax(2 * products - lengths[None], axis=1)
 
-    size = max(1, _TILE // len(centres))
+    size = max(1, TILE // len(centres))
     if len(points) <= size:
         return assign(points)
     whole = len(points) // size * size

@@ -28,9 +28,9 @@ from darkrank_jax.evaluation.inputs import (
 METRICS = ("euclidean", "cosine")
 # Queries and gallery rows (on each device) of one tile. A CPU is fastest while the tile's distances
 # stay in its cache, an accelerator when it has much to do at once.
-_CPU_TILE, _TILE = (256, 16384), (2048, 65536)
+CPU_TILE, _TILE = (256, 16384), (2048, 65536)
 # Queries that search the gallery in one pass.
-_PASS = 65536
+PASS = 65536
 # Columns of which only the largest is looked at first.
 _BLOCK = 64
 # Neighbours found beyond k, so that rounding in the products costs none of the k.
@@ -39,7 +39,7 @@ _SPARE = 8
 _REFINED = 2048
 _EPSILON = float(np.finfo(np.float32).eps)
 # Queries and gallery rows of one tile of the search in float64.
-_EXACT_TILE = (64, 16384)
+EXACT_TILE = (64, 16384)
 
 
 def nearest_neighbors(
@@ -108,8 +108,8 @@ def nearest_neighbors(
     mesh = Mesh(np.array(devices or jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
     wanted = min(k + exclude_self + _SPARE, count)
     found = []
-    for start in range(0, len(sought), _PASS):
-        rows = sought[start : start + _PASS]
+    for start in range(0, len(sought), PASS):
+        rows = sought[start : start + PASS]
         candidates, last = _candidates(
             rows, gallery, centre, metric=metric, wanted=wanted, mesh=mesh
         )
@@ -118,7 +118,7 @@ def nearest_neighbors(
         distances, indices = _refined(rows, gallery, candidates, own, k=k, metric=metric)
         if wanted < count:
             limits, sure = _limits(rows, centre, last, distances[:, -1], metric=metric)
-            unsure, size = np.flatnonzero(~sure), _EXACT_TILE[0]
+            unsure, size = np.flatnonzero(~sure), EXACT_TILE[0]
             for tile in (unsure[at : at + size] for at in range(0, len(unsure), size)):
                 distances[tile], indices[tile] = _exact(
                     rows[tile], gallery, centre, own[tile], limits[tile], k=k, metric=metric
@@ -178,7 +178,7 @@ def _candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows [n, wanted] that are nearest by inner products, and how near the last [n] is."""
     count, shards = len(stored_array(gallery)), mesh.size
-    height, width = _CPU_TILE if mesh.devices.flat[0].platform == "cpu" else _TILE
+    height, width = CPU_TILE if mesh.devices.flat[0].platform == "cpu" else _TILE
     height = min(height, len(queries))
     width = _BLOCK * -(-min(width, -(-count // shards)) // _BLOCK)
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -197,7 +197,7 @@ def _candidates(
         # One block is laid while the one before is searched, and no more.
         jax.block_until_ready(best)
         best = [
-            _search(tile, *block, first, *old, wanted=wanted, mesh=mesh)
+            search_tile(tile, *block, first, *old, wanted=wanted, mesh=mesh)
             for tile, old in zip(tiles, best, strict=True)
         ]
     values, indices = (
@@ -213,11 +213,11 @@ def _laid(
     """Rows filled up to a size and laid on the devices, and their squared lengths."""
     full = np.zeros((size, rows.shape[1]), np.float32)
     np.subtract(at_least_float32(rows), centre, out=full[: len(rows)], casting="same_kind")
-    return _measured(jax.device_put(full, sharding), len(rows), cosine=cosine)
+    return with_squares(jax.device_put(full, sharding), len(rows), cosine=cosine)
 
 
 @functools.partial(jax.jit, static_argnames="cosine")
-def _measured(rows: jax.Array, count: jax.Array, *, cosine: bool) -> tuple[jax.Array, jax.Array]:
+def with_squares(rows: jax.Array, count: jax.Array, *, cosine: bool) -> tuple[jax.Array, jax.Array]:
     """Rows, of length one if `cosine`, and squared lengths; padding rows are infinitely long."""
     if cosine:
         # By a power of 2, which rounds nothing, so that no square vanishes.
@@ -231,7 +231,7 @@ def _measured(rows: jax.Array, count: jax.Array, *, cosine: bool) -> tuple[jax.A
 
 
 @functools.partial(jax.jit, static_argnames=("wanted", "mesh"))
-def _search(
+def search_tile(
     queries: jax.Array,
     points: jax.Array,
     squares: jax.Array,
@@ -357,7 +357,7 @@ def _exact(
     metric: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances and indices [n, k] of the nearest of all gallery rows, within squared limits."""
-    count, width = len(stored_array(gallery)), _EXACT_TILE[1]
+    count, width = len(stored_array(gallery)), EXACT_TILE[1]
     sought = _comparable(at_least_float32(queries), metric)
     moved = sought - centre.astype(np.float64)
     lengths = np.einsum("nd,nd->n", moved, moved)

@@ -13,11 +13,11 @@ from darkrank_jax.evaluation.inputs import alike
 from darkrank_jax.evaluation.neighbors import nearest_neighbors
 
 # Rows whose distances to all others are held at once, which bounds the memory.
-_ROWS = 128
+ROWS = 128
 # Rows of two tiles that are compared: 16 MiB of distances.
-_SQUARE = 2048
+SQUARE = 2048
 # Pairs whose distances are computed at once.
-_PAIRS = 4096
+PAIRS = 4096
 
 
 def rerank(
@@ -104,7 +104,7 @@ def _vectors(points: np.ndarray, links: sparse.csr_array, farthest: np.ndarray) 
     links.eliminate_zeros()
     images = np.repeat(np.arange(len(points)), np.diff(links.indptr))
     squares = np.empty(len(images), np.float32)
-    for pairs in (slice(at, at + _PAIRS) for at in range(0, len(images), _PAIRS)):
+    for pairs in (slice(at, at + PAIRS) for at in range(0, len(images), PAIRS)):
         gaps = points[images[pairs]] - points[links.indices[pairs]]
         squares[pairs] = np.einsum("nd,nd->n", gaps, gaps)
     weights = np.exp(-squares / farthest[images])
@@ -117,12 +117,12 @@ def _farthest(points: np.ndarray) -> np.ndarray:
 
     Two tiles need not be compared twice: what is far for the one is far for the other.
     """
-    size = min(_SQUARE, len(points))
+    size = min(SQUARE, len(points))
     count = -(-len(points) // size)
     # Filled up with images that are there already, which changes no maximum.
     tiles = jnp.asarray(points[np.arange(count * size) % len(points)].reshape(count, size, -1))
     pairs = [(i, j) for i in range(count) for j in range(i, count)]
-    found = [_largest(tiles[i], tiles[j]) for i, j in pairs]
+    found = [largest_distances(tiles[i], tiles[j]) for i, j in pairs]
     largest = np.zeros((count, size), np.float32)
     for (i, j), (rows, columns) in zip(pairs, found, strict=True):
         np.maximum(largest[i], rows, out=largest[i])
@@ -132,7 +132,7 @@ def _farthest(points: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _largest(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+def largest_distances(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The largest squared distance of each image to those of the other tile."""
     squares = squared_distances(first, second)
     return jnp.max(squares, axis=1), jnp.max(squares, axis=0)
@@ -149,7 +149,7 @@ def _blended(
     count = len(queries)
     result = np.empty((count, len(gallery)), np.float32)
     points, columns = jnp.asarray(gallery), vectors[count:].tocsc()
-    for block in (slice(at, at + _ROWS) for at in range(0, count, _ROWS)):
+    for block in (slice(at, at + ROWS) for at in range(0, count, ROWS)):
         plain = np.asarray(squared_distances(jnp.asarray(queries[block]), points))
         result[block] = plain * (weight / farthest[:count][block, None])
     for query, line in enumerate(result):

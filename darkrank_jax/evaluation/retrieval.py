@@ -14,11 +14,11 @@ from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
 from darkrank_jax.losses.sorting import argsort, sort
 
 # Queries whose distances are held at once, which bounds the memory.
-_QUERIES = 128
+QUERIES = 128
 # Matches of a query whose negatives are counted for each of them; more take a sort.
-_COUNTED = 64
+COUNTED = 64
 # Matches up to which all tiles have one shape.
-_WIDTH = 1024
+WIDTH = 1024
 # The rank of what is no match, behind every rank there is.
 NO_MATCH = np.iinfo(np.int32).max
 ValuesOf = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -178,7 +178,7 @@ def values_of_ranks(
     # Queries of classes of like size go together: the largest class decides how long they take.
     order = np.argsort(counts, kind="stable")
     searched: tuple[np.ndarray, jax.Array] | None = None
-    for tile in np.array_split(order, -(-len(order) // _QUERIES)):
+    for tile in np.array_split(order, -(-len(order) // QUERIES)):
         most = int(counts[tile].max())
         place = np.arange(_width(most, int(counts.max())))
         positives = np.where(
@@ -192,7 +192,7 @@ def values_of_ranks(
         if cameras is not None and gallery_cameras is not None:
             valid &= ~same_camera(cameras[tile][:, None], gallery_cameras[positives])
         # One tile is prepared while the one before is searched.
-        ranks = _positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
+        ranks = positive_ranks(sought[tile], device_points, lengths, positives, valid, most)
         if searched:
             found.append(_evaluated(values_of, *searched))
         searched = tile, ranks
@@ -229,7 +229,7 @@ def _evaluated(values_of: ValuesOf, tile: np.ndarray, ranks: jax.Array) -> dict[
 
 def _width(most: int, largest: int) -> int:
     """Columns for classes of up to `most` images, such that few shapes are compiled."""
-    return min(max(_WIDTH, 1 << (most - 1).bit_length()), max(1, largest))
+    return min(max(WIDTH, 1 << (most - 1).bit_length()), max(1, largest))
 
 
 def _members(
@@ -247,7 +247,7 @@ def _members(
 
 
 @jax.jit
-def _positive_ranks(
+def positive_ranks(
     queries: jax.Array,
     gallery: jax.Array,
     lengths: jax.Array,
@@ -291,9 +291,9 @@ def _count_nearer(negatives: jax.Array, bounds: jax.Array, most: jax.Array) -> j
         below = jax.vmap(jnp.searchsorted)(sort(negatives), bounds)
         return negatives.shape[1] - below.astype(jnp.int32)
 
-    if bounds.shape[1] <= _COUNTED:
+    if bounds.shape[1] <= COUNTED:
         return one_by_one()
-    return jax.lax.cond(most <= _COUNTED, one_by_one, by_sorting)
+    return jax.lax.cond(most <= COUNTED, one_by_one, by_sorting)
 
 
 def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:

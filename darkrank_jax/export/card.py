@@ -101,7 +101,7 @@ def write_card(
             mean=facts["mean"],
             std=facts["std"],
             shape=f"[batch, {height}, {width}, {channels}]",
-            cut=_cut(facts["center_crop"]),
+            cut=cut_in_words(facts["center_crop"]),
             example=next((name for name in rows if name.startswith("model")), str(workdir)),
             source=run.data.source,
             options=json.dumps(run.data.options),
@@ -121,7 +121,7 @@ def write_card(
     )
 
 
-def _cut(share: float) -> str:
+def cut_in_words(share: float) -> str:
     """What becomes of an image before it is resized; see `center_crop`."""
     if share <= 0:
         return "an image is taken whole, whatever its shape"

@@ -41,7 +41,7 @@ def export_run(
         written, or an export is beyond the tolerance, in which case an earlier file of its name
         stays.
     """
-    names = _names(formats)
+    names = format_names(formats)
     source = load_source(workdir)
     results = workdir / "results.json"
     networks = read_results(results)["networks"] if results.exists() else {}
@@ -72,7 +72,7 @@ def export_run(
         raise UserError(f"{listed}; not written. The other files are right: --formats={rest}")
 
 
-def _names(formats: str) -> list[str]:
+def format_names(formats: str) -> list[str]:
     """The formats asked for, all of which can be written here."""
     if not formats:
         return _possible()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 # Floats that a tile may hold, unless a row for each device needs more.
-_FLOATS, _DEVICES = 2**22, 8
+FLOATS, DEVICES = 2**22, 8
 
 
 def map_rows(at: Callable[[Any], jax.Array], rows: Any, batch: int) -> jax.Array:
@@ -54,7 +54,7 @@ def tiled(rows: Any, batch: int) -> Any:
     """
 
     def of(array: jax.Array) -> jax.Array:
-        size = min(len(array), max(_DEVICES, _FLOATS // batch**2))
+        size = min(len(array), max(DEVICES, FLOATS // batch**2))
         filled = jnp.pad(array, [(0, -len(array) % size)] + [(0, 0)] * (array.ndim - 1))
         return filled.reshape(size, -1, *array.shape[1:]).swapaxes(0, 1)
 

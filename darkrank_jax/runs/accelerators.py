@@ -92,7 +92,7 @@ def name_of(kind: str) -> str:
 def has_compiler(accelerator: Accelerator) -> bool:
     """Whether what compiles for an accelerator in its absence is installed."""
     _, modules, since = accelerator.compiler
-    return jax.__version_info__ >= since and any(map(_installed, modules))
+    return jax.__version_info__ >= since and any(map(is_installed, modules))
 
 
 def absent_devices(accelerator: Accelerator, count: int) -> list[Any]:
@@ -111,10 +111,10 @@ def absent_devices(accelerator: Accelerator, count: int) -> list[Any]:
     return accelerator.topology(accelerator, count).devices
 
 
-def _installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
     """Whether a module is there; it is not imported."""
     package = module.rpartition(".")[0]
-    return (not package or _installed(package)) and importlib.util.find_spec(module) is not None
+    return (not package or is_installed(package)) and importlib.util.find_spec(module) is not None
 
 
 def _slice(

@@ -69,7 +69,7 @@ def compare(paths: Sequence[Path], page: Path) -> str:
     measured = {
         dataset: found
         for dataset in datasets
-        if (found := _measured(dataset, names, combined[dataset])) is not None
+        if (found := measured_dataset(dataset, names, combined[dataset])) is not None
     }
     for dataset, images in measured.items():
         _add_differences(combined[dataset], images)
@@ -163,7 +163,9 @@ def _shown(results: dict[str, Any]) -> str:
     return f"{dataset['name']!r} ({dataset['source']}, {dataset['images']} images)"
 
 
-def _measured(dataset: str, paths: dict[str, Path], combined: dict[str, Any]) -> Measured | None:
+def measured_dataset(
+    dataset: str, paths: dict[str, Path], combined: dict[str, Any]
+) -> Measured | None:
     """What the runs stored of a dataset, of the images of the first that stored anything.
 
     The row of a network that is left out says why, as "unpaired".

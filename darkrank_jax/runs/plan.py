@@ -152,7 +152,7 @@ def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
       UserError: XLA's compiler itself finds that the program does not fit.
     """
     step, arguments = abstract_step(run, splits, mesh)
-    compiled = _compiled(step.lower(*arguments))
+    compiled = compile_lowered(step.lower(*arguments))
     memory: Any = compiled.memory_analysis()
     state, batch, teacher, _ = arguments
     state_bytes, batch_bytes = _bytes((state, teacher)), _bytes(batch) // mesh.size
@@ -170,11 +170,11 @@ def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
         state=state_bytes,
         batch=batch_bytes,
         temporary=temporary + results + padding,
-        traffic=_traffic(compiled, mesh.devices.flat[0].platform, run.chunks),
+        traffic=traffic_of(compiled, mesh.devices.flat[0].platform, run.chunks),
     )
 
 
-def _compiled(lowered: Any) -> Any:
+def compile_lowered(lowered: Any) -> Any:
     """A program, compiled; some compilers refuse what does not fit."""
     try:
         return lowered.compile()
@@ -185,7 +185,7 @@ def _compiled(lowered: Any) -> Any:
         raise UserError(f"plan: XLA says: {said.splitlines()[0].rstrip('.')}; {_REMEDY}") from error
 
 
-def _traffic(compiled: Any, platform: str, chunks: int) -> float:
+def traffic_of(compiled: Any, platform: str, chunks: int) -> float:
     """Bytes that a program moves on a device."""
     cost = compiled.cost_analysis()
     # Of programs for GPUs that are not there XLA does not count them.
@@ -304,7 +304,7 @@ def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator
         images = run.data.batch_size
         lines["time"] = (
             f"{_span(1e3 * low, 1e3 * high)} ms a step, {_span(images / high, images / low)} "
-            f"images/s, {_duration(run.steps * low, run.steps * high)} for {run.steps:,} steps"
+            f"images/s, {duration_range(run.steps * low, run.steps * high)} for {run.steps:,} steps"
         )
         lines["assumed"] = (
             f"{UTILISATION:.0%} of {device.flops / 1e12:.0f} TFLOP/s, "
@@ -313,7 +313,7 @@ def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator
     return "\n".join(f"{title:<10} {line}" for title, line in lines.items())
 
 
-def _duration(low: float, high: float) -> str:
+def duration_range(low: float, high: float) -> str:
     """A range of seconds, in a unit that reads well."""
     unit, seconds = next((u, s) for u, s in _UNITS.items() if high >= s or s == 1)
     return f"{_span(low / seconds, high / seconds)} {unit}"

@@ -323,11 +323,11 @@ def _explained(manager: ocp.CheckpointManager) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError) as error:
         kept = [folder.name for folder in _finished(Path(manager.directory))]
-        failed = write_error(Path(manager.directory), _os_error(error))
+        failed = write_error(Path(manager.directory), os_error_of(error))
         raise UserError(f"{failed}; checkpoints kept: {', '.join(kept) or 'none'}") from error
 
 
-def _os_error(error: Exception) -> OSError:
+def os_error_of(error: Exception) -> OSError:
     """The error of the system behind an error of tensorstore, which has the number in its text."""
     if isinstance(error, OSError) and error.errno:
         return error

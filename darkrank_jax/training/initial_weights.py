@@ -45,7 +45,7 @@ def read_weights(
     size = height_and_width(data.image_size)
     if not weights.path:
         return {}
-    _report_settings(weights.path, data.mean, data.std, size)
+    report_settings(weights.path, data.mean, data.std, size)
     network: Any = build_model(**model)
     loaded = load_weights(
         weights.path,
@@ -72,7 +72,7 @@ def read_weights(
     return variables
 
 
-def _report_settings(path: str, mean: Any, std: Any, size: tuple[int, int]) -> None:
+def report_settings(path: str, mean: Any, std: Any, size: tuple[int, int]) -> None:
     """Warns of images that are not prepared as those that the weights were trained on."""
     stated = read_settings(path)
     own: dict[str, Any] = {"mean": mean, "std": std, "image_size": size}

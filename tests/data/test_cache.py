@@ -50,7 +50,7 @@ def test_a_folder_of_another_user_is_refused(cache, monkeypatch):
 def test_parts_that_killed_processes_left_are_removed_at_the_next_use(cache):
     folder = cache_folder("archives")
     # No process has this number.
-    left = folder / f".part-{files._HOST}-{2**22 + 1}-0.tar"
+    left = folder / f".part-{files.HOST}-{2**22 + 1}-0.tar"
     left.write_bytes(b"begun")
     assert cache_folder("archives") == folder
     assert not list(folder.iterdir())
@@ -132,6 +132,6 @@ def test_too_little_memory_for_a_picture_is_not_remembered(tmp_path, cache, monk
     source = listing(tmp_path, reads)
     options = {"tolerated": 1, "max_megapixels": 100}
     with monkeypatch.context() as patched:
-        patched.setattr("darkrank_jax.data.pixels.pictures._decode_bytes", fail)
+        patched.setattr("darkrank_jax.data.pixels.pictures.decode_bytes", fail)
         assert not len(inspect(source, **options))
     np.testing.assert_array_equal(inspect(source, **options), [0, 2])

@@ -133,7 +133,7 @@ def test_the_environment_says_what_flags_do_not(monkeypatch):
 def test_a_lost_process_ends_the_others_with_what_to_do(capsys):
     error = RuntimeError("Connection closed by peer")
     with pytest.raises(SystemExit) as end:
-        processes._fail(RuntimeError, error, None)
+        processes.fail(RuntimeError, error, None)
     *_, cause, line = capsys.readouterr().err.splitlines()
     assert end.value.code == 1
     assert cause == "RuntimeError: Connection closed by peer"

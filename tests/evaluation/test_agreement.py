@@ -43,7 +43,7 @@ def test_agrees_with_loops_where_many_are_at_the_same_distance(seed):
 def test_neither_the_order_of_rows_nor_the_size_of_tiles_counts(data, monkeypatch):
     student, teacher = (np.concatenate([rows, rows[:6]]) for rows in data)
     expected = rank_agreement(student, teacher, ks=KS)
-    monkeypatch.setattr(module, "_QUERIES", 7)
+    monkeypatch.setattr(module, "QUERIES", 7)
     order = np.random.default_rng(1).permutation(36)
     assert rank_agreement(student[order], teacher[order], ks=KS) == pytest.approx(expected)
 

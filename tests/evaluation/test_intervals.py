@@ -23,7 +23,7 @@ def test_the_interval_is_that_of_scipy_up_to_chance(confidence):
 
 def test_draws_follow_the_seed_and_not_the_block(monkeypatch):
     expected = bootstrap_interval(VALUES, seed=3)
-    monkeypatch.setattr(intervals, "_BLOCK", 80 * 7)
+    monkeypatch.setattr(intervals, "BLOCK", 80 * 7)
     assert bootstrap_interval(VALUES, seed=3) == pytest.approx(expected)
     assert bootstrap_interval(VALUES, seed=4) != expected
 

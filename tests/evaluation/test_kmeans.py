@@ -34,7 +34,7 @@ def test_first_centres_prefer_far_points():
 def test_the_size_of_tiles_does_not_count(monkeypatch):
     expected = kmeans(jnp.asarray(POINTS), num_clusters=5, key=jax.random.key(2))
     kmeans.clear_cache()
-    monkeypatch.setattr(module, "_TILE", 5 * 16)
+    monkeypatch.setattr(module, "TILE", 5 * 16)
     found = kmeans(jnp.asarray(POINTS), num_clusters=5, key=jax.random.key(2))
     np.testing.assert_array_equal(found[0], expected[0])
     assert float(found[1]) == pytest.approx(float(expected[1]), rel=1e-6)

@@ -24,7 +24,7 @@ def many():
 @pytest.mark.parametrize("exclude_self", [False, True])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_agrees_with_loops_whatever_the_tile(gallery, exclude_self, tile, metric, monkeypatch):
-    monkeypatch.setattr(module, "_CPU_TILE", tile)
+    monkeypatch.setattr(module, "CPU_TILE", tile)
     rows = gallery - 40 if metric == "cosine" else gallery
     queries = rows if exclude_self else rows[:9] * 1.01 + 0.1
     options = {"k": 6, "exclude_self": exclude_self, "metric": metric}
@@ -43,8 +43,8 @@ def test_neither_tiles_nor_devices_nor_passes_nor_the_order_of_rows_count(many, 
     distances, indices = nearest_neighbors(queries, many[order], k=4)
     np.testing.assert_array_equal(order[indices], places)
     np.testing.assert_array_equal(distances, expected)
-    monkeypatch.setattr(module, "_CPU_TILE", (17, 1024))
-    monkeypatch.setattr(module, "_PASS", 30)
+    monkeypatch.setattr(module, "CPU_TILE", (17, 1024))
+    monkeypatch.setattr(module, "PASS", 30)
     for count in (1, 3):
         found = nearest_neighbors(queries, many, k=4, devices=jax.devices()[:count])
         np.testing.assert_array_equal(found[0], expected)
@@ -54,7 +54,7 @@ def test_neither_tiles_nor_devices_nor_passes_nor_the_order_of_rows_count(many, 
 def test_the_query_of_a_later_pass_is_left_out_too(many, monkeypatch):
     expected = nearest_neighbors(many[:90], many[:90], k=3, exclude_self=True)
     assert not np.any(expected[1] == np.arange(90)[:, None])
-    monkeypatch.setattr(module, "_PASS", 40)
+    monkeypatch.setattr(module, "PASS", 40)
     found = nearest_neighbors(many[:90], many[:90], k=3, exclude_self=True)
     np.testing.assert_array_equal(found[1], expected[1])
 
@@ -82,7 +82,7 @@ def test_of_many_nearly_at_one_point_the_nearest_are_found(
     within, exclude_self, metric, monkeypatch
 ):
     """More than are looked at beyond k, and nearer to each other than inner products can tell."""
-    monkeypatch.setattr(module, "_EXACT_TILE", (50, 97))
+    monkeypatch.setattr(module, "EXACT_TILE", (50, 97))
     rng = np.random.default_rng(2)
     points = np.repeat(rng.normal(size=(6, 16)), 40, axis=0) + within * rng.normal(size=(240, 16))
     points = points.astype(np.float32)

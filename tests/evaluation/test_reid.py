@@ -63,7 +63,7 @@ def test_neither_the_order_of_rows_nor_the_size_of_tiles_counts(data, monkeypatc
         name: column[order] if name.startswith("gallery") else column
         for name, column in labels.items()
     }
-    monkeypatch.setattr(retrieval, "_QUERIES", 7)
+    monkeypatch.setattr(retrieval, "QUERIES", 7)
     found = reid_values(queries, gallery[order], **moved, ks=KS)
     for name, column in expected.items():
         np.testing.assert_array_equal(found[name], column)

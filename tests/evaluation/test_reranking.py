@@ -27,10 +27,10 @@ def test_agrees_with_loops(data, k1, k2, weight):
 def test_neither_tiles_nor_the_order_of_rows_nor_size_and_origin_count(data, monkeypatch):
     queries, gallery = data
     expected = rerank(queries, gallery)
-    monkeypatch.setattr(reranking, "_ROWS", 5)
-    monkeypatch.setattr(reranking, "_SQUARE", 17)
-    monkeypatch.setattr(reranking, "_PAIRS", 11)
-    monkeypatch.setattr(neighbors, "_CPU_TILE", (7, 16))
+    monkeypatch.setattr(reranking, "ROWS", 5)
+    monkeypatch.setattr(reranking, "SQUARE", 17)
+    monkeypatch.setattr(reranking, "PAIRS", 11)
+    monkeypatch.setattr(neighbors, "CPU_TILE", (7, 16))
     order = np.random.default_rng(0).permutation(50)
     found = rerank(3 * queries + 20, 3 * gallery[order] + 20)
     np.testing.assert_allclose(found, expected[:, order], atol=2e-6)

@@ -72,18 +72,18 @@ def test_neither_the_order_of_rows_nor_the_size_of_tiles_counts(data, monkeypatc
     expected = retrieval_metrics(embeddings, labels, ks=KS)
     order = np.random.default_rng(0).permutation(len(labels))
     assert retrieval_metrics(embeddings[order], labels[order], ks=KS) == pytest.approx(expected)
-    monkeypatch.setattr(retrieval, "_QUERIES", 7)
+    monkeypatch.setattr(retrieval, "QUERIES", 7)
     assert retrieval_metrics(embeddings, labels, ks=KS) == expected
 
 
 @pytest.fixture
 def small_parts(monkeypatch):
     """Little at once, so that few images are what many are otherwise."""
-    for name, size in {"_QUERIES": 7, "_COUNTED": 2, "_WIDTH": 4}.items():
+    for name, size in {"QUERIES": 7, "COUNTED": 2, "WIDTH": 4}.items():
         monkeypatch.setattr(retrieval, name, size)
-    retrieval._positive_ranks.clear_cache()
+    retrieval.positive_ranks.clear_cache()
     yield
-    retrieval._positive_ranks.clear_cache()
+    retrieval.positive_ranks.clear_cache()
 
 
 @pytest.mark.parametrize("step", [0.0, 0.7])

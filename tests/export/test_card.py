@@ -26,4 +26,4 @@ def test_the_card_says_what_was_measured(exported, workdir):
     ],
 )
 def test_the_card_says_how_images_are_cut(share, said):
-    assert card._cut(share) == said
+    assert card.cut_in_words(share) == said

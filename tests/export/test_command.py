@@ -23,7 +23,7 @@ def test_formats_that_cannot_be_written_are_left_out_by_default(workdir, monkeyp
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name in hidden else there(name)
     )
-    assert command._names("") == ["stablehlo", "safetensors", "stablehlo_int8"]
+    assert command.format_names("") == ["stablehlo", "safetensors", "stablehlo_int8"]
     said = capsys.readouterr().out.splitlines()
     assert said[0] == (
         "model.onnx            left out, needs onnx and onnxruntime: "
@@ -31,7 +31,7 @@ def test_formats_that_cannot_be_written_are_left_out_by_default(workdir, monkeyp
     )
     assert said[1].startswith("model_int8.onnx       left out, needs onnx and")
     with pytest.raises(UserError) as raised:
-        command._names("safetensors,onnx")
+        command.format_names("safetensors,onnx")
     assert str(raised.value) == (
         '--formats: onnx needs onnx and onnxruntime; run `pip install "darkrank-jax[export]"`, or '
         "leave out --formats for what can be written here"

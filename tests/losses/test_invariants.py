@@ -155,8 +155,8 @@ def test_what_other_platforms_compute_is_what_a_cpu_computes(variant, monkeypatc
 
     monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
     # Three rows to a tile, of which the last one is filled up.
-    monkeypatch.setattr(tiles, "_FLOATS", 1)
-    monkeypatch.setattr(tiles, "_DEVICES", 3)
+    monkeypatch.setattr(tiles, "FLOATS", 1)
+    monkeypatch.setattr(tiles, "DEVICES", 3)
     alone = jax.jit(jax.value_and_grad(function_of.__wrapped__(variant)))
     there, gradients_there = alone(*split(variant, arrays), where)
     assert asked

@@ -68,7 +68,7 @@ def test_numbers_that_they_do_not_come_in_are_refused(name, count, line, asked):
 
 def test_a_compiler_is_there_where_its_module_is_and_jax_is_new_enough(monkeypatch):
     h100 = ACCELERATORS["h100"]
-    monkeypatch.setattr(accelerators, "_installed", lambda module: module.endswith("cuda12"))
+    monkeypatch.setattr(accelerators, "is_installed", lambda module: module.endswith("cuda12"))
     monkeypatch.setattr(jax, "__version_info__", (0, 10, 0))
     assert has_compiler(h100)
     assert not has_compiler(ACCELERATORS["tpu_v4"])
@@ -80,9 +80,9 @@ def test_looks_for_modules_without_importing_them(tmp_path, monkeypatch):
     (tmp_path / "some_plugins" / "cuda").mkdir(parents=True)
     (tmp_path / "some_plugins" / "cuda" / "__init__.py").write_text("raise ImportError")
     monkeypatch.syspath_prepend(tmp_path)
-    assert accelerators._installed("some_plugins.cuda")
-    assert not accelerators._installed("some_plugins.rocm")
-    assert not accelerators._installed("no_plugins.cuda")
+    assert accelerators.is_installed("some_plugins.cuda")
+    assert not accelerators.is_installed("some_plugins.rocm")
+    assert not accelerators.is_installed("no_plugins.cuda")
 
 
 def test_every_accelerator_is_known_by_what_jax_calls_it():

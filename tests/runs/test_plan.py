@@ -70,13 +70,13 @@ def test_what_a_compiler_does_not_count_is_counted_in_the_text_of_its_program(ru
     counted = program.cost_analysis()["bytes accessed"]
     silent = SimpleNamespace(cost_analysis=lambda: None, as_text=program.as_text)
     # XLA counts of a slice in a fusion what is read, and a loop once.
-    assert counted < plans._traffic(silent, "cpu", 1) < 2 * counted
+    assert counted < plans.traffic_of(silent, "cpu", 1) < 2 * counted
 
 
 @pytest.mark.parametrize(("platform", "times"), [("tpu", 1), ("cpu", 4)])
 def test_what_is_in_a_loop_counts_as_often_as_it_runs(platform, times):
     program = SimpleNamespace(cost_analysis=lambda: {"bytes accessed": 3.0})
-    found = plans._traffic(program, platform, 4)
+    found = plans.traffic_of(program, platform, 4)
     assert found == 3.0 * times
 
 
@@ -90,7 +90,7 @@ def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(
     compiled = SimpleNamespace(
         memory_analysis=lambda: memory, cost_analysis=lambda: {"bytes accessed": 5.0}
     )
-    monkeypatch.setattr(plans, "_compiled", lambda lowered: compiled)
+    monkeypatch.setattr(plans, "compile_lowered", lambda lowered: compiled)
     found = plan_step(run, Splits(), mesh)
     assert found.temporary == 1000 + 200 + 30 + 3
     assert found.memory == found.state + found.batch + 1233
@@ -106,12 +106,12 @@ def test_a_compilers_own_refusal_is_a_line():
 
     said = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, 49.72G of 15.75G.\nLargest: ..."
     with pytest.raises(UserError) as raised:
-        plans._compiled(refusing(said))
+        plans.compile_lowered(refusing(said))
     assert str(raised.value).startswith(
         "plan: XLA says: Ran out of memory on HBM, 49.72G of 15.75G; raise chunks, set remat"
     )
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: something else"):
-        plans._compiled(refusing("INTERNAL: something else"))
+        plans.compile_lowered(refusing("INTERNAL: something else"))
 
 
 def test_time_is_between_computing_and_moving_before_it():
@@ -195,7 +195,7 @@ def test_every_network_that_is_trained_has_a_plan(run, monkeypatch, tmp_path, ca
     ],
 )
 def test_durations_have_three_digits_and_a_unit(low, high, said):
-    assert plans._duration(low, high) == said
+    assert plans.duration_range(low, high) == said
 
 
 def test_what_is_computed_twice_counts_twice(run):

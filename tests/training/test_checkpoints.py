@@ -356,5 +356,5 @@ def test_the_error_of_the_system_is_found_in_that_of_tensorstore(number, tmp_pat
             store.write("a", b"b").result()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    found = checkpoints._os_error(raised.value)
+    found = checkpoints.os_error_of(raised.value)
     assert (found.errno, found.strerror) == (number, os.strerror(number))

@@ -54,7 +54,7 @@ def test_compiled_programs_go_to_the_users_cache(enabled, given, expected, monke
         update=updates.__setitem__,
     )
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(config=config))
-    command_line._keep_compiled()
+    command_line.keep_compiled()
     folder = {"jax_compilation_cache_dir": str(tmp_path / "compiled")}
     assert updates == (folder if expected else {})
     assert (tmp_path / "compiled").is_dir() == bool(expected)

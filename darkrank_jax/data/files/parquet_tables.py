@@ -11,7 +11,7 @@ from darkrank_jax.extras import MissingExtra, install
 from darkrank_jax.files import read_advice
 from darkrank_jax.terminal import printable
 
-_BATCH = 1 << 14
+BATCH = 1 << 14
 # Bytes of a value: as of a path, and no label is longer. With them a batch takes 64 MiB.
 _LONGEST = 1 << 12
 # Names of unlike images take more than a byte each, however they are packed.
@@ -58,7 +58,7 @@ def read_parquet(
             chosen = choose(schema.names, plain)
             yield chosen
             row = 0
-            for batch in file.iter_batches(_BATCH, columns=chosen):
+            for batch in file.iter_batches(BATCH, columns=chosen):
                 columns = [_texts(path, name, batch.column(name), row) for name in chosen]
                 yield from map(list, zip(*columns, strict=True))
                 row += batch.num_rows
@@ -83,7 +83,7 @@ def _check_growth(path: Path, metadata: Any) -> None:
 
 def _check_rows(path: Path, rows: int) -> None:
     """Refuses a file with more rows than can be of unlike images."""
-    most = max(_BATCH, _ROWS_PER_BYTE * path.stat().st_size)
+    most = max(BATCH, _ROWS_PER_BYTE * path.stat().st_size)
     if rows > most:
         raise UserError(
             f"{path}: must have at most {most:,} rows, as its {path.stat().st_size:,} bytes cannot "

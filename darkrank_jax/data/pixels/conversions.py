@@ -8,7 +8,7 @@ from PIL import Image
 # Formats whose mode I holds 16-bit values; in others nothing tells which value is white.
 _DEEP_FORMATS = ("PNG", "PPM")
 # Pixels that are converted at once.
-_STRIP = 2**22
+STRIP = 2**22
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 
@@ -27,7 +27,7 @@ def to_8_bits(picture: Image.Image, mode: str, factor: int) -> np.ndarray:
       uint8 [h / factor, w / factor, 1 or 3], rounded up; not to be written to.
     """
     width, height = picture.size
-    step = factor * max(1, _STRIP // (width * factor))
+    step = factor * max(1, STRIP // (width * factor))
     if step >= height:
         return _convert(picture, mode, factor)
     channels = 1 if mode == "L" else 3

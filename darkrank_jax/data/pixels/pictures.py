@@ -82,7 +82,7 @@ def decode(
             check_size(*image.size, 1, max_megapixels)
             with decoding_budget().taken(_most_bytes(image)):
                 return _decode_any(image, size, grayscale)
-        return _decode_bytes(image, size, grayscale, max_megapixels)
+        return decode_bytes(image, size, grayscale, max_megapixels)
     except Image.UnidentifiedImageError:
         raise UserError(
             f"{name}: is no image of a known kind; delete it or save it again"
@@ -129,7 +129,7 @@ def _file_of(picture: Image.Image) -> bytes | None:
     return data
 
 
-def _decode_bytes(
+def decode_bytes(
     file: bytes, size: tuple[int, int], grayscale: bool, max_megapixels: float
 ) -> np.ndarray:
     """The pixels of an image file; a second try leaves out its metadata."""

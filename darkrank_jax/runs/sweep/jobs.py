@@ -25,7 +25,7 @@ from darkrank_jax.workdir.run_file import is_workdir, read_facts
 # What runs a job, in this interpreter; flags follow.
 COMMAND = ("-m", "darkrank_jax.main")
 # Tells what JAX runs on; in a process of its own, since it takes a GPU's memory while it lives.
-_ASK_JAX = ("-P", "-c", "import jax; print(jax.default_backend())")
+ASK_JAX = ("-P", "-c", "import jax; print(jax.default_backend())")
 
 
 class Job(NamedTuple):
@@ -77,7 +77,7 @@ class Job(NamedTuple):
 
 def default_workers() -> int:
     """As many runs as there are cores; one where JAX has an accelerator, which a run fills."""
-    asked = subprocess.run([sys.executable, *_ASK_JAX], capture_output=True, text=True)
+    asked = subprocess.run([sys.executable, *ASK_JAX], capture_output=True, text=True)
     if asked.returncode:
         said = "".join(asked.stderr.splitlines()[-1:])
         raise UserError(f"JAX does not start: {said}; install it as its error says")

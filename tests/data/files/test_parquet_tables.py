@@ -100,7 +100,7 @@ def test_parquet_of_no_rows_and_of_other_columns_is_refused(tmp_path):
 
 
 def test_parquet_rows_are_numbered_across_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_tables, "_BATCH", 100)
+    monkeypatch.setattr(parquet_tables, "BATCH", 100)
     count = 350
     labels = ["x"] * (count - 1) + [""]
     path = parquet(tmp_path / "t.parquet", path=[f"{n}.png" for n in range(count)], label=labels)

@@ -89,7 +89,7 @@ def test_strips_of_a_large_picture_give_equal_pixels(kind, monkeypatch):
     for size in ((64, 64), (4, 3)):
         expected = decode(FILES[kind], "x", size=size, grayscale=False)
         with monkeypatch.context() as patched:
-            patched.setattr(conversions, "_STRIP", 50)
+            patched.setattr(conversions, "STRIP", 50)
             found = decode(FILES[kind], "x", size=size, grayscale=False)
         np.testing.assert_array_equal(found, expected)
         assert not found.flags.writeable

@@ -97,8 +97,8 @@ def test_a_finished_run_of_another_teacher_is_refused_in_a_line(
 
 def test_there_is_one_worker_where_jax_has_an_accelerator(monkeypatch, capsys):
     for backend, workers in (("cpu", len(jobs.cores())), ("gpu", 1), ("tpu", 1)):
-        monkeypatch.setattr(jobs, "_ASK_JAX", ("-c", f"print('a warning'); print({backend!r})"))
+        monkeypatch.setattr(jobs, "ASK_JAX", ("-c", f"print('a warning'); print({backend!r})"))
         assert jobs.default_workers() == workers
-    monkeypatch.setattr(jobs, "_ASK_JAX", ("-c", "raise RuntimeError('no driver')"))
+    monkeypatch.setattr(jobs, "ASK_JAX", ("-c", "raise RuntimeError('no driver')"))
     with pytest.raises(UserError, match=r"^JAX does not start: RuntimeError: no driver; install "):
         jobs.default_workers()
