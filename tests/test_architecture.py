@@ -41,7 +41,8 @@ UNTESTED = {"version": "a constant"}
 # Tests of the whole program or of the repository, beside the tests of the modules at the root.
 WHOLE_PROGRAM = {
     "absent_accelerators", "architecture", "bombs", "configs", "docs", "imports", "kills",
-    "killed_modes", "lost_places", "notebooks", "packaging", "read_back", "readme", "recipes", "style",
+    "killed_modes", "lost_places", "notebooks", "packaging", "read_back", "readme",
+    "recipes", "style",
 }  # fmt: skip
 # Tests of what holds for all modules of a folder.
 WHOLE_FOLDER = {
@@ -75,12 +76,6 @@ def test_every_module_has_a_test_of_its_name_and_every_test_is_of_a_module():
     }
     assert modules - found == UNTESTED.keys()
     assert found - set(modules_of(package)) == WHOLE_PROGRAM | WHOLE_FOLDER
-
-
-def test_every_test_of_an_experiment_is_of_its_file_or_folder():
-    experiments = {path.stem for path in (ROOT / "experiments").rglob("*")}
-    for path in (TESTS / "experiments").rglob("test_*.py"):
-        assert path.stem.removeprefix("test_") in experiments
 
 
 def test_tests_use_public_names_of_the_package():
