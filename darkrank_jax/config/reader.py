@@ -222,7 +222,9 @@ def _check_teacher(run: Run, prefix: str) -> None:
         )
     if run.teacher is None:
         return
-    _check_image_sizes(run, prefix)
+    networks = run.teacher.embedding_networks(f"{prefix}teacher")
+    sizes = {where: network.data.image_size for network, where in networks}
+    _check_image_sizes(run.data, sizes, prefix)
     known = run.teacher.outputs
     for name in run.losses:
         asked = [x for x in LOSSES[name].inputs if x.startswith("teacher_") and x not in known]
@@ -240,23 +242,23 @@ def _check_teacher(run: Run, prefix: str) -> None:
                 )
 
 
-def _check_image_sizes(run: Run, prefix: str) -> None:
-    """Refuses a teacher that cannot see the student's images at its own size."""
-    assert run.teacher is not None
-    shown = run.taught_data.image_size
-    (height, width), (own_height, own_width) = map(height_and_width, (run.data.image_size, shown))
-    for network, where in run.teacher.embedding_networks(f"{prefix}teacher"):
-        if network.data.image_size != shown:
+def _check_image_sizes(student: Data, sizes: Mapping[str, Any], prefix: str) -> None:
+    """Refuses teachers, field -> image size, that cannot see the student's images at that size."""
+    height, width = height_and_width(student.image_size)
+    first = next(iter(sizes.values()), student.image_size)
+    own_height, own_width = height_and_width(first)
+    for where, size in sizes.items():
+        if size != first:
             raise UserError(
-                f"{where}.data.image_size: must be {shown}, as of the first of the ensemble (got "
-                f"{network.data.image_size}); give all members the same"
+                f"{where}.data.image_size: must be {first}, as of the first of the ensemble (got "
+                f"{size}); give all members the same"
             )
         if height * own_width != width * own_height:
             raise UserError(
                 f"{where}.data.image_size: must have the shape of the student's {height} x {width} "
                 f"(got {own_height} x {own_width}); they see the same part of a picture"
             )
-    if (height, width) != (own_height, own_width) and "random_crop" in run.data.augmentation:
+    if (height, width) != (own_height, own_width) and "random_crop" in student.augmentation:
         raise UserError(
             f"{prefix}data.augmentation.random_crop: moves by pixels, and teacher and student have "
             "images of different sizes; use resized_random_crop or random_affine"

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,8 @@ def prepare(run: Run, workdir: Path) -> None:
     log.propagate = False
     splits = Splits()
     try:
-        for data in _sources(run.nested()):
+        networks = [part for part, _ in run.nested() if not (part.ensemble or part.embeddings)]
+        for data in _each_once([part.data for part in reversed(networks)]):
             print(f"{data.source} {data.path}".rstrip(), flush=True)
             print(table(splits[data]))
     finally:
@@ -77,8 +78,7 @@ def _cameras(split: Split) -> str:
     return f"{len(np.unique(known)):,}" + (f" ({unknown:,} images unknown)" if unknown else "")
 
 
-def _sources(runs: Iterable[tuple[Run, str]]) -> list[Data]:
-    """The data of a run and its teachers, each once, the run's own first."""
-    found = [run.data for run, _ in runs if not (run.ensemble or run.embeddings)][::-1]
+def _each_once(found: Sequence[Data]) -> list[Data]:
+    """The first data of each source, path, size and options."""
     keys = [(data.source, data.path, data.image_size, data.options) for data in found]
     return [data for place, data in enumerate(found) if keys.index(keys[place]) == place]

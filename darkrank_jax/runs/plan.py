@@ -108,7 +108,13 @@ def plan(
     for place, (network, part) in enumerate(trained_networks(run)):
         mesh = make_mesh(part.data.batch_size, found)
         taken = plan_step(part, splits, mesh)
-        lines = _described(part, taken, mesh, name, device)
+        size, images = part.data.batch_size, f"{part.data.batch_size:,} images"
+        chunks = f" in {part.chunks} chunks" if part.chunks > 1 else ""
+        dtype = compute_dtype(part.model.get("dtype", "float32")).__name__
+        lines = _described(taken, mesh, name, device, f"{images}{chunks}, {dtype}")
+        if device is not None:
+            lines |= _timed(taken.seconds(device, mesh.size), size, part.steps, device)
+        lines = "\n".join(f"{title:<10} {line}" for title, line in lines.items())
         print("\n" * bool(place) + f"network    {network}\n{lines}", flush=True)
         if limit and taken.memory > USABLE * limit:
             beyond[network] = taken.memory
@@ -280,37 +286,42 @@ def _cpus(count: int) -> Sequence[Any]:
     return found[:count]
 
 
-def _described(run: Run, found: Plan, mesh: Mesh, name: str, device: Accelerator | None) -> str:
-    """The plan as lines."""
+def _described(
+    found: Plan, mesh: Mesh, name: str, device: Accelerator | None, batch: str
+) -> dict[str, str]:
+    """The plan as lines by title."""
     compiled_for = mesh.devices.flat[0].device_kind
     program = f"compiled for {compiled_for}"
     if device is not None and not compiled_for.startswith(device.kind):
         program += f"; pip install -U {device.compiler.package} to compile for {name}"
-    dtype = compute_dtype(run.model.get("dtype", "float32")).__name__
-    chunks = f" in {run.chunks} chunks" if run.chunks > 1 else ""
     parts = {"state": found.state, "batch": found.batch, "temporary": found.temporary}
     listed = ", ".join(f"{part} {size / _GB:.3f}" for part, size in parts.items())
-    lines = {
+    return {
         "devices": f"{mesh.size} x {name or compiled_for}",
         "program": program,
-        "batch": f"{run.data.batch_size:,} images{chunks}, {dtype}",
+        "batch": batch,
         "parameters": f"{found.parameters:,}",
         "memory": f"{found.memory / _GB:.3f} GB a device: {listed}",
         "compute": f"{found.flops:.3g} FLOP a step, {found.flops / mesh.size:.3g} a device",
         "traffic": f"{found.traffic / _GB:.3f} GB a step and device",
     }
-    if device is not None:
-        low, high = found.seconds(device, mesh.size)
-        images = run.data.batch_size
-        lines["time"] = (
+
+
+def _timed(
+    seconds: tuple[float, float], images: int, steps: int, device: Accelerator
+) -> dict[str, str]:
+    """A step's time, at least and at most, as lines by title."""
+    low, high = seconds
+    return {
+        "time": (
             f"{_span(1e3 * low, 1e3 * high)} ms a step, {_span(images / high, images / low)} "
-            f"images/s, {duration_range(run.steps * low, run.steps * high)} for {run.steps:,} steps"
-        )
-        lines["assumed"] = (
+            f"images/s, {duration_range(steps * low, steps * high)} for {steps:,} steps"
+        ),
+        "assumed": (
             f"{UTILISATION:.0%} of {device.flops / 1e12:.0f} TFLOP/s, "
             f"{device.bandwidth / 1e12:.2f} TB/s, no wait for data or other devices"
-        )
-    return "\n".join(f"{title:<10} {line}" for title, line in lines.items())
+        ),
+    }
 
 
 def duration_range(low: float, high: float) -> str:
