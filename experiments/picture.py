@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 PANELS = (
     Panel("Omniglot, 600 steps", "omniglot/results.csv"),
     Panel("Cars-196 (half), teacher from scratch", "cars196_half/results.csv"),
-    # Panel("Grocery Store, pretrained teacher", "photographs/grocery_store_long.csv"),
+    Panel("Grocery Store, pretrained teacher", "photographs/grocery_store_short.csv"),
 )
 # Colours of a theme: text, lines, and the three networks.
 THEMES = {
