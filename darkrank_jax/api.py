@@ -19,6 +19,7 @@ from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import roles_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train_and_report
+from darkrank_jax.terminal import printable
 from darkrank_jax.workdir.recorded import whole_run
 
 # Pixels of a report within a notebook.
@@ -90,6 +91,12 @@ class Results:
         return self.workdir / "export"
 
     def __repr__(self) -> str:
+        """One line; `print(results)` has the table."""
+        found = {name: values["recall_at_1"] for name, values in self.metrics.items()}
+        shown = ", ".join(f"{printable(name)} {value:.3f}" for name, value in found.items())
+        return f"Results({str(self.folder)!r}, Recall@1: {shown})"
+
+    def __str__(self) -> str:
         return f"Results({str(self.folder)!r})\n{table(self.networks)}"
 
     def _repr_html_(self) -> str:

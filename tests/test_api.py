@@ -20,7 +20,10 @@ def test_a_notebook_cell_trains_reads_recall_and_shows_the_report(tmp_path, fini
     recall = written["networks"]["student"]["metrics"]["recall_at_1"]
     assert results.metrics["student"]["recall_at_1"] == recall
     assert results.report == tmp_path / "run" / "report.html"
-    assert f"{recall:.3f}" in repr(results)
+    assert f"student {recall:.3f}" in repr(results)
+    assert "\n" not in repr(results)
+    assert f"{recall:.3f}" in str(results)
+    assert repr(results.load("student")) == "LoadedRun('run', images 16 x 16 x 1, 8 numbers)"
     page = results._repr_html_()
     assert page.startswith("<iframe srcdoc=")
     # The report's own quotes must not end the attribute.

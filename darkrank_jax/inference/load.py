@@ -17,6 +17,7 @@ from darkrank_jax.data.pixels.resampling import cut
 from darkrank_jax.errors import UserError
 from darkrank_jax.export.formats import LOADERS
 from darkrank_jax.export.source import EmbedBatch, load_source
+from darkrank_jax.terminal import printable
 
 # The path or the bytes of a file, what Pillow opened, or pixels: uint8 [h, w] or [h, w, 1 or 3].
 AnyImage = str | os.PathLike | bytes | Image.Image | np.ndarray | jax.Array
@@ -42,6 +43,11 @@ class LoadedRun:
 
     facts: dict[str, Any]
     embed_batch: EmbedBatch
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.facts["image_shape"]))
+        name = printable(str(self.facts["name"]))
+        return f"LoadedRun({name!r}, images {shape}, {self.facts['embedding_dim']} numbers)"
 
     def embed(
         self,

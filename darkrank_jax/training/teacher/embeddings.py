@@ -1,7 +1,7 @@
 """A teacher's embeddings computed elsewhere, read from a file and matched to the images."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,11 +72,18 @@ def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:
                 "of the training split"
             )
         ids = np.char.replace(ids.astype(str), "\\", "/")
+        if not {*ids.tolist()} & {*wanted}:
+            ids, wanted = _alike(ids.tolist(), wanted)
     place = {name: index for index, name in enumerate(ids.tolist())}
     if len(place) < len(ids):
         names, counts = np.unique(ids, return_counts=True)
         raise UserError(f"{path}: id {names[counts > 1][0]} is there twice; give each once")
     missing = [str(name) for name in wanted if name not in place]
+    if len(missing) == len(wanted) and len(ids):
+        raise UserError(
+            f"{path}: none of its {len(ids)} ids is a training image: it has {str(ids[0])!r}, the "
+            f"images are such as {missing[0]!r}; give the images' names, or row numbers"
+        )
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise UserError(
@@ -84,3 +91,28 @@ def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:
             f"{', '.join(missing[:5])}{more}; embed them too"
         )
     return np.array([place[name] for name in wanted])
+
+
+def _alike(ids: Sequence[str], names: Sequence[str]) -> tuple[np.ndarray, Sequence[str]]:
+    """Ids and names as both are written when one leaves out leading folders, or the suffix.
+
+    Returns:
+      The ends of the ids and of the names, where every name then has an id and no two of a side
+      are one; else both as they are.
+    """
+    for drop_suffix in (False, True):
+        own, wanted = ([_parts(each, drop_suffix) for each in side] for side in (ids, names))
+        # The fewest folders that any of them has: what all of them state.
+        depth = min(len(each) for each in (*own, *wanted))
+        for kept in range(depth, 0, -1):
+            ends, targets = (["/".join(each[-kept:]) for each in side] for side in (own, wanted))
+            unique = len({*ends}) == len(ends) and len({*targets}) == len(targets)
+            if unique and {*targets} <= {*ends}:
+                return np.array(ends), targets
+    return np.array(ids), names
+
+
+def _parts(name: str, drop_suffix: bool) -> list[str]:
+    """The folders and the name of a file, without its suffix if asked."""
+    path = PurePosixPath(name)
+    return [*(path.with_suffix("") if drop_suffix and path.name else path).parts]

@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from darkrank_jax.data import SOURCES, batches
+from darkrank_jax.data import SOURCES, Split, batches
 from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.inference.gallery import Gallery, write_gallery
@@ -144,6 +144,54 @@ def test_stored_embeddings_that_do_not_fit_are_refused(arrays, line, tmp_path):
     np.savez(path, **arrays)
     split = Splits()[read(small()).data]["train"]
     assert refusal(read_teacher_embeddings, path, split).startswith(f"{path}: {line}")
+
+
+NAMES = ["train/a/2.png", "train/b/1.png", "train/a/1.png"]
+
+
+class OfFiles(Split):
+    """A split of which only the names count."""
+
+    names = property(lambda self: NAMES)
+
+
+OF_FILES = OfFiles(np.zeros((3, 2, 2, 1), np.uint8), np.zeros(3, np.int32), ["a"])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda name: f"/data/birds/{name}",
+        lambda name: f"D:\\birds\\{name}".replace("/", "\\"),
+        lambda name: name.removeprefix("train/"),
+        lambda name: name.removesuffix(".png"),
+        lambda name: f"../{name.replace('.png', '.jpg')}",
+    ],
+)
+def test_ids_that_differ_from_the_names_in_leading_folders_or_suffix_are_matched(written, tmp_path):
+    others = [written(name) for name in ("train/c/1.png", *reversed(NAMES))]
+    vectors = np.arange(8.0).reshape(4, 2)
+    np.savez(tmp_path / "e.npz", ids=others, vectors=vectors)
+    found = read_teacher_embeddings(tmp_path / "e.npz", OF_FILES)
+    np.testing.assert_array_equal(found.of(np.arange(3)), vectors[[3, 2, 1]])
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        # Two images have the name that the ids give.
+        ["1.png", "2.png", "3.png"],
+        ["x/1", "x/2", "x/3"],
+        ["other/a/2.png", "other/b/1.png"],
+    ],
+)
+def test_ids_of_which_none_is_an_image_are_refused_with_one_of_each_side(ids, tmp_path):
+    path = tmp_path / "e.npz"
+    np.savez(path, ids=ids, vectors=np.ones((len(ids), 2)))
+    assert refusal(read_teacher_embeddings, path, OF_FILES) == (
+        f"{path}: none of its {len(ids)} ids is a training image: it has {ids[0]!r}, the images "
+        "are such as 'train/a/2.png'; give the images' names, or row numbers"
+    )
 
 
 @pytest.mark.parametrize("name", ["embeddings", "vectors"])
