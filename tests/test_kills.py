@@ -91,6 +91,7 @@ def logged(workdir):
     return sum(map(len, map(read_log, (workdir, workdir / "teacher", workdir / "baseline"))))
 
 
+@pytest.mark.slow
 def test_two_kills(tmp_path):
     """While workers make the batches, which is to change nothing."""
     workers = ["--config.data.num_workers=2"]

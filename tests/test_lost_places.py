@@ -52,6 +52,7 @@ def training(place, *fields):
         pytest.param(24, "data.num_workers=40", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_training_with_too_few_open_files_ends_in_one_line(files, field, tmp_path):
     process = start(tmp_path, *training(tmp_path, field), files=files)
     (line,) = said(process)
@@ -90,6 +91,7 @@ def remove(path):
     ],
     ids=["deleted", "renamed"],
 )
+@pytest.mark.slow
 def test_a_workdir_that_goes_away_during_training_ends_the_run_in_one_line(lose, tmp_path):
     process = start(tmp_path, *training(tmp_path, "steps=100000", "eval_every=50000"))
     log = tmp_path / "run" / "metrics.jsonl"

@@ -273,6 +273,7 @@ def tiny():
     return read_run(config.to_dict())
 
 
+@pytest.mark.slow
 def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
     tmp_path, monkeypatch
 ):

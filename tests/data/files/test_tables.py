@@ -128,6 +128,7 @@ def of_data():
 @pytest.mark.parametrize(
     "thousands", [5, pytest.param(1000, marks=pytest.mark.slow)], ids=["small", "million"]
 )
+@pytest.mark.slow
 def test_a_large_table_takes_the_memory_of_its_names(thousands, tmp_path):
     """Simulated: up to a million rows that name the same few files."""
     names = list(write_folder(tmp_path, layout()).glob("*/*.png"))
