@@ -8,6 +8,7 @@ scores of those are looked at. Goes on where it was stopped.
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,8 +59,8 @@ class Setup(NamedTuple):
     config: str
     methods: Methods
     metrics: Sequence[str]
-    fields: Mapping[str, Any] = {}
-    alone: Mapping[str, Any] = {}
+    fields: Mapping[str, Any] = MappingProxyType({})
+    alone: Mapping[str, Any] = MappingProxyType({})
     teacher: int | None = None
 
 

@@ -116,7 +116,7 @@ class Run:
         return class_weight_losses(self.losses)
 
     @property
-    def taught_data(self) -> Data:
+    def teacher_data(self) -> Data:
         """The images that the teacher is shown: those of this run, at the teacher's own size."""
         networks = self.teacher.embedding_networks("teacher") if self.teacher else ()
         for network, _ in networks:

@@ -102,5 +102,5 @@ def train(
     elif run.teacher:
         beside, called = workdir / "teacher", f"{name}'s teacher"
         source = teacher or train(run.teacher, splits, beside, called, mesh)
-    taught = splits[run.taught_data]["train"]
-    return fit(run, own, workdir, mesh, name, source, taught)
+    teacher_split = splits[run.teacher_data]["train"]
+    return fit(run, own, workdir, mesh, name, source, teacher_split)

@@ -20,8 +20,8 @@ class Batches(NamedTuple):
       sampler: "name" in SAMPLERS, its options, and the arrays that it goes by.
       seed: of the run.
       steps: of the run.
-      taught: the split as the teacher sees it, at its own size; `train` itself where both sizes are
-        the same, or there is no teacher that sees images.
+      teacher_split: the split at the teacher's image size; `train` itself where both sizes are the
+        same, or no teacher sees images.
     """
 
     train: Split
@@ -29,11 +29,11 @@ class Batches(NamedTuple):
     sampler: Mapping[str, Any]
     seed: int
     steps: int
-    taught: Split
+    teacher_split: Split
 
     def of_teacher(self) -> "Batches":
         """The same batches with the teacher's images alone."""
-        return self._replace(train=self.taught)
+        return self._replace(train=self.teacher_split)
 
     def stream(self, first_step: int, stopping: Callable[[], int] = lambda: 0) -> closing:
         """This process' part of the batches from a step to the last.
@@ -57,7 +57,9 @@ class Batches(NamedTuple):
                 views=self.data.views,
                 process_index=jax.process_index(),
                 num_processes=jax.process_count(),
-                teacher_images=None if self.taught is self.train else self.taught.images,
+                teacher_images=None
+                if self.teacher_split is self.train
+                else self.teacher_split.images,
                 stopping=stopping,
                 **self._loading(),
             )

@@ -54,7 +54,7 @@ def fit(
     mesh: Mesh,
     name: str,
     teacher: Embedder | TeacherEmbeddings | None,
-    taught: Split | None = None,
+    teacher_split: Split | None = None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 
@@ -65,7 +65,7 @@ def fit(
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.
       teacher: the network, or the stored embeddings, that `run.teacher` names.
-      taught: the images of "train" at the teacher's size; None: it sees the same.
+      teacher_split: the images of "train" at the teacher's size; None: it sees the same.
 
     Returns:
       The network of the best checkpoint by validation.
@@ -76,7 +76,7 @@ def fit(
       Interrupted: Ctrl-C or SIGTERM came; the state is saved.
     """
     train = splits["train"]
-    taught = taught or train
+    teacher_split = teacher_split or train
     with ExitStack() as stack:
         with lead_first():
             stack.enter_context(run_file.held(workdir))
@@ -90,13 +90,13 @@ def fit(
             run_file.claim(workdir, facts | needs_of(run.data, run.losses))
         sampler = run.data.sampler
         if run.data.asks_teacher and teacher:
-            sampler = sampler | _neighbors(teacher, taught, sampler.get("pool", POOL), mesh)
+            sampler = sampler | _neighbors(teacher, teacher_split, sampler.get("pool", POOL), mesh)
         wanted = {name for name in run.loss_inputs if name.startswith("teacher_")}
-        batches = Batches(train, run.data, sampler, run.seed, run.steps, taught)
+        batches = Batches(train, run.data, sampler, run.seed, run.steps, teacher_split)
         teaching = _teaching(teacher if wanted else None, batches, wanted, run.store_teacher, mesh)
         if teaching.network is None:
             # What it says is there already, so that nobody looks at its images.
-            batches = batches._replace(taught=train)
+            batches = batches._replace(teacher_split=train)
         _train(run, batches, teaching, splits["validation"], workdir, mesh, name)
     return load_network(run, workdir, mesh)
 

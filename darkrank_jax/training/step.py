@@ -146,12 +146,12 @@ def make_train_step(
         state: TrainState, batch: Arrays, teacher_variables: Any, key: PRNGKeyArray
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         rows, teacher = dict(batch), batch["teacher"]
-        taught = rows.pop("teacher_images", batch["images"])
+        shown = rows.pop("teacher_images", batch["images"])
         if objective.teach is not None:
             with jax.named_scope("teacher"):
                 teacher, _ = in_chunks(
                     lambda images, teach=objective.teach: (teach(teacher_variables, images), ()),
-                    taught,
+                    shown,
                 )
         rows["teacher"] = jax.lax.stop_gradient(teacher)
         rows["place"] = jnp.arange(len(batch["labels"]))

@@ -21,7 +21,7 @@ def batches(views=0, **changes):
         data, batch_size=8, images_per_class=2, views=views, num_threads=1, num_workers=0
     )
     train = Split(images, LABELS, tuple("abcdef"))
-    given = {"sampler": {"name": "p_x_k"}, "seed": 3, "steps": 5, "taught": train}
+    given = {"sampler": {"name": "p_x_k"}, "seed": 3, "steps": 5, "teacher_split": train}
     return Batches(train, data, **given | changes)
 
 
@@ -54,7 +54,7 @@ def test_every_batch_finds_its_images_in_the_store(views):
 
 def test_the_teacher_has_the_same_batches_of_its_own_images():
     images = np.random.default_rng(1).integers(0, 256, (24, 32, 32, 1), np.uint8)
-    both = batches(taught=Split(images, LABELS, tuple("abcdef")))
+    both = batches(teacher_split=Split(images, LABELS, tuple("abcdef")))
     with both.stream(0) as stream, both.of_teacher().stream(0) as alone:
         for batch, taught in zip(stream, alone, strict=True):
             np.testing.assert_array_equal(batch["rows"], taught["rows"])
