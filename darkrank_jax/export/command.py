@@ -63,7 +63,8 @@ def export_run(
         )
         print(_line(FORMATS[name].file, rows[FORMATS[name].file], faults[name]), flush=True)
     faults = {name: what for name, what in faults.items() if what}
-    kept = {name: row for name, row in rows.items() if name not in _files(faults)}
+    wrong = {FORMATS[name].file for name in faults}
+    kept = {name: row for name, row in rows.items() if name not in wrong}
     write_card(folder / "model_card.md", source, workdir, kept, len(held), networks)
     print(f"\nWrote {folder / 'model_card.md'}.")
     if faults:
@@ -126,11 +127,6 @@ def _keep(unproven: Path, folder: Path) -> None:
     with contextlib.ExitStack() as stack:
         for file in sorted(unproven.iterdir()):
             os.replace(file, stack.enter_context(replacing(folder / file.name)))
-
-
-def _files(names: Any) -> set[str]:
-    """The files of formats."""
-    return {FORMATS[name].file for name in names}
 
 
 def _line(file: str, row: dict[str, Any], what: str) -> str:

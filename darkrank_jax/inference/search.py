@@ -91,7 +91,10 @@ def search(
     network = load_run(workdir)
     _check_same(network, workdir, known, gallery)
     several = holds_several(Path(query))
-    found = list_images(Path(query), "--query") if several else _single(Path(query))
+    if several:
+        found = list_images(Path(query), "--query")
+    else:
+        found = ImagesIn([str(Path(query))], [""], lambda _: read_file(Path(query)))
     if not 1 <= nearest <= len(known.ids) - exclude_self:
         other = " but the query" if exclude_self else ""
         raise UserError(f"--nearest: is {nearest}; the gallery has {len(known.ids)} images{other}")
@@ -111,11 +114,6 @@ def search(
         print(f"Wrote {output}.")
         return
     print("\n\n".join(_table(name if len(tables) > 1 else "", x) for name, x in tables.items()))
-
-
-def _single(path: Path) -> ImagesIn:
-    """A single file of whatever name."""
-    return ImagesIn([str(path)], [""], lambda _: read_file(path))
 
 
 def _embed(

@@ -20,7 +20,7 @@ from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss
 from darkrank_jax.runs.shapes import Shapes, abstract_network, abstract_teacher, arrays_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
-from darkrank_jax.training.network import Ensemble, check_recorded
+from darkrank_jax.training.network import Embedder, Ensemble, check_recorded, make_ensemble
 from darkrank_jax.workdir.run_file import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.
@@ -28,7 +28,11 @@ _TRIES = 16
 USES = {"train": "train on", "validation": "validate on", "test": "test on"}
 
 
-def check_sizes(run: Run, splits: Splits, prefix: str = "") -> None:
+# By the prefix of its fields: "teacher.ensemble.small.", and "" for the run's own.
+Networks = dict[str, Embedder]
+
+
+def check_sizes(run: Run, splits: Splits, prefix: str = "") -> Networks:
     """Refuses a run whose losses, classes and networks do not fit together, nothing compiled.
 
     Args:
@@ -36,25 +40,43 @@ def check_sizes(run: Run, splits: Splits, prefix: str = "") -> None:
       splits: of the run and its teachers.
       prefix: of the run's fields in the outer config.
 
+    Returns:
+      The networks by the prefix of their fields, their variables as shapes alone.
+
     Raises:
       UserError: from the data, the model, or a loss on arrays of the run's sizes.
     """
+    networks: Networks = {}
     for part, where in run.nested(prefix):
-        if not part.embeddings:
-            _check_part(part, splits, where)
+        if part.ensemble:
+            members = {name: networks[f"{where}ensemble.{name}."] for name in part.ensemble}
+            networks[where] = ensemble = make_ensemble(part, members, Path())
+            _check_ensemble(ensemble, splits, where)
+        elif not part.embeddings:
+            _check_network(part, splits, where)
+            networks[where] = abstract_network(part, splits)
+            if part.is_trained and not part.checkpoint:
+                taught = _teacher_arrays(part, networks.get(f"{where}teacher."), splits)
+                own = arrays_of(networks[where], part.data.batch_size, splits)
+                fields = {"losses": part.losses, "baseline": part.baseline}
+                _check_losses(fields, part.data, own | taught, where)
+    return networks
 
 
-def _check_part(run: Run, splits: Splits, prefix: str) -> None:
-    """The checks of `check_sizes` for one network."""
-    if run.ensemble:
-        try:
-            arrays_of(abstract_network(run, splits), run.data.batch_size, splits)
-        except ValueError as error:
-            raise UserError(
-                f"{prefix}ensemble: {error} have no {run.combine}; give all members one "
-                'model.embedding_dim, or combine = "concatenation"'
-            ) from error
-        return
+def _check_ensemble(ensemble: Ensemble, splits: Splits, prefix: str) -> None:
+    """Refuses members whose embeddings cannot be combined."""
+    run = ensemble.run
+    try:
+        arrays_of(ensemble, run.data.batch_size, splits)
+    except ValueError as error:
+        raise UserError(
+            f"{prefix}ensemble: {error} have no {run.combine}; give all members one "
+            'model.embedding_dim, or combine = "concatenation"'
+        ) from error
+
+
+def _check_network(run: Run, splits: Splits, prefix: str) -> None:
+    """Refuses a network that is no ensemble, or its data, before it is built."""
     if run.store_teacher and jax.process_count() > 1:
         raise UserError(
             f"{prefix}store_teacher: is for one process, and there are {jax.process_count()}; set "
@@ -86,10 +108,13 @@ def _check_part(run: Run, splits: Splits, prefix: str) -> None:
     if run.teacher:
         teachers = run.teacher.embedding_networks(f"{prefix}teacher")
         _check_classes(teachers, data, splits, prefix, kd="logits" in run.loss_inputs)
-    arrays = arrays_of(abstract_network(run, splits), data.batch_size, splits)
-    taught = arrays_of(abstract_teacher(run, splits), data.batch_size, splits)
-    arrays |= {f"teacher_{name}": array for name, array in taught.items()}
-    _check_losses({"losses": run.losses, "baseline": run.baseline}, data, arrays, prefix)
+
+
+def _teacher_arrays(run: Run, teacher: Embedder | None, splits: Splits) -> Shapes:
+    """Shapes of all arrays that losses can have of a run's teacher."""
+    known = teacher or abstract_teacher(run, splits)
+    arrays = arrays_of(known, run.data.batch_size, splits)
+    return {f"teacher_{name}": array for name, array in arrays.items()}
 
 
 def _check_losses(
@@ -116,8 +141,15 @@ def _check_channels(data: Data, channels: int, prefix: str) -> None:
             )
 
 
-def summary(run: Run, splits: Splits, workdir: Path) -> str:
-    """What is about to happen, in a few lines: devices, data, networks, where it writes."""
+def summary(run: Run, networks: Networks, splits: Splits, workdir: Path) -> str:
+    """What is about to happen, in a few lines: devices, data, networks, where it writes.
+
+    Args:
+      run: the run.
+      networks: of `check_sizes`.
+      splits: of the run.
+      workdir: that it writes.
+    """
     own = splits[run.data]
     classes = ", ".join(f"{len(own[name].class_names)} to {use}" for name, use in USES.items())
     size = "x".join(str(side) for side in own["train"].images.shape[1:])
@@ -127,23 +159,25 @@ def summary(run: Run, splits: Splits, workdir: Path) -> str:
         "data": f"{run.data.source}, {size}; classes: {classes}",
     }
     if run.teacher:
-        teacher = abstract_teacher(run, splits)
-        lines["teacher"] = run.teacher.embeddings or _describe(teacher)
+        lines["teacher"] = run.teacher.embeddings or _describe(run.teacher, networks, "teacher.")
     if run.baseline:
-        lines["baseline"] = _describe(abstract_network(run.baseline_run, splits))
-    lines["student" if run.teacher else "network"] = _describe(abstract_network(run, splits))
+        lines["baseline"] = _describe(run.baseline_run, networks)
+    lines["student" if run.teacher else "network"] = _describe(run, networks)
     lines["writes"] = str(workdir)
     return "\n".join(f"{name:<9} {line}" for name, line in lines.items())
 
 
-def _describe(network: Any) -> str:
+def _describe(run: Run, networks: Networks, prefix: str = "") -> str:
     """A network in half a line: where it is from, or its model, size, steps and losses."""
-    if isinstance(network, Ensemble):
-        members = (_describe(member) for member in network.members.values())
-        return f"{network.run.combine} of {'; '.join(members)}"
-    run, size = network.run, network.num_parameters()
+    if run.ensemble:
+        members = (
+            _describe(part, networks, f"{prefix}ensemble.{name}.")
+            for name, part in run.ensemble.items()
+        )
+        return f"{run.combine} of {'; '.join(members)}"
     if run.checkpoint:
         return run.checkpoint
+    size = networks[prefix].num_parameters()
     start = f", from {run.weights.path}" if run.weights.path else ""
     steps = f", {run.steps:,} steps of {' + '.join(run.losses)}" if run.is_trained else ""
     return f"{run.model['name']}, {size:,} parameters{start}{steps}"

@@ -55,14 +55,14 @@ def train_and_report(run: Run, workdir: Path) -> None:
     mesh, splits = make_mesh(run.data.batch_size), Splits()
     # The first process builds what the others then find built.
     with lead_first():
-        check_sizes(run, splits)
+        networks = check_sizes(run, splits)
     if leads():
-        print(summary(run, splits, workdir), flush=True)
-    networks = {}
+        print(summary(run, networks, splits, workdir), flush=True)
+    trained = {}
     for name, (part, path) in roles_of(run, workdir).items():
-        networks[name] = train(part, splits, path, name, mesh, networks.get("teacher"))
+        trained[name] = train(part, splits, path, name, mesh, trained.get("teacher"))
     test = {"test": DatasetSource(run.data, "test")}
-    report(workdir, workdir.name, networks, test, splits, mesh, run.evaluation, seed=run.seed)
+    report(workdir, workdir.name, trained, test, splits, mesh, run.evaluation, seed=run.seed)
 
 
 def train(

@@ -9,10 +9,12 @@ from ml_collections import ConfigDict
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import SOURCES
-from darkrank_jax.runs.preflight import check_sizes
+from darkrank_jax.runs import shapes
+from darkrank_jax.runs.preflight import check_sizes, summary
 from darkrank_jax.runs.splits import Splits
 from tests.claims import claim
 from tests.runs.tried_configs import config, refusal
+from tests.small_runs import ensemble, imported, read, small, student
 
 
 @pytest.mark.parametrize(
@@ -100,3 +102,34 @@ def test_a_checkpoint_states_its_options_or_leaves_them_out(tmp_path):
         f"teacher.checkpoint: {tmp_path} takes images of 3 channels, and those of teacher.data "
         "have 1; give another"
     )
+
+
+@pytest.mark.usefixtures("source")
+def test_each_network_is_built_once_and_described(monkeypatch, tmp_path):
+    built = []
+    original = shapes.build
+
+    def counting(run, **sizes):
+        built.append(run.model["embedding_dim"])
+        return original(run, **sizes)
+
+    monkeypatch.setattr(shapes, "build", counting)
+    found = student(ensemble(a=imported(), b=small(steps=7)))
+    found.baseline = ConfigDict({"triplet": {"weight": 1.0}})
+    run, splits = read(found), Splits()
+    networks = check_sizes(run, splits)
+    named = {
+        "": run,
+        "teacher.ensemble.a.": run.teacher.ensemble["a"],
+        "teacher.ensemble.b.": run.teacher.ensemble["b"],
+    }
+    lines = summary(run, networks, splits, tmp_path).splitlines()
+    assert sorted(built) == sorted(each.model["embedding_dim"] for each in named.values())
+    assert set(networks) == {*named, "teacher."}
+    size = {name: f"{networks[name].num_parameters():,} parameters" for name in named}
+    assert lines[2].startswith("teacher   concatenation of resnet18, ")
+    assert size["teacher.ensemble.a."] in lines[2]
+    assert f"{size['teacher.ensemble.b.']}, 7 steps of " in lines[2]
+    assert f"{size['']}, {run.steps} steps of triplet" in lines[3]
+    assert lines[4].startswith("student ")
+    assert lines[5] == f"writes    {tmp_path}"

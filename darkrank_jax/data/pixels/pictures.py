@@ -73,7 +73,7 @@ def decode(
     if isinstance(image, str | os.PathLike):
         name, image = name or os.fspath(image), read_file(Path(image))
     elif isinstance(image, Image.Image):
-        name, image = name or _name_of(image), _file_of(image) or image
+        name, image = name or str(getattr(image, "filename", "")), _file_of(image) or image
     name = name or "image"
     if isinstance(image, bytes) and not image:
         raise UserError(f"{name}: is empty; delete it or put the image there again")
@@ -107,11 +107,6 @@ def to_array(picture: Image.Image) -> np.ndarray:
     """An array [h, w, 1 or 3] of what Pillow made; not to be written to."""
     array = np.asarray(picture)
     return array[:, :, None] if array.ndim == 2 else array
-
-
-def _name_of(picture: Image.Image) -> str:
-    """The file that Pillow opened, where it knows one."""
-    return str(getattr(picture, "filename", ""))
 
 
 def _file_of(picture: Image.Image) -> bytes | None:

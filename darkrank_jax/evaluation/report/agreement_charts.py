@@ -5,14 +5,9 @@ from typing import Any
 from darkrank_jax.evaluation.report.chart import (
     X_PLACES,
     Y_PLACES,
-    drawing,
-    figure,
-    frame,
-    key_entry,
-    line_sample,
+    line_chart,
     linear_axis,
     log_axis,
-    polyline,
     styles,
 )
 from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
@@ -77,16 +72,20 @@ def _figure(prefix: str, networks: dict[str, Any], style: dict[str, str]) -> Htm
     x = log_axis(min(k for k, _ in places), max(k for k, _ in places), X_PLACES)
     values = [value for _, value in places]
     y = linear_axis(min(0, *values), max(values), Y_PLACES)
-    lines = []
-    for name, points in series.items():
-        shown = [(x.place(k), y.place(value)) for k, value in points]
-        lines.append(polyline(shown, style[name]))
-        fill = style[name].replace("series", "fill")
-        lines += [tag("circle", cx=px, cy=py, r=3, class_=fill) for px, py in shown]
+    dots = [
+        tag(
+            "circle",
+            cx=x.place(k),
+            cy=y.place(v),
+            r=3,
+            class_=style[name].replace("series", "fill"),
+        )
+        for name, points in series.items()
+        for k, v in points
+    ]
     words = " ".join(
         f"{name}: {', '.join(f'{value:.3g} at {k}' for k, value in points)}."
         for name, points in series.items()
     )
-    key = [key_entry(line_sample(style[name]), name) for name in series]
-    chart = drawing(*frame(x, y, "K"), *lines, label=f"{title}, by K. {words}")
-    return figure(title, chart, key)
+    label = f"{title}, by K. {words}"
+    return line_chart(title, (x, y), "K", series, style, label=label, marks=dots)

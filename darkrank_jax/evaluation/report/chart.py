@@ -1,5 +1,6 @@
 """Charts as SVG that follows the colours of the page: axes, grids, keys."""
 
+from collections.abc import Mapping, Sequence
 from math import floor, log10
 from typing import NamedTuple
 
@@ -143,3 +144,33 @@ def polyline(points: list[tuple[float, float]], style: str) -> Html:
     """A line through places."""
     path = " ".join(f"{x:g},{y:g}" for x, y in points)
     return tag("polyline", points=path, class_=f"curve {style}")
+
+
+def line_chart(
+    title: str,
+    axes: tuple[Axis, Axis],
+    unit: str,
+    series: Mapping[str, Sequence[Sequence[float]]],
+    style: Mapping[str, str],
+    *,
+    label: str,
+    marks: Sequence[Html] = (),
+) -> Html:
+    """Lines in a frame, with the key to them.
+
+    Args:
+      title: of the figure.
+      axes: horizontal and vertical.
+      unit: of the horizontal axis.
+      series: network -> its points, values on both axes.
+      style: of `styles`.
+      label: what the chart shows, in words.
+      marks: drawn on top.
+    """
+    x, y = axes
+    lines = [
+        polyline([(x.place(first), y.place(second)) for first, second in points], style[name])
+        for name, points in series.items()
+    ]
+    key = [key_entry(line_sample(style[name]), name) for name in series]
+    return figure(title, drawing(*frame(x, y, unit), *lines, *marks, label=label), key)

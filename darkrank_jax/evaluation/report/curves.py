@@ -6,18 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from darkrank_jax.evaluation.report.chart import (
-    X_PLACES,
-    Y_PLACES,
-    drawing,
-    figure,
-    frame,
-    key_entry,
-    line_sample,
-    linear_axis,
-    polyline,
-    styles,
-)
+from darkrank_jax.evaluation.report.chart import X_PLACES, Y_PLACES, line_chart, linear_axis, styles
 from darkrank_jax.evaluation.report.markup import Html, join, tag
 
 _MOST_POINTS = 200
@@ -70,20 +59,10 @@ def _thinned(points: Points) -> Points:
 
 def _figure(title: str, series: dict[str, Points], style: dict[str, str]) -> Html:
     """One chart with its title and the key to its lines."""
-    key = [key_entry(line_sample(style[name]), name) for name in series]
-    return figure(title, _chart(title, series, style), key)
-
-
-def _chart(title: str, series: dict[str, Points], style: dict[str, str]) -> Html:
-    """Axes and lines."""
     steps, values = np.array([p for points in series.values() for p in points], float).T
     x = linear_axis(0, steps.max(), X_PLACES)
     y = linear_axis(values.min(), values.max(), Y_PLACES)
-    lines = [
-        polyline([(x.place(step), y.place(value)) for step, value in points], style[name])
-        for name, points in series.items()
-    ]
-    return drawing(*frame(x, y, "step"), *lines, label=_in_words(title, series))
+    return line_chart(title, (x, y), "step", series, style, label=_in_words(title, series))
 
 
 def _in_words(title: str, series: dict[str, Points]) -> str:

@@ -33,7 +33,9 @@ def headline(results: dict[str, Any]) -> str:
     networks = results["networks"]
     name = compared_networks(networks).subject
     clauses = []
-    if "teacher" in networks and name != "teacher" and _costed(networks, name, "teacher"):
+    pair = [networks[each] for each in (name, "teacher") if each in networks]
+    # Stored embeddings have no costs.
+    if name != "teacher" and len(pair) == 2 and all("images_per_second" in x for x in pair):
         clauses = _costs(networks[name], networks["teacher"])
     conjunction, quality = _quality(networks, name)
     sentence = ", ".join([*clauses, f"{conjunction} {quality}" if clauses else quality])
@@ -46,11 +48,6 @@ def _introduction(networks: dict[str, Any], name: str) -> str:
     if len(distilled) > 1:
         return f"The best of {len(distilled)} students, {name},"
     return f"The student {name}" if distilled and name != "student" else f"The {name}"
-
-
-def _costed(networks: dict[str, Any], *names: str) -> bool:
-    """Whether the costs are known; stored embeddings have none."""
-    return all("images_per_second" in networks[name] for name in names)
 
 
 def _costs(student: dict[str, Any], teacher: dict[str, Any]) -> list[str]:

@@ -5,14 +5,9 @@ from typing import Any
 from darkrank_jax.evaluation.report.chart import (
     X_PLACES,
     Y_PLACES,
-    drawing,
-    figure,
-    frame,
-    key_entry,
-    line_sample,
+    line_chart,
     linear_axis,
     log_axis,
-    polyline,
     styles,
 )
 from darkrank_jax.evaluation.report.markup import Html, tag
@@ -35,24 +30,23 @@ def recall_section(networks: dict[str, Any]) -> Html:
     low = min(shares + [low for name in curves for _, (low, _) in _intervals(networks[name])])
     x = log_axis(1, max(curve[-1][0] for curve in curves.values()), X_PLACES)
     y = linear_axis(100 * low, 100, Y_PLACES)
-    lines = []
-    for name, curve in curves.items():
-        lines += [
-            tag(
-                "line",
-                x1=x.place(k),
-                x2=x.place(k),
-                y1=y.place(100 * least),
-                y2=y.place(100 * most),
-                class_=f"whisker {style[name]} solid",
-            )
-            for k, (least, most) in _intervals(networks[name])
-        ]
-        lines.append(polyline([(x.place(k), y.place(100 * s)) for k, s in curve], style[name]))
+    whiskers = [
+        tag(
+            "line",
+            x1=x.place(k),
+            x2=x.place(k),
+            y1=y.place(100 * least),
+            y2=y.place(100 * most),
+            class_=f"whisker {style[name]} solid",
+        )
+        for name in curves
+        for k, (least, most) in _intervals(networks[name])
+    ]
+    series = {name: [(k, 100 * share) for k, share in curve] for name, curve in curves.items()}
     label = f"Recall at K in percent, by K. {' '.join(_in_words(n, c) for n, c in curves.items())}"
-    chart = drawing(*frame(x, y, "K, images looked at"), *lines, label=label)
-    key = [key_entry(line_sample(style[name]), name) for name in curves]
-    return tag("div", figure("Recall@K, in %", chart, key), class_="charts one")
+    unit = "K, images looked at"
+    chart = line_chart("Recall@K, in %", (x, y), unit, series, style, label=label, marks=whiskers)
+    return tag("div", chart, class_="charts one")
 
 
 def _intervals(row: dict[str, Any]) -> list[tuple[int, tuple[float, float]]]:
