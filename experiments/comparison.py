@@ -54,6 +54,8 @@ class Setup(NamedTuple):
       fields: of all students, dotted field -> value, where the config file has others.
       alone: of the student without a teacher besides.
       teacher: seed of the one teacher of all seeds; None: each seed has its own.
+      beside_alone: settings of the other methods are what they add to the losses with which the
+        student alone validates best.
     """
 
     config: str
@@ -62,11 +64,20 @@ class Setup(NamedTuple):
     fields: Mapping[str, Any] = MappingProxyType({})
     alone: Mapping[str, Any] = MappingProxyType({})
     teacher: int | None = None
+    beside_alone: bool = False
 
 
 class Found(NamedTuple):
-    """What a comparison found: scores in validation, the number of the chosen settings, tests."""
+    """What a comparison found.
 
+    Attributes:
+      methods: with all losses of each setting.
+      tuning: scores in validation.
+      chosen: method -> the number of its best setting in validation.
+      results: scores in the test.
+    """
+
+    methods: Methods
     tuning: Scores
     chosen: dict[str, int]
     results: Scores
@@ -94,9 +105,9 @@ def run_experiment(
     with refusing():
         workers = arguments.workers or default_workers()
         found = compare(setup, arguments.workdir, workers, arguments.steps, arguments.steps)
-        write_rows(arguments.tables / "tuning.csv", found.tuning, methods)
-        write_rows(arguments.tables / "results.csv", found.results, methods)
-    print(table(found.results, found.chosen, methods))
+        write_rows(arguments.tables / "tuning.csv", found.tuning, found.methods)
+        write_rows(arguments.tables / "results.csv", found.results, found.methods)
+    print(table(found))
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -122,23 +133,34 @@ def compare(
     """
     # Whose images are not there ends before any run starts.
     Splits()[read_run(resolve(setup.config, setup.fields)).data]
+    if setup.beside_alone:
+        setup = _beside_alone(setup, workdir, workers, tuning_steps)
     methods = setup.methods
-    tried, final = (
-        {
-            case: _job(case, setup, workdir, number)
-            for seed in seeds
-            for case in _cases(methods, seed)
-        }
-        for seeds, number in (((TUNING_SEED,), tuning_steps), (SEEDS, steps))
-    )
+    tried = _jobs(setup, workdir, (TUNING_SEED,), tuning_steps)
     if setup.teacher is not None:
         _fill_store(setup, workdir, tried[Case(TEACHER, 0, TUNING_SEED)])
     tuning = _scores(tried, list(tried), workers, ("recall_at_1", CHOSEN_BY), "validation/")
     chosen = choose(tuning, methods)
+    final = _jobs(setup, workdir, SEEDS, steps)
     tested = [case for case in final if case.setting == chosen[case.method]]
     # A worker that waits for a teacher does nothing else.
     tested.sort(key=lambda case: case.method != TEACHER)
-    return Found(tuning, chosen, _scores(final, tested, workers, setup.metrics))
+    results = _scores(final, tested, workers, setup.metrics)
+    return Found(methods, tuning, chosen, results)
+
+
+def _beside_alone(setup: Setup, workdir: Path, workers: int, steps: int) -> Setup:
+    """The other methods beside the losses that validate best alone, which are tried first."""
+    own = setup._replace(methods={ALONE: setup.methods[ALONE]})
+    jobs = _jobs(own, workdir, (TUNING_SEED,), steps)
+    tried = [case for case in jobs if case.method == ALONE]
+    tuning = _scores(jobs, tried, workers, (CHOSEN_BY,), "validation/")
+    best = setup.methods[ALONE][choose(tuning, own.methods)[ALONE]]
+    methods = {
+        method: settings if method == ALONE else tuple(best | losses for losses in settings)
+        for method, settings in setup.methods.items()
+    }
+    return setup._replace(methods=methods)
 
 
 def choose(tuning: Scores, methods: Methods) -> dict[str, int]:
@@ -152,8 +174,9 @@ def choose(tuning: Scores, methods: Methods) -> dict[str, int]:
     return {TEACHER: 0} | numbers
 
 
-def table(results: Scores, chosen: Mapping[str, int], methods: Methods) -> str:
+def table(found: Found) -> str:
     """The README's table: mean and standard deviation over seeds, best MAP@R first."""
+    results, chosen = found.results, found.chosen
     metrics = list(next(iter(results.values())))
 
     def over_seeds(method: str, metric: str = CHOSEN_BY) -> np.ndarray:
@@ -167,7 +190,7 @@ def table(results: Scores, chosen: Mapping[str, int], methods: Methods) -> str:
         own = over_seeds(method)
         columns = [
             method,
-            setting_name(method, chosen[method], methods),
+            setting_name(method, chosen[method], found.methods),
             *(spread(over_seeds(method, metric).tolist()) for metric in metrics),
             " ".join(f"{lead:+.3f}" for lead in own - alone),
             spread(((own - alone) / (teacher - alone)).tolist()),
@@ -192,6 +215,15 @@ def write_rows(path: Path, scores: Scores, methods: Methods) -> None:
         [*case, setting_name(*case[:2], methods), *row.values()] for case, row in scores.items()
     )
     write_csv(path, columns, rows)
+
+
+def _jobs(setup: Setup, workdir: Path, seeds: Sequence[int], steps: int) -> dict[Case, Job]:
+    """Every run with some seeds."""
+    return {
+        case: _job(case, setup, workdir, steps)
+        for seed in seeds
+        for case in _cases(setup.methods, seed)
+    }
 
 
 def _cases(methods: Methods, seed: int) -> Iterable[Case]:

@@ -47,28 +47,25 @@ SETS = {
     "plankton": Photographs("plankton/plankton_96px.zip", 54),
 }
 
-# Every method stands beside the same loss on the labels.
-SOFTMAX: Losses = {"normalized_softmax": {"weight": 1.0, "temperature": 0.1}}
-
 
 def _soft(weight: float) -> Losses:
     scores = {"alpha": 6.0, "beta": 1.0, "list_size": None, "method": "sampled", "num_samples": 2}
-    return SOFTMAX | {"darkrank_soft": {"weight": weight} | scores}
+    return {"darkrank_soft": {"weight": weight} | scores}
 
 
 def _rkd(weight: float) -> Losses:
-    return SOFTMAX | {"rkd_distance": {"weight": weight}, "rkd_angle": {"weight": 2 * weight}}
+    return {"rkd_distance": {"weight": weight}, "rkd_angle": {"weight": 2 * weight}}
 
 
 def _relaxed(weight: float) -> Losses:
-    return SOFTMAX | {"relaxed_contrastive": {"weight": weight, "sigma": 1.0}}
+    return {"relaxed_contrastive": {"weight": weight, "sigma": 1.0}}
 
 
 def _match(weight: float) -> Losses:
-    return SOFTMAX | {"embedding_match": {"weight": weight}}
+    return {"embedding_match": {"weight": weight}}
 
 
-# As many settings each.
+# As many settings each; the others stand beside the loss on labels that does best alone.
 METHODS: dict[str, tuple[Losses, ...]] = {
     ALONE: tuple(
         {"normalized_softmax": {"weight": 1.0, "temperature": temperature}}
@@ -99,10 +96,10 @@ def main() -> None:
             setup, place = setup_of(SETS[name], methods), arguments.workdir / name
             for budget in arguments.budgets:
                 found = compare(setup, place, workers, BUDGETS[budget], BUDGETS["short"])
-                write_rows(HERE / f"{name}_tuning.csv", found.tuning, methods)
-                write_rows(HERE / f"{name}_{budget}.csv", found.results, methods)
+                write_rows(HERE / f"{name}_tuning.csv", found.tuning, found.methods)
+                write_rows(HERE / f"{name}_{budget}.csv", found.results, found.methods)
                 print(f"\n{name}, {BUDGETS[budget]:,} steps:\n")
-                print(table(found.results, found.chosen, methods), flush=True)
+                print(table(found), flush=True)
 
 
 def setup_of(photographs: Photographs, methods: Methods) -> Setup:
@@ -112,7 +109,8 @@ def setup_of(photographs: Photographs, methods: Methods) -> Setup:
     fields = {f"data.{name}": value for name, value in data.items()}
     fields |= {f"teacher.{field}": value for field, value in fields.items()}
     # Alone, a student sees a new view each time, which is better if anything.
-    return Setup(CONFIG, methods, METRICS, fields, alone={"data.views": 0}, teacher=0)
+    alone = {"data.views": 0}
+    return Setup(CONFIG, methods, METRICS, fields, alone, teacher=0, beside_alone=True)
 
 
 if __name__ == "__main__":

@@ -26,13 +26,13 @@ workdir = pathlib.Path(flags["workdir"])
 with (workdir.parent.parent / "trained.txt").open("a") as file:
     file.write(f"{workdir.parent.name}/{workdir.name}\\\\n")
 losses = ast.literal_eval(flags["config.losses"])
-(weight,) = (loss["weight"] for loss in losses.values())
+weight = list(losses.values())[-1]["weight"]
 good = {1.0: 0.3, 3.0: 0.4, 2.0: 0.6, 5.0: 0.5}[weight]
 if workdir.name == "teacher":
     good = 0.9
 else:
     teacher = flags.get("config.teacher.checkpoint")
-    assert (teacher is None) == ("triplet" in losses)
+    assert (teacher is None) == ("rkd_angle" not in losses)
     assert teacher is None or (pathlib.Path(teacher) / "results.json").exists()
 rows = {"step": 6, "validation/map_at_r": good, "validation/recall_at_1": good / 2}
 (workdir / "metrics.jsonl").write_text(json.dumps(rows) + "\\\\n")
@@ -83,6 +83,28 @@ def test_settings_are_chosen_in_validation_and_only_the_chosen_are_tested(run, t
     assert lines[1].startswith("| RKD | 2 rkd_angle | 0.250 ± 0.000 | 0.410 ± 0.010 | -0.200")
     assert lines[1].endswith("| 0.400 ± 0.000 |")
     assert lines[2].startswith("| teacher |  | 0.250 ± 0.000 | 0.110 ± 0.010 | -0.500")
+
+
+@pytest.mark.usefixtures("run")
+def test_other_methods_stand_beside_the_losses_that_validate_best_alone(tmp_path):
+    """Those are tried first, and no student is trained beside the others."""
+    setup = comparison.Setup(CONFIG, METHODS, ("map_at_r",), beside_alone=True)
+    found = comparison.compare(setup, tmp_path / "beside", 1)
+    best = {"triplet": {"weight": 3.0}}
+    assert found.methods == {
+        comparison.ALONE: METHODS[comparison.ALONE],
+        "RKD": (best | {"rkd_angle": {"weight": 2.0}}, best | {"rkd_angle": {"weight": 5.0}}),
+    }
+    assert found.chosen == {"teacher": 0, "student alone": 1, "RKD": 0}
+    trained = (tmp_path / "beside" / "trained.txt").read_text().splitlines()
+    assert [name.split("/")[1] for name in trained[:5]] == [
+        "1_triplet",
+        "3_triplet",
+        "teacher",
+        "3_triplet_+_2_rkd_angle",
+        "3_triplet_+_5_rkd_angle",
+    ]
+    assert len(trained) == len(set(trained)) == 5 + 9
 
 
 def test_what_is_trained_is_not_trained_again(run, tmp_path):
@@ -144,9 +166,6 @@ def test_leads_and_gaps_go_by_seed():
         (own - alone) / (teacher - alone)
         for own, alone, teacher in zip(*map(row, ("RKD", "student alone", "teacher")), strict=True)
     ]
-    (line,) = (
-        line
-        for line in comparison.table(values, chosen, METHODS).splitlines()
-        if line.startswith("| RKD")
-    )
+    found = comparison.Found(METHODS, {}, chosen, values)
+    (line,) = (line for line in comparison.table(found).splitlines() if line.startswith("| RKD"))
     assert line.endswith(f"| {np.mean(gaps):.3f} ± {np.std(gaps, ddof=1):.3f} |")
