@@ -16,7 +16,7 @@ from darkrank_jax.export.source import load_source
 from darkrank_jax.runs import train as runs
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.metrics_log import read_log
-from docs import table
+from docs import figures, table
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -81,3 +81,42 @@ def test_every_loss_has_a_row_with_what_its_docstring_says():
     rows = [row[1] for row in table.ROW.finditer(page)]
     assert sorted(rows) == sorted(name for name in losses.__all__ if name.endswith("_loss"))
     assert all(cell.strip() for row in table.ROW.finditer(page) for cell in row.groups())
+
+
+def test_every_loss_has_a_section_with_formula_and_use_on_one_family_page():
+    pages = [page.read_text() for page in sorted((ROOT / "docs/losses").glob("*.md"))]
+    names = [name for page in pages for name in re.findall(r"^## `(\w+)`$", page, re.MULTILINE)]
+    assert sorted(names) == sorted(name for name in losses.__all__ if name.endswith("_loss"))
+    for page in pages:
+        for section in page.split("\n## ")[1:]:
+            assert re.search(r"^\$\$\n.+?\n\$\$$", section, re.MULTILINE | re.DOTALL), section
+            # The default of one loss stands there beside its alternative.
+            assert "**Use it**" in section or "The default" in section, section
+
+
+@pytest.mark.parametrize(
+    "family", sorted(page.stem for page in (ROOT / "docs/losses").glob("*.md"))
+)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_both_figures_of_a_family_show_every_loss_of_its_page(family, theme):
+    page = (ROOT / "docs" / "losses" / f"{family}.md").read_text()
+    names = {name for name in losses.LOSSES if f"## `{name}_loss`" in page}
+    for figure in (f"{family}_moves_{theme}.svg", f"{family}_gradient_{theme}.svg"):
+        assert f"images/losses/{figure}#only-{theme}" in page
+        drawn = set(
+            re.findall(r">([a-z_]+)</text>", (ROOT / "docs/images/losses" / figure).read_text())
+        )
+        assert names <= drawn, f"run python -m docs.figures: {names - drawn}"
+
+
+def test_gradient_of_a_pair_in_a_figure_changes_sign_at_the_teachers_distance():
+    (curve,) = figures.curve_to_teacher("similarity_match").values()
+    assert (curve[figures.CURVE < 0.99] > 0).all()
+    assert (curve[figures.CURVE > 1.01] < 0).all()
+
+
+def test_triplet_curve_in_a_figure_ends_where_the_negative_is_a_margin_away():
+    push = figures.curve_by_class("triplet")["push of a negative"]
+    # The anchor's positive is at sqrt(2 - 2 * 0.85) = .548, the margin .2.
+    assert (push[figures.CURVE < 0.74] > 0).all()
+    assert (push[figures.CURVE > 0.76] == 0).all()
