@@ -73,6 +73,10 @@ def get_config() -> ConfigDict:
             # Augmented views of an image, in rotation over epochs, the same for every seed; 0: a
             # new one each time.
             "views": 0,
+            # Images without labels beside those of the source: {"path": DIR, "share": 0.5} draws
+            # this share of each batch from them; "options" are those of the source "unlabelled".
+            # Losses against the teacher see the whole batch, the others its labelled part.
+            "unlabelled": ConfigDict(),
             "num_threads": 2,  # that prepare batches
             # Processes that prepare them instead, for many cores and a fast accelerator; 0: none.
             "num_workers": 0,

@@ -174,11 +174,29 @@ def _check_images(data: Data, where: str) -> None:
             raise UserError(f"{where}.{field}: is {value!r}; give a number, or one a channel")
         if field == "std" and min(numbers) <= 0:
             raise UserError(f"{where}.std: is {value}; give more than 0")
+    _check_unlabelled(data, f"{where}.unlabelled")
     per_class, others = data.images_per_class, data.sampler.get("others", 0)
-    if (data.batch_size - others) % per_class or others > data.batch_size:
+    if (data.num_labelled - others) % per_class or others > data.num_labelled:
         raise UserError(
-            f"{where}.batch_size: {data.batch_size - others} images are no whole number of classes "
-            f"of {per_class} ({where}.images_per_class); give a multiple of {per_class}"
+            f"{where}.batch_size: {data.num_labelled - others} images are no whole number of "
+            f"classes of {per_class} ({where}.images_per_class); give a multiple of {per_class}"
+        )
+
+
+def _check_unlabelled(data: Data, where: str) -> None:
+    """Refuses images without labels of no place, or in a share that no batch has."""
+    found = data.unlabelled
+    if not found:
+        return
+    types = {"path": str, "share": float, "options": dict}
+    check_fields(found, types, where, required=["path", "share"])
+    check_taken("data.options", "unlabelled", found.get("options", {}), f"{where}.options")
+    share, exact = found["share"], found["share"] * data.batch_size
+    if not 0 < share < 1 or abs(exact - round(exact)) > 1e-6:
+        raise UserError(
+            f"{where}.share: must be between 0 and 1 and give a whole number of the "
+            f"{data.batch_size} images of a batch (got {share}, {exact:g} images); for images "
+            "without labels alone give data.source = unlabelled"
         )
 
 

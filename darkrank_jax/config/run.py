@@ -25,6 +25,17 @@ class Data:
     num_threads: int
     # Absent from the run.json of earlier versions.
     num_workers: int = 0
+    unlabelled: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Images of a batch that are drawn from `unlabelled`."""
+        return round(self.unlabelled["share"] * self.batch_size) if self.unlabelled else 0
+
+    @property
+    def num_labelled(self) -> int:
+        """Images of a batch that are drawn from `source`."""
+        return self.batch_size - self.num_unlabelled
 
     @property
     def asks_teacher(self) -> bool:
@@ -158,10 +169,14 @@ class Run:
     def baseline_run(self) -> "Run":
         """The same student, trained alone on the losses that `baseline` names.
 
-        The teacher stays where the sampler asks it, so that both see the same batches.
+        The teacher stays where the sampler asks it, so that both see the same batches, but for
+        images without labels, of which a baseline learns nothing.
         """
         teacher = self.teacher if self.data.asks_teacher else None
-        return dataclasses.replace(self, losses=self.baseline, teacher=teacher, baseline={})
+        data = dataclasses.replace(self.data, batch_size=self.data.num_labelled, unlabelled={})
+        return dataclasses.replace(
+            self, losses=self.baseline, teacher=teacher, baseline={}, data=data
+        )
 
 
 # Fields of a run that are dataclasses of their own.

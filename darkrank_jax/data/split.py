@@ -12,6 +12,8 @@ from darkrank_jax.errors import UserError
 
 # The camera of an image of which it is not known; two such images share no camera.
 UNKNOWN_CAMERA = -1
+# The label of an image of which no class is known; it learns from a teacher alone.
+UNLABELLED = -1
 
 # Numbers that sources have as options -> the least and the most that each can be.
 _RANGES: dict[str, tuple[int, float]] = {
@@ -27,6 +29,8 @@ _RANGES: dict[str, tuple[int, float]] = {
     "test_fraction": (0, 1),
     "tolerated": (0, 1),
     "validation_fraction": (0, 1),
+    # Overlap at 10 needs ten other images.
+    "validation_images": (11, math.inf),
 }
 
 
@@ -44,8 +48,8 @@ class Split(_Fields):
     Attributes:
       images: an array, uint8 [n, height, width, channels], or files that give such rows when
         indexed.
-      labels: int32 [n], 0 to len(class_names) - 1.
-      class_names: what a person calls each class.
+      labels: int32 [n], 0 to len(class_names) - 1, or UNLABELLED.
+      class_names: what a person calls each class; empty where no image has one.
       cameras: int32 [n], the camera that took each, where the set says so; -1: not known, so that
         no other image was surely taken by it.
       queries: bool [n], which search and which are the gallery, where the set says so; else each
@@ -65,9 +69,22 @@ class Split(_Fields):
         return cls(*iterable)
 
     @property
+    def num_labelled(self) -> int:
+        """Images with a class, which come before those without."""
+        return int(np.count_nonzero(self.labels != UNLABELLED))
+
+    @property
     def names(self) -> list[str]:
         """The images' names within their source; none where it has no files."""
         return self.images.names()
+
+
+def labelled_part(split: Split) -> Split:
+    """The images of a split that have a class; the split itself where all have one."""
+    rows = np.arange(split.num_labelled)
+    if len(rows) == len(split.labels):
+        return split
+    return split._replace(images=split.images.select(rows), labels=split.labels[rows])
 
 
 def select_classes(split: Split, chosen: np.ndarray) -> Split:

@@ -45,9 +45,12 @@ def export_run(
     source = load_source(workdir)
     results = workdir / "results.json"
     networks = read_results(results)["networks"] if results.exists() else {}
-    test = Splits()[source.network.run.data]["test"]
-    held, labels = test.images[:_HELD], test.labels[:_HELD]
-    print(f"Compared on {len(held):,} of the {len(test.labels):,} images of the test split:")
+    splits = Splits()[source.network.run.data]
+    # Images without labels have none to test on.
+    use = "test" if "test" in splits else "validation"
+    split = splits[use]
+    held, labels = split.images[:_HELD], split.labels[:_HELD] if split.class_names else None
+    print(f"Compared on {len(held):,} of the {len(split.labels):,} images of the {use} split:")
     folder = Path(output) if output else workdir / "export"
     remove_unfinished(folder)
     # Whether it can be written is known before the first format is made.
@@ -104,7 +107,7 @@ def _export(
     source: ExportSource,
     name: str,
     folder: Path,
-    held: tuple[np.ndarray, np.ndarray, np.ndarray],
+    held: tuple[np.ndarray, np.ndarray | None, np.ndarray],
     recall_of_model: float,
 ) -> tuple[dict[str, Any], str]:
     """Writes, loads and measures one file, and keeps it if it is right; what is wrong, if not."""

@@ -18,14 +18,17 @@ BATCH, _REPETITIONS = 64, 5
 
 
 def measure_export(
-    embed: EmbedBatch, images: np.ndarray, labels: np.ndarray, expected: np.ndarray | None = None
+    embed: EmbedBatch,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    expected: np.ndarray | None = None,
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Embeds held images and measures.
 
     Args:
       embed: uint8 images to embeddings.
       images: uint8 [n, h, w, c], not trained on.
-      labels: int [n].
+      labels: int [n]; None: not known, and Recall@1 is NaN.
       expected: the model's embeddings of them; None: these are the model's.
 
     Returns:
@@ -37,7 +40,9 @@ def measure_export(
     found = np.concatenate(parts).astype(np.float32)
     batch = images[np.arange(BATCH) % len(images)]
     measured = {
-        "recall_at_1": retrieval_metrics(found, labels)["recall_at_1"],
+        "recall_at_1": float("nan")
+        if labels is None
+        else retrieval_metrics(found, labels)["recall_at_1"],
         "milliseconds": 1e3 * _seconds(embed, images[:1]),
         "images_per_second": BATCH / _seconds(embed, batch),
     }

@@ -98,8 +98,10 @@ def _is_tar(path: Path) -> bool:
 
 def _tested_on(workdir: Path) -> ImagesIn:
     """The test split of a run, as files of the size at which its network sees them."""
-    split = Splits()[recorded_run(workdir).data]["test"]
-    labels = [split.class_names[label] for label in split.labels]
+    splits = Splits()[recorded_run(workdir).data]
+    # Images without labels have none to test on.
+    split = splits.get("test", splits["validation"])
+    labels = [split.class_names[label] if split.class_names else "" for label in split.labels]
     # A source that draws its images has no names for them.
     names = split.names or [f"{label}/{row}" for row, label in enumerate(labels)]
     row_of = {name: row for row, name in enumerate(names)}

@@ -103,13 +103,14 @@ def combine(
         and the loss's keyword arguments}.
 
     Returns:
-      `sum_of(arrays, *, step=0, key=None, where=None, weights=None)` -> (sum, value of each loss by
-      name, not times its weight). `where` and `weights`, of the rows, go to every loss. `arrays`
-      holds what the losses take by name (`LOSSES[name].inputs`);
-      "class_weights" is an array, or a mapping by loss where several losses have their own. The
-      key is split, so that every loss draws its own. Raises ValueError if an array is missing, if
-      there is one array of class weights for several losses, or if a loss's `reduce_fn` gives no
-      scalar, as None does.
+      `sum_of(arrays, *, step=0, key=None, where=None, weights=None, labelled=None)` -> (sum, value
+      of each loss by name, not times its weight). `where` and `weights`, of the rows, go to every
+      loss. `labelled` is the number of rows, the first ones, that have labels, None: all; a loss
+      that compares with a teacher and takes no labels sees all rows, any other one these alone.
+      `arrays` holds what the losses take by name (`LOSSES[name].inputs`); "class_weights" is an
+      array, or a mapping by loss where several losses have their own. The key is split, so that
+      every loss draws its own. Raises ValueError if an array is missing, if there is one array of
+      class weights for several losses, or if a loss's `reduce_fn` gives no scalar, as None does.
 
     Raises:
       ValueError: a name is not in LOSSES, or a loss has no weight.
@@ -146,16 +147,20 @@ def combine(
         key: jax.Array | None = None,
         where: jax.Array | None = None,
         weights: jax.Array | None = None,
+        labelled: int | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         # A loss of one's own need not take weights before they are given.
         rows = {"where": where} | ({} if weights is None else {"weights": weights})
-        inputs = {name: _inputs(name, arrays, losses) for name in losses}
+        parts = {True: {**arrays, **rows}, False: first_rows({**arrays, **rows}, labelled)}
+        seen = {name: parts[sees_unlabelled(name)] for name in losses}
+        inputs = {name: _inputs(name, seen[name], losses) for name in losses}
         keys = [None] * len(losses) if key is None else list(jax.random.split(key, len(losses)))
         values: dict[str, jax.Array] = {}
         sum_ = jnp.zeros(())
         for (name, arguments), own_key in zip(losses.items(), keys, strict=True):
             loss = LOSSES[name]
-            options = {k: v for k, v in arguments.items() if k != "weight"} | rows
+            options = {k: v for k, v in arguments.items() if k != "weight"}
+            options |= {k: seen[name][k] for k in rows}
             if "key" in inspect.signature(loss.function).parameters:
                 options["key"] = own_key
             # So that a trace of the run, or its program, tells whose time it is.
@@ -172,6 +177,27 @@ def combine(
         return sum_, values
 
     return sum_of
+
+
+def sees_unlabelled(name: str) -> bool:
+    """Whether a loss of LOSSES learns from images without labels: it compares with a teacher alone.
+
+    Example:
+      >>> sees_unlabelled("rkd_angle"), sees_unlabelled("triplet")
+      (True, False)
+    """
+    inputs = LOSSES[name].inputs
+    return "labels" not in inputs and any(array.startswith("teacher_") for array in inputs)
+
+
+def first_rows(arrays: Mapping[str, Any], count: int | None) -> dict[str, Any]:
+    """The first rows of all arrays but "class_weights", which has none; None: as they are."""
+    if count is None:
+        return {**arrays}
+    return {
+        name: array if name == "class_weights" else jax.tree.map(lambda x: x[:count], array)
+        for name, array in arrays.items()
+    }
 
 
 def _inputs(name: str, arrays: Mapping[str, Any], losses: Mapping[str, Any]) -> list[Any]:

@@ -91,6 +91,8 @@ def datasets_of(chosen: Evaluation, data: Data) -> dict[str, DatasetSource]:
       Name -> images; what a dataset leaves out is as in the run's data where the source is the
       same, and empty otherwise.
     """
+    # Classes alone can be measured on.
+    data = dataclasses.replace(data, unlabelled={})
     if not chosen.datasets:
         stored = chosen.networks and all(map(is_stored, chosen.networks.values()))
         return (
@@ -286,7 +288,12 @@ def _embedded(
 def _images(networks: Networks, dataset: str, source: DatasetSource, splits: Splits) -> Measured:
     """Labels, class names and images of a dataset, nothing measured yet."""
     if source.data is not None:
-        split = splits[source.data][source.split]
+        split = splits[source.data].get(source.split)
+        if split is None or not split.class_names:
+            raise UserError(
+                f"evaluation: the images of {dataset!r} have no labels to measure by; name images "
+                'with labels, evaluation.datasets = {"name": {"source": ..., "path": ...}}'
+            )
         return Measured(
             split.labels,
             split.class_names,

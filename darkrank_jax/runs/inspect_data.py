@@ -13,7 +13,16 @@ from darkrank_jax.data.split import UNKNOWN_CAMERA
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.terminal import aligned, printable
 
-_HEADS = ("split", "images", "classes", "smallest class", "largest class", "queries", "cameras")
+_HEADS = (
+    "split",
+    "images",
+    "classes",
+    "smallest class",
+    "largest class",
+    "queries",
+    "cameras",
+    "unlabelled",
+)
 
 
 def prepare(run: Run, workdir: Path) -> None:
@@ -59,14 +68,18 @@ def table(splits: dict[str, Split]) -> str:
 
 def _row(name: str, split: Split) -> tuple[str, ...]:
     """The counts of one split."""
-    counts = np.bincount(split.labels)
+    if not split.class_names:
+        return (name, f"{len(split.labels):,}", "", "", "", "", "", "")
+    unlabelled = len(split.labels) - split.num_labelled
+    counts = np.bincount(split.labels[: split.num_labelled])
     least, most = (
         f"{printable(split.class_names[label])} ({counts[label]:,})"
         for label in (counts.argmin(), counts.argmax())
     )
     queries = "" if split.queries is None else f"{split.queries.sum():,}"
     sizes = (f"{len(split.labels):,}", f"{len(split.class_names):,}")
-    return (name, *sizes, least, most, queries, _cameras(split))
+    without = f"{unlabelled:,}" if unlabelled else ""
+    return (name, *sizes, least, most, queries, _cameras(split), without)
 
 
 def _cameras(split: Split) -> str:
@@ -80,5 +93,5 @@ def _cameras(split: Split) -> str:
 
 def _each_once(found: Sequence[Data]) -> list[Data]:
     """The first data of each source, path, size and options."""
-    keys = [(data.source, data.path, data.image_size, data.options) for data in found]
+    keys = [(x.source, x.path, x.image_size, x.options, x.unlabelled) for x in found]
     return [data for place, data in enumerate(found) if keys.index(keys[place]) == place]

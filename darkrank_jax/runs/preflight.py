@@ -1,6 +1,7 @@
 """Checks before a run starts: data, sizes, losses on those sizes; and a summary of the run."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 
 from darkrank_jax.config.description import describe
 from darkrank_jax.config.run import Data, Run
-from darkrank_jax.data import Images, check_batch
+from darkrank_jax.data import Images, Split, check_batch
 from darkrank_jax.data.pixels.augmentation import augment
 from darkrank_jax.data.pixels.crops import whole
 from darkrank_jax.errors import UserError
+from darkrank_jax.losses import LOSSES
+from darkrank_jax.losses.combination import first_rows, sees_unlabelled
 from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss
 from darkrank_jax.runs.shapes import Shapes, abstract_network, abstract_teacher, arrays_of
 from darkrank_jax.runs.splits import Splits
@@ -25,6 +28,9 @@ from darkrank_jax.workdir.run_file import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.
 _TRIES = 16
+NO_LABELS = (
+    "its data has no labels; name images with labels in evaluation.datasets and give --mode eval"
+)
 USES = {"train": "train on", "validation": "validate on", "test": "test on"}
 
 
@@ -97,9 +103,10 @@ def _check_network(run: Run, splits: Splits, prefix: str) -> None:
     read_weights(run.weights, run.model, data, channels)
     if not run.is_trained:
         return
+    _check_labels(run, train, prefix)
     check_batch(
         len(train.class_names),
-        data.batch_size,
+        data.num_labelled,
         data.images_per_class,
         data.sampler,
         f"{prefix}data",
@@ -117,15 +124,36 @@ def _teacher_arrays(run: Run, teacher: Embedder | None, splits: Splits) -> Shape
     return {f"teacher_{name}": array for name, array in arrays.items()}
 
 
+def _check_labels(run: Run, train: Split, prefix: str) -> None:
+    """Refuses losses and a sampler that need the labels which images do not have."""
+    if train.class_names:
+        return
+    for field in ("losses", "baseline"):
+        for name in getattr(run, field):
+            if not sees_unlabelled(name) or "logits" in LOSSES[name].inputs:
+                raise UserError(
+                    f"{prefix}{field}.{name}: learns from labels, and the images of "
+                    f"{prefix}data.source {run.data.source!r} have none; name losses that compare "
+                    "with a teacher, such as darkrank_soft"
+                )
+    if run.data.sampler["name"] != "random":
+        raise UserError(
+            f"{prefix}data.sampler.name: must be random, since the images of {prefix}data.source "
+            f"{run.data.source!r} have no labels (got {run.data.sampler['name']}); give random"
+        )
+
+
 def _check_losses(
     fields: Mapping[str, Mapping[str, Any]], data: Data, arrays: Shapes, prefix: str
 ) -> None:
     """Tries each loss of each field on arrays of a run's sizes."""
-    alone = data.images_per_class == 1 and data.sampler["name"] != "class_balanced"
+    alone = data.images_per_class == 1 and data.sampler["name"] not in ("class_balanced", "random")
     for field, losses in fields.items():
         for name, options in losses.items():
             where = f"{prefix}{field}.{name}"
-            check_loss(name, options, arrays, where)
+            rows = None if sees_unlabelled(name) else data.num_labelled
+            seen = jax.eval_shape(functools.partial(first_rows, count=rows), arrays)
+            check_loss(name, options, seen, where)
             if alone:
                 per_class = f"{prefix}data.images_per_class"
                 check_learns_alone(name, options, arrays, where, per_class)
@@ -151,12 +179,17 @@ def summary(run: Run, networks: Networks, splits: Splits, workdir: Path) -> str:
       workdir: that it writes.
     """
     own = splits[run.data]
-    classes = ", ".join(f"{len(own[name].class_names)} to {use}" for name, use in USES.items())
+    unit, counted = "classes", {name: len(split.class_names) for name, split in own.items()}
+    if not own["train"].class_names:
+        unit, counted = "unlabelled images", {n: len(s.labels) for n, s in own.items()}
+    counts = ", ".join(f"{counted[name]:,} to {USES[name]}" for name in USES if name in own)
+    if number := len(own["train"].labels) - own["train"].num_labelled if unit == "classes" else 0:
+        counts += f"; {number:,} unlabelled images"
     size = "x".join(str(side) for side in own["train"].images.shape[1:])
     hosts = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     lines = {
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}{hosts}",
-        "data": f"{run.data.source}, {size}; classes: {classes}",
+        "data": f"{run.data.source}, {size}; {unit}: {counts}",
     }
     if run.teacher:
         lines["teacher"] = run.teacher.embeddings or _describe(run.teacher, networks, "teacher.")
@@ -212,7 +245,7 @@ def _check_classes(
             continue
         seen = splits[dataclasses.replace(student, options=data.options)]["train"].class_names
         for name in ("validation", "test"):
-            unseen = own[name].class_names
+            unseen = own[name].class_names if name in own else ()
             both = sorted(set(seen).intersection(unseen))
             if both:
                 raise UserError(

@@ -1,10 +1,11 @@
 """The splits that the networks of a command see, each loaded once."""
 
+import dataclasses
 import json
 
 from darkrank_jax.config.registered import check_source
 from darkrank_jax.config.run import Data
-from darkrank_jax.data import SOURCES, Split, height_and_width
+from darkrank_jax.data import SOURCES, Split, height_and_width, join_unlabelled
 
 
 class Splits:
@@ -19,13 +20,27 @@ class Splits:
     def __getitem__(self, data: Data) -> dict[str, Split]:
         """Loads "train", "validation" and "test"; no class is in two of them.
 
+        Images without labels are at the end of "train"; a source of these alone has no "test".
+
         Raises:
           UserError: from the source.
         """
         check_source(data)
-        size = height_and_width(data.image_size)
-        key = json.dumps([data.source, data.path, size, data.options])
+        size, found = height_and_width(data.image_size), data.unlabelled
+        others = [found["path"], found.get("options")] if found else []
+        key = json.dumps([data.source, data.path, size, data.options, *others])
         if key not in self._loaded:
-            source = SOURCES[data.source]
-            self._loaded[key] = source(path=data.path, image_size=size, **data.options)
+            self._loaded[key] = self._load(data)
         return self._loaded[key]
+
+    def _load(self, data: Data) -> dict[str, Split]:
+        """The splits of a source, and what is joined to "train"."""
+        given = {"path": data.path, "image_size": height_and_width(data.image_size)}
+        found = data.unlabelled
+        if not found:
+            return SOURCES[data.source](**given, **data.options)
+        labelled = self[dataclasses.replace(data, unlabelled={})]
+        options = found.get("options", {})
+        others = {"source": "unlabelled", "path": found["path"], "options": options}
+        unlabelled = self[dataclasses.replace(data, **others, unlabelled={})]
+        return labelled | {"train": join_unlabelled(labelled["train"], unlabelled["train"])}

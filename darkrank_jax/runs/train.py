@@ -9,8 +9,8 @@ from darkrank_jax.config.run import Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import lead_first, leads
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.evaluate import DatasetSource, report
-from darkrank_jax.runs.preflight import check_sizes, summary
+from darkrank_jax.runs.evaluate import DatasetSource, datasets_of, report
+from darkrank_jax.runs.preflight import NO_LABELS, check_sizes, summary
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
@@ -18,7 +18,11 @@ from darkrank_jax.training.checkpoints import check_place
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.network import Embedder, make_ensemble
 from darkrank_jax.training.provenance import input_digests, teacher_digest
-from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings, read_teacher_embeddings
+from darkrank_jax.training.teacher.embeddings import (
+    TeacherEmbeddings,
+    read_held,
+    read_teacher_embeddings,
+)
 from darkrank_jax.workdir.run_file import check_same
 
 
@@ -62,6 +66,12 @@ def train_and_report(run: Run, workdir: Path) -> None:
     for name, (part, path) in roles_of(run, workdir).items():
         trained[name] = train(part, splits, path, name, mesh, trained.get("teacher"))
     test = {"test": DatasetSource(run.data, "test")}
+    if "test" not in splits[run.data]:
+        if not run.evaluation.datasets:
+            if leads():
+                print(f"{workdir} is trained, and was measured nowhere, since {NO_LABELS}.")
+            return
+        test = datasets_of(run.evaluation, run.data)
     report(workdir, workdir.name, trained, test, splits, mesh, run.evaluation, seed=run.seed)
 
 
@@ -102,5 +112,8 @@ def train(
     elif run.teacher:
         beside, called = workdir / "teacher", f"{name}'s teacher"
         source = teacher or train(run.teacher, splits, beside, called, mesh)
-    teacher_split = splits[run.teacher_data]["train"]
-    return fit(run, own, workdir, mesh, name, source, teacher_split)
+    held = None
+    if isinstance(source, TeacherEmbeddings) and not own["validation"].class_names:
+        assert run.teacher
+        held = read_held(run.teacher.embeddings, own["validation"])
+    return fit(run, own, workdir, mesh, name, source, splits[run.teacher_data], held)

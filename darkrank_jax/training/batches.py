@@ -54,6 +54,7 @@ class Batches(NamedTuple):
                 batch_size=self.data.batch_size,
                 images_per_class=self.data.images_per_class,
                 sampler=self.sampler,
+                num_unlabelled=self.data.num_unlabelled,
                 views=self.data.views,
                 process_index=jax.process_index(),
                 num_processes=jax.process_count(),

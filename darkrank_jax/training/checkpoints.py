@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,8 @@ from darkrank_jax.training.state import TrainState
 from darkrank_jax.workdir import manifests
 
 BEST = "recall_at_1"
+# The same where no image has a label: the share of the teacher's first 10 that the student finds.
+AGREEMENT = "overlap_at_10"
 _LOG = logging.getLogger(__name__)
 # Orbax writes the time into it when it moves the checkpoint to its place; nothing reads it here.
 _UNSETTLED = ("_CHECKPOINT_METADATA",)
@@ -159,7 +161,7 @@ def best_step(workdir: Path) -> int | None:
         elif metrics.exists():
             advice = f"delete {folder}"
             scored = read_json(metrics, advice)
-            check_schema(scored, {BEST: float}, metrics, advice)
+            check_schema(scored, {_best(scored): float}, metrics, advice)
             scores[int(folder.name)] = _metric(scored)
     return max(scores, key=lambda step: (scores[step], step), default=None)
 
@@ -341,7 +343,12 @@ def os_error_of(error: Exception) -> OSError:
 
 def _metric(metrics: dict[str, float]) -> float:
     """The validation metric by which the best checkpoint is kept."""
-    return metrics[BEST]
+    return metrics[_best(metrics)]
+
+
+def _best(metrics: Mapping[str, float]) -> str:
+    """The name of that metric."""
+    return AGREEMENT if AGREEMENT in metrics else BEST
 
 
 def _saved(state: TrainState) -> list[str]:

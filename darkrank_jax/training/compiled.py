@@ -37,6 +37,7 @@ def compile_step(
         inputs,
         logits_of(run.losses) if "logits" in inputs else None,
         teach(teacher, inputs) if teacher else None,
+        run.data.num_labelled if run.data.unlabelled else None,
     )
     step = make_train_step(
         make_forward(

@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 from darkrank_jax.config.description import describe
 from darkrank_jax.config.registered import needs_of
 from darkrank_jax.config.run import Run, needs_teacher
-from darkrank_jax.data import POOL, Split, class_neighbors
+from darkrank_jax.data import POOL, Split, class_neighbors, labelled_part
 from darkrank_jax.distributed.mesh import by_rows, put, replicated
 from darkrank_jax.distributed.processes import agreed, lead_first
 from darkrank_jax.distributed.signals import Interrupted, catch_signals
+from darkrank_jax.evaluation.agreement import rank_agreement
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.batches import Batches
@@ -54,7 +55,8 @@ def fit(
     mesh: Mesh,
     name: str,
     teacher: Embedder | TeacherEmbeddings | None,
-    teacher_split: Split | None = None,
+    teacher_splits: dict[str, Split] | None = None,
+    held: np.ndarray | None = None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 
@@ -65,10 +67,13 @@ def fit(
       mesh: the devices; the batch is split over them.
       name: of the network, on the progress bar.
       teacher: the network, or the stored embeddings, that `run.teacher` names.
-      teacher_split: the images of "train" at the teacher's size; None: it sees the same.
+      teacher_splits: the same at the teacher's image size; None: it sees the same images.
+      held: embeddings of "validation" by the teacher, where its images have no labels and the
+        teacher is no network.
 
     Returns:
-      The network of the best checkpoint by validation.
+      The network of the best checkpoint by validation: by Recall@1, or without labels by the
+      agreement with the teacher.
 
     Raises:
       UserError: a loss became NaN or infinite, and nothing is saved past the last good checkpoint;
@@ -76,7 +81,8 @@ def fit(
       Interrupted: Ctrl-C or SIGTERM came; the state is saved.
     """
     train = splits["train"]
-    teacher_split = teacher_split or train
+    teacher_splits = teacher_splits or splits
+    teacher_split = teacher_splits["train"]
     with ExitStack() as stack:
         with lead_first():
             stack.enter_context(run_file.held(workdir))
@@ -97,7 +103,10 @@ def fit(
         if teaching.network is None:
             # What it says is there already, so that nobody looks at its images.
             batches = batches._replace(teacher_split=train)
-        _train(run, batches, teaching, splits["validation"], workdir, mesh, name)
+        validation = splits["validation"]
+        if not validation.class_names and isinstance(teacher, Embedder):
+            held = embed(teacher, teacher_splits["validation"], mesh)
+        _train(run, batches, teaching, (validation, held), workdir, mesh, name)
     return load_network(run, workdir, mesh)
 
 
@@ -105,7 +114,7 @@ def _train(
     run: Run,
     batches: Batches,
     teaching: Teaching,
-    validation: Split,
+    held: tuple[Split, np.ndarray | None],
     workdir: Path,
     mesh: Mesh,
     name: str,
@@ -155,7 +164,7 @@ def _train(
                 logged, scores = step, None
                 if validating:
                     trained = (state.evaluated, step, meter.seconds, workdir, channels)
-                    scores = _validate(Network(run, model, *trained), validation, mesh)
+                    scores = _validate(Network(run, model, *trained), *held, mesh)
                     log(step, {f"validation/{metric}": score for metric, score in scores.items()})
                 if validating or stopping:
                     checkpoints.save(manager, state, meter.seconds, scores)
@@ -173,9 +182,15 @@ def _train(
             raise _interrupted(name, workdir, step, run.steps, number)
 
 
-def _validate(network: Network, validation: Split, mesh: Mesh) -> dict[str, float]:
-    """Retrieval metrics of a network on the validation split."""
-    return retrieval_metrics(embed(network, validation, mesh), validation.labels)
+def _validate(
+    network: Network, validation: Split, taught: np.ndarray | None, mesh: Mesh
+) -> dict[str, float]:
+    """Retrieval metrics on the validation split, or without labels agreement with the teacher."""
+    found = embed(network, validation, mesh)
+    if validation.class_names:
+        return retrieval_metrics(found, validation.labels)
+    assert taught is not None
+    return rank_agreement(found, taught)
 
 
 def _restore(
@@ -196,11 +211,12 @@ def _neighbors(
     teacher: Embedder | TeacherEmbeddings, train: Split, pool: int, mesh: Mesh
 ) -> dict[str, np.ndarray]:
     """The classes that the teacher finds closest to each class, for the sampler."""
+    labelled = labelled_part(train)
     if isinstance(teacher, TeacherEmbeddings):
-        embeddings = teacher.of(np.arange(len(train.labels)))
+        embeddings = teacher.of(np.arange(len(labelled.labels)))
     else:
-        embeddings = embed(teacher, train, mesh)
-    return {"neighbors": class_neighbors(embeddings, train.labels, pool=pool)}
+        embeddings = embed(teacher, labelled, mesh)
+    return {"neighbors": class_neighbors(embeddings, labelled.labels, pool=pool)}
 
 
 def _teaching(

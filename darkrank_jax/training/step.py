@@ -79,12 +79,14 @@ class Objective(NamedTuple):
         them.
       teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images;
         None where the batch holds them, or there is no teacher.
+      num_labelled: images of a batch, its first ones, that have labels.
     """
 
     loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
     inputs: Collection[str]
     logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None = None
     teach: Callable[[Any, jax.Array], Arrays] | None = None
+    num_labelled: int | None = None
 
 
 class Update(NamedTuple):
@@ -139,7 +141,9 @@ def make_train_step(
 
         arrays, batch_stats = in_chunks(of_chunk, rows)
         arrays |= {"class_weights": params["class_weights"]}
-        total, values = objective.loss_fn(arrays, step=state.step, key=key)
+        total, values = objective.loss_fn(
+            arrays, step=state.step, key=key, labelled=objective.num_labelled
+        )
         return total, (values, batch_stats)
 
     def train_step(

@@ -32,6 +32,7 @@ _FREE = (
     "keep_checkpoints",
 )
 _FREE_DATA = ("path", "num_threads", "num_workers")
+_FREE_UNLABELLED = ("path",)
 _SCHEMA = {
     "run": dict,
     "channels": int,
@@ -194,7 +195,8 @@ def first_difference(found: Any, expected: Any, field: str = "") -> tuple[str, A
     if field and found and expected and (found.get("checkpoint") or expected.get("checkpoint")):
         return None
     both = found | expected
-    free = _FREE if "keep_checkpoints" in both else _FREE_DATA if "num_threads" in both else ()
+    marks = {"keep_checkpoints": _FREE, "num_threads": _FREE_DATA, "share": _FREE_UNLABELLED}
+    free = next((names for mark, names in marks.items() if mark in both), ())
     for name in sorted(both.keys() - set(free)):
         inner = f"{field}.{name}" if field else name
         here, there = found.get(name), expected.get(name)

@@ -65,3 +65,29 @@ def test_combine_refuses_arrays_that_are_not_there(names, weights, line):
         arrays |= {"labels": jnp.asarray(LABELS), "class_weights": weights}
     with pytest.raises(ValueError, match=line):
         losses.combine({name: {"weight": 1.0} for name in names})(arrays)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_losses_of_labels_see_only_the_labelled_rows(masked):
+    rng = np.random.default_rng(4)
+    embeddings, taught = (jnp.asarray(rng.normal(size=(7, dim)), jnp.float32) for dim in (3, 5))
+    labels = jnp.array([0, 0, 1, 1, -1, -1, -1])
+    where = jnp.array([True, True, True, masked is False, True, True, True])
+    chosen = {
+        "supcon": {"weight": 2.0, "temperature": 0.5},
+        "rkd_distance": {"weight": 0.5},
+        "normalized_softmax": {"weight": 1.0},
+    }
+    weights = jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)
+    arrays = {
+        "embeddings": embeddings,
+        "labels": labels,
+        "teacher_embeddings": taught,
+        "class_weights": weights,
+    }
+    _, found = losses.combine(chosen)(arrays, where=where, labelled=4)
+    first = {n: a if n == "class_weights" else a[:4] for n, a in arrays.items()}
+    of_labels = {name: chosen[name] for name in ("supcon", "normalized_softmax")}
+    _, expected = losses.combine(of_labels)(first, where=where[:4])
+    against = losses.combine({"rkd_distance": chosen["rkd_distance"]})(arrays, where=where)[1]
+    assert found == expected | against

@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from darkrank_jax.data.images import Images
-from darkrank_jax.data.loading.sampler import SAMPLERS, check_batch, class_rows, of_process
+from darkrank_jax.data.loading.sampler import (
+    SAMPLERS,
+    check_batch,
+    class_rows,
+    draw,
+    of_process,
+)
 from darkrank_jax.data.loading.shared_memory import SharedMemory
 from darkrank_jax.data.loading.workers import made_by_workers
 from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS, augment
@@ -22,9 +28,9 @@ from darkrank_jax.errors import UserError
 
 Augmentation = Mapping[str, Mapping[str, Any]]
 
-# Keep an image's random numbers apart from those of the sampler, which has the same seed, and
-# those of a step apart from those of a view.
-_AUGMENTATION, _VIEW = 1, 2
+# Keep an image's random numbers apart from those of the sampler, which has the same seed, those of
+# a step apart from those of a view, and from those that draw images without labels.
+_AUGMENTATION, _VIEW, _UNLABELLED = 1, 2, 3
 
 T = TypeVar("T")
 
@@ -41,6 +47,7 @@ def batches(
     num_threads: int,
     num_workers: int = 0,
     sampler: Mapping[str, Any] | None = None,
+    num_unlabelled: int = 0,
     views: int = 0,
     process_index: int = 0,
     num_processes: int = 1,
@@ -66,6 +73,8 @@ def batches(
       num_workers: processes that make batches instead; 0: threads of this one. Threads share one
         lock of Python's, so that few are as fast as many where pictures are decoded already.
       sampler: a "name" in SAMPLERS and its keyword arguments; None is P x K.
+      num_unlabelled: images of a batch, its last ones, that are drawn from those without a class;
+        where no image of the split has one, the sampler draws all of them.
       views: augmented views of an image, the same for every seed, see `view_of`; 0: a
         new one each time.
       process_index: which part of the batch is wanted.
@@ -83,15 +92,27 @@ def batches(
       UserError: the split has too few classes, an image cannot be decoded, or a worker was ended.
     """
     options = dict(sampler or {"name": "p_x_k"})
-    check_batch(len(split.class_names), batch_size, images_per_class, options)
+    num_labelled = batch_size - num_unlabelled
+    check_batch(len(split.class_names), num_labelled, images_per_class, options)
+    labels = (
+        split.labels[: split.num_labelled] if split.class_names else np.zeros_like(split.labels)
+    )
     sample = partial(
         SAMPLERS[options.pop("name")],
-        class_rows(split.labels),
+        class_rows(labels),
         seed=seed,
-        batch_size=batch_size,
+        batch_size=num_labelled,
         images_per_class=images_per_class,
         **options,
     )
+    if num_unlabelled:
+        sample = partial(
+            _with_unlabelled,
+            sample=sample,
+            rows=range(len(labels), len(split.labels)),
+            wanted=num_unlabelled,
+            seed=seed,
+        )
     places = of_process(np.arange(batch_size), process_index, num_processes)
     fill = partial(
         _fill_batch,
@@ -284,6 +305,14 @@ def _fill_view(
     keys = _keys_of_view(view, rows)
     _draw(sets, rows, augmentation, keys, _parts(filled, sets, number))
     return view, rows
+
+
+def _with_unlabelled(
+    *, step: int, sample: Callable[..., np.ndarray], rows: range, wanted: int, seed: int
+) -> np.ndarray:
+    """The rows of a sampler, then some of those without a class."""
+    rng = np.random.default_rng((seed, step, _UNLABELLED))
+    return np.concatenate([sample(step=step), rows.start + draw(len(rows), wanted, rng)])
 
 
 def _keys_of_view(view: int, rows: np.ndarray) -> list[tuple[int, ...]]:

@@ -11,6 +11,8 @@ from darkrank_jax.errors import UserError
 POOL = 16
 # Rows of a distance matrix held at once, which bounds the memory.
 _BLOCK = 1024
+# Samplers that make a batch of however few classes.
+_OF_ANY_CLASSES = ("class_balanced", "random")
 
 
 class ClassRows(NamedTuple):
@@ -140,10 +142,35 @@ def hard_classes(
     return _images(classes, np.array(list(chosen))[:wanted], images_per_class, rng)
 
 
+def random(
+    classes: ClassRows, *, seed: int, step: int, batch_size: int, images_per_class: int
+) -> np.ndarray:
+    """Draws images regardless of class, all equally likely: the sampler of images without labels.
+
+    Args:
+      classes: of the training split.
+      seed: of the run.
+      step: from 0.
+      batch_size: images of the batch.
+      images_per_class: does not count here.
+
+    Returns:
+      Image numbers [batch_size], different ones where there are enough.
+    """
+    del images_per_class
+    return classes.rows[draw(len(classes.rows), batch_size, np.random.default_rng((seed, step)))]
+
+
+def draw(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers below `count`, int [wanted]: different ones where there are enough."""
+    return rng.choice(count, wanted, replace=wanted > count)
+
+
 SAMPLERS: dict[str, Callable[..., np.ndarray]] = {
     "class_balanced": class_balanced,
     "hard_classes": hard_classes,
     "p_x_k": p_x_k,
+    "random": random,
 }
 
 
@@ -225,7 +252,7 @@ def check_batch(
     """
     others = sampler.get("others", 0)
     needed = (batch_size - others) // images_per_class + others
-    if sampler["name"] != "class_balanced" and needed > num_classes:
+    if sampler["name"] not in _OF_ANY_CLASSES and needed > num_classes:
         raise UserError(
             f"{where}.batch_size: {batch_size} images at {images_per_class} a class "
             f"({where}.images_per_class) need {needed} classes, and the training split has "

@@ -112,7 +112,6 @@ def make_splits(
     Raises:
       UserError: a class is in two splits, or a split is left without classes.
     """
-    size, share = height_and_width(options.image_size), options.center_crop
     if chosen is None:
         chosen = np.arange(len(listing.labels))
     listing = listing._replace(
@@ -120,7 +119,23 @@ def make_splits(
         parts=listing.parts[chosen],
         cameras=None if listing.cameras is None else listing.cameras[chosen],
     )
-    images = EncodedImages(
+    images = images_of(listing, options, chosen)
+    queries = listing.parts == _QUERY
+    whole = Split(images, listing.labels, listing.class_names, listing.cameras, queries)
+    classes = _classes_of_splits(listing, options)
+    return {name: select_classes(whole, held) for name, held in classes.items()}
+
+
+def images_of(listing: Listing, options: SplitOptions, chosen: np.ndarray) -> EncodedImages:
+    """The images of a listing at the size, and with the crop, of its splits.
+
+    Args:
+      listing: of a source.
+      options: size and crop.
+      chosen: int, numbers of its images.
+    """
+    size, share = height_and_width(options.image_size), options.center_crop
+    return EncodedImages(
         listing.files,
         chosen,
         size=size,
@@ -129,10 +144,6 @@ def make_splits(
         cache=Cache(options.cache_mib << 20),
         max_megapixels=options.max_megapixels,
     )
-    queries = listing.parts == _QUERY
-    whole = Split(images, listing.labels, listing.class_names, listing.cameras, queries)
-    classes = _classes_of_splits(listing, options)
-    return {name: select_classes(whole, held) for name, held in classes.items()}
 
 
 def _classes_of_splits(listing: Listing, options: SplitOptions) -> dict[str, np.ndarray]:

@@ -75,12 +75,12 @@ def _list(path: Path, ignored: Sequence[str | int]) -> Listing:
     if suffix in _OTHER_TABLES:
         raise UserError(f"{path}: {suffix} tables are not read; save it as .csv, .tsv or .parquet")
     entries = open_entries(path)
-    images = _images(path, entries.names)
+    images = image_names(path, entries.names)
     lines = without_labels(path, lines_of_folders(path, images), ignored)
     return gather(lines, read=entries.read, where=path, digest=entries.digest)
 
 
-def _images(path: Path, names: list[str]) -> list[str]:
+def image_names(path: Path, names: list[str]) -> list[str]:
     """The images among files; reports what is left out, but for dot files."""
     images, other, systems = [], [], []
     for name in names:

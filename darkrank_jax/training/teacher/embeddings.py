@@ -60,6 +60,28 @@ def read_teacher_embeddings(path: str | Path, split: Split) -> TeacherEmbeddings
     return TeacherEmbeddings(vectors, _places(path, ids, split))
 
 
+def read_held(path: str | Path, split: Split) -> np.ndarray:
+    """The embeddings of held-out images, which a file has beside those of the training images.
+
+    Args:
+      path: as for `read_teacher_embeddings`, with the names of images as ids.
+      split: the images.
+
+    Returns:
+      float32 [n, dim].
+
+    Raises:
+      UserError: the ids are row numbers, or as for `read_teacher_embeddings`.
+    """
+    ids = read_embeddings(Path(path), ["ids"], _ADVICE).get("ids")
+    if ids is None or ids.dtype.kind in "iu":
+        raise UserError(
+            f"{path}: must have ids that are names of images, since images without labels are held "
+            "out to choose the checkpoint; save the names with the vectors"
+        )
+    return read_teacher_embeddings(path, split).of(np.arange(len(split.labels)))
+
+
 def _places(path: str | Path, ids: np.ndarray, split: Split) -> np.ndarray:
     """Where in the file each image of the split is."""
     wanted: Sequence[Any] = range(len(split.labels))

@@ -115,6 +115,7 @@ def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str
             "seed": batches.seed,
             "images_per_class": data.images_per_class,
             "sampler": options,
+            **({"unlabelled": data.num_unlabelled} if data.num_unlabelled else {}),
         }
         arrays += known.values()
     parts = (

@@ -129,3 +129,17 @@ def test_a_batch_of_too_many_classes_is_refused():
     check_batch(6, 12, 2, {"name": "p_x_k"})
     check_batch(6, 8, 2, {"name": "p_x_k", "others": 4})
     check_batch(2, 14, 2, {"name": "class_balanced"})
+
+
+def test_random_draws_every_image_equally_often_and_none_twice_in_a_batch():
+    classes = class_rows(np.array([0] * 20 + [1, 2]))
+    draws = [
+        SAMPLERS["random"](classes, seed=5, step=step, batch_size=11, images_per_class=1)
+        for step in range(2000)
+    ]
+    assert all(len(set(each.tolist())) == 11 for each in draws)
+    counts = np.bincount(np.concatenate(draws), minlength=22)
+    # Half of all batches hold an image: 1000, and 22.4 is the standard deviation.
+    assert np.abs(counts - 1000).max() < 5 * 22.4
+    more = SAMPLERS["random"](classes, seed=5, step=0, batch_size=50, images_per_class=1)
+    assert len(more) == 50
