@@ -139,6 +139,19 @@ MODES = {
             ),
             Flag("output", None, ".npz, .parquet or .faiss."),
             Flag(
+                "append",
+                False,
+                "adds to the gallery at --output those of the images that it lacks, by their "
+                "names.",
+                bool,
+            ),
+            Flag(
+                "index",
+                "",
+                "hnsw or ivf_pq writes an approximate index for faiss besides, and prints what "
+                "share of the nearest it finds.",
+            ),
+            Flag(
                 "invert",
                 False,
                 "white becomes black: for ink on paper, where the network knows chalk on slate.",
@@ -160,7 +173,12 @@ MODES = {
         (
             Flag("query", None, "an image; or a folder, an archive or a table of them."),
             Flag("gallery", None, "that --mode embed wrote."),
-            Flag("output", "", ".html for a page with the pictures; empty: tables are printed."),
+            Flag(
+                "output",
+                "",
+                ".html for a page with the pictures; .csv, .tsv or .parquet for a row each; "
+                "empty: tables are printed.",
+            ),
             Flag("nearest", 10, "how many to show.", int),
             Flag(
                 "exclude_self",

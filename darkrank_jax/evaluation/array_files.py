@@ -12,13 +12,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from darkrank_jax.data.files.zip_members import member_blocks, member_of
+from darkrank_jax.data.files.zip_members import data_start, member_blocks, member_of
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_advice
 
 # Names of the arrays in a file -> those to read; may raise `UserError`.
 Choose = Callable[[list[str]], Iterable[str]]
 
+# Arrays of more bytes are mapped and not read, where they are not compressed.
+MAPPED = 64 * 2**20
 # Arrays that take more memory than this share of their file are a bomb, above a harmless size.
 _MOST_GROWTH = 100
 _HARMLESS = 100 * 2**20
@@ -135,8 +137,11 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _read_member(file: BinaryIO, entry: zipfile.ZipInfo) -> np.ndarray:
-    """One array, whose size both its header and the archive state."""
-    name, data, done = entry.filename, np.empty(entry.file_size, np.uint8), 0
+    """One array, whose size both its header and the archive state; a large one is mapped."""
+    name = entry.filename
+    if entry.compress_type == zipfile.ZIP_STORED and entry.file_size > MAPPED:
+        return _map_member(file, entry)
+    data, done = np.empty(entry.file_size, np.uint8), 0
     for block in member_blocks(file, member_of(entry)):
         data[done : done + len(block)] = np.frombuffer(block, np.uint8)
         done += len(block)
@@ -144,6 +149,19 @@ def _read_member(file: BinaryIO, entry: zipfile.ZipInfo) -> np.ndarray:
     shape, fortran, dtype = _header(start, name)
     _check_size(name, shape, dtype, len(data) - start.tell())
     return np.ndarray(shape, dtype, data.data, start.tell(), order="F" if fortran else "C")
+
+
+def _map_member(file: BinaryIO, entry: zipfile.ZipInfo) -> np.ndarray:
+    """One array as it lies in the archive, looked at once for its checksum."""
+    name, member = entry.filename, member_of(entry)
+    for _ in member_blocks(file, member):
+        pass
+    begin = data_start(file, member)
+    file.seek(begin)
+    shape, fortran, dtype = _header(file, name)
+    start = file.tell()
+    _check_size(name, shape, dtype, entry.file_size - (start - begin))
+    return np.memmap(file, dtype, "r", offset=start, shape=shape, order="F" if fortran else "C")
 
 
 def _header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:

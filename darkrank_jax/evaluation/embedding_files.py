@@ -162,7 +162,7 @@ def _read_faiss(path: Path, choose: Choose, advice: str) -> dict[str, np.ndarray
                 raise ValueError(f"kind {kind!r} with metric {metric}, not an IndexFlatL2")
             if dim < 1 or count < 1 or size != dim * count or held != 4 * size:
                 raise ValueError(f"states {count:,} vectors of {dim:,} and holds {held:,} bytes")
-            vectors = np.fromfile(file, "<f4", size).reshape(count, dim)
+            vectors = np.memmap(file, "<f4", "r", offset=_INDEX.size, shape=(count, dim))
     except BROKEN as error:
         raise unreadable(path, error, advice) from error
     return found | {"vectors": vectors}

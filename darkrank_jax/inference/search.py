@@ -4,7 +4,7 @@ import base64
 import io
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,18 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.neighbors import nearest_neighbors
 from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
 from darkrank_jax.files import remove_unfinished, write_text
+from darkrank_jax.inference.approximate import (
+    NEIGHBORS,
+    check_kind,
+    load_faiss,
+    write_approximate,
+)
 from darkrank_jax.inference.gallery import Gallery, check_format, read_gallery, write_gallery
 from darkrank_jax.inference.image_lists import ImagesIn, holds_several, list_images, place_of
 from darkrank_jax.inference.load import LoadedRun, load_run
+from darkrank_jax.inference.near_tables import SUFFIXES, Near, write_near
 from darkrank_jax.terminal import aligned, printable
 
-# Rank, distance, name, label.
-Line = tuple[str, str, str, str]
 # Share of the images that may be unreadable, as in training; the first of these are named.
 TOLERATED = 0.01
 _MOST_FAULTS = 10
@@ -34,7 +39,14 @@ img{image-rendering:pixelated;min-width:64px}
 
 
 def embed_images(
-    workdir: Path, *, images: str, output: str, invert: bool = False, tolerated: float = TOLERATED
+    workdir: Path,
+    *,
+    images: str,
+    output: str,
+    append: bool = False,
+    index: str = "",
+    invert: bool = False,
+    tolerated: float = TOLERATED,
 ) -> None:
     """Embeds the images of a folder, an archive or a table into a gallery.
 
@@ -43,6 +55,9 @@ def embed_images(
       images: a folder, a .zip or .tar, a .csv, .tsv or .parquet with columns `path` and `label`, or
         one image; or the workdir of a run, for the images that it was tested on.
       output: .npz, .parquet or .faiss.
+      append: adds to the gallery at `output` those of the images that it lacks, by their names.
+      index: "hnsw" or "ivf_pq" writes an approximate index for faiss besides, such as
+        gallery.hnsw.faiss beside gallery.npz, and prints what share of the nearest it finds.
       invert: white becomes black: for ink on paper, where the network knows chalk on slate.
       tolerated: largest share of images that are left out since they cannot be read, with a
         warning.
@@ -50,15 +65,40 @@ def embed_images(
     Raises:
       UserError: from any of these; too many images cannot be read.
     """
-    check_format(Path(output))
+    path = Path(output)
+    check_format(path)
+    if index:
+        check_kind(index)
+        load_faiss(path)
     network = load_run(workdir)
     found = list_images(Path(images))
-    remove_unfinished(Path(output).absolute().parent)
-    rows, vectors = _embed(network, found, invert, tolerated)
-    facts = network.facts | {"place": str(Path(images).absolute())}
-    ids, labels = (np.array([column[row] for row in rows], str) for column in found[:2])
-    write_gallery(Gallery(ids, labels, vectors, facts), Path(output))
-    print(f"Wrote {output}: {len(vectors):,} embeddings of {vectors.shape[1]} numbers.")
+    place = str(Path(images).absolute())
+    known = _known(network, workdir, path, place) if append else None
+    if known is not None:
+        there = set(known.ids.tolist())
+        new = [row for row, name in enumerate(found.ids) if name not in there]
+        found = found._replace(
+            ids=[found.ids[row] for row in new], labels=[found.labels[row] for row in new]
+        )
+    remove_unfinished(path.absolute().parent)
+    if known is None or found.ids:
+        rows, vectors = _embed(network, found, invert, tolerated)
+        ids, labels = (np.array([column[row] for row in rows], str) for column in found[:2])
+        gallery = Gallery(ids, labels, vectors, network.facts | {"place": place})
+        gallery = _joined(known, gallery) if known is not None else gallery
+        write_gallery(gallery, path)
+        added = f", {len(ids):,} of them new" if known is not None else ""
+        count, dim = gallery.vectors.shape
+        print(f"Wrote {output}: {count:,} embeddings of {dim} numbers{added}.")
+    else:
+        gallery = known
+        print(f"{output} has all of the {len(known.ids):,} images already.")
+    if index:
+        written = write_approximate(gallery.vectors, index, path.with_suffix(f".{index}.faiss"))
+        print(
+            f"Wrote {written.path}: of the nearest by exact search it finds {written.recall:.1%} "
+            f"(recall@{NEIGHBORS})."
+        )
 
 
 def search(
@@ -78,7 +118,8 @@ def search(
       workdir: of the run whose network embeds the query, or an exported file.
       query: an image; or a folder, an archive or a table of them.
       gallery: that --mode embed wrote.
-      output: .html for a page with the pictures; empty: tables are printed.
+      output: .html for a page with the pictures; .csv, .tsv or .parquet for a row each; empty:
+        tables are printed.
       nearest: how many to show.
       exclude_self: leaves out the query where it is itself an image of the gallery.
       invert: of the queries; see --mode embed.
@@ -87,6 +128,8 @@ def search(
     Raises:
       UserError: from any of these; or the gallery is of another network.
     """
+    if output and Path(output).suffix not in (".html", *SUFFIXES):
+        raise UserError(f"--output: must be .html, {', '.join(SUFFIXES)} (got {output})")
     known = read_gallery(Path(gallery))
     network = load_run(workdir)
     _check_same(network, workdir, known, gallery)
@@ -106,11 +149,14 @@ def search(
     for number, near, at in zip(queries, distances, rows, strict=True):
         kept = [i for i, row in enumerate(at) if places is None or places[row] != own[number]]
         tables[found.ids[number]] = [
-            (str(rank + 1), f"{near[i]:.3f}", str(known.ids[at[i]]), str(known.labels[at[i]]))
-            for rank, i in enumerate(kept[:nearest])
+            Near(rank, float(near[i]), str(known.ids[at[i]]), str(known.labels[at[i]]), int(at[i]))
+            for rank, i in enumerate(kept[:nearest], 1)
         ]
     if output:
-        _write_page(Path(output), found, known, tables)
+        if Path(output).suffix == ".html":
+            _write_page(Path(output), found, known, tables)
+        else:
+            write_near(Path(output), tables)
         print(f"Wrote {output}.")
         return
     print("\n\n".join(_table(name if len(tables) > 1 else "", x) for name, x in tables.items()))
@@ -166,10 +212,43 @@ def _too_many(error: UserError, faults: list[str], count: int) -> UserError:
     )
 
 
-def _table(name: str, lines: list[Line]) -> str:
+def _known(network: LoadedRun, workdir: Path, path: Path, place: str) -> Gallery:
+    """The gallery that is added to, of the same network and images in the same place."""
+    known = read_gallery(path)
+    own, other = network.facts["fingerprint"], known.facts["fingerprint"]
+    if own != other:
+        raise UserError(
+            f"{path}: must be a gallery of {workdir} ({own}) to be added to (got one of "
+            f"{known.facts['name']}, {other}); give another --output"
+        )
+    if known.facts["place"] != place:
+        raise UserError(
+            f"--images: must be {known.facts['place']} to add to {path} (got {place}); give "
+            "another --output"
+        )
+    return known
+
+
+def _joined(known: Gallery, new: Gallery) -> Gallery:
+    """A gallery with further images at its end."""
+    return Gallery(
+        np.concatenate([known.ids, new.ids]),
+        np.concatenate([known.labels, new.labels]),
+        np.concatenate([known.vectors, new.vectors]),
+        new.facts,
+    )
+
+
+def _table(name: str, found: Sequence[Near]) -> str:
     """What is near one query, as lines of equal columns."""
     heads = ("", "distance", "image", "label")
-    rows = aligned([heads, *(tuple(map(printable, line)) for line in lines)])
+    rows = aligned(
+        [heads]
+        + [
+            (str(near.rank), f"{near.distance:.3f}", printable(near.image), printable(near.label))
+            for near in found
+        ]
+    )
     return f"{printable(name)}\n{rows}" if name else rows
 
 
@@ -187,25 +266,25 @@ def _check_same(network: LoadedRun, workdir: Path, gallery: Gallery, path: str) 
 
 
 def _write_page(
-    path: Path, queries: ImagesIn, gallery: Gallery, tables: Mapping[str, list[Line]]
+    path: Path, queries: ImagesIn, gallery: Gallery, tables: Mapping[str, Sequence[Near]]
 ) -> None:
     """A page with each query, and the nearest with their pictures."""
     place = gallery.facts["place"]
     found = list_images(Path(place), "the gallery's images")
     there = set(found.ids)
-    for _, _, name, _ in itertools.chain.from_iterable(tables.values()):
-        if name not in there:
+    for near in itertools.chain.from_iterable(tables.values()):
+        if near.image not in there:
             raise UserError(
-                f"{place}: has no {name} any more; embed the images again, or leave out --output "
-                "for tables without pictures"
+                f"{place}: has no {near.image} any more; embed the images again, or leave out "
+                "--output for tables without pictures"
             )
     sections = [
         section
-        for name, lines in tables.items()
+        for name, nearest in tables.items()
         for section in (
             tag("h1", "Nearest to ", tag("bdi", printable(name))),
             _picture(queries.read(name), name),
-            _html_table(found, lines),
+            _html_table(found, nearest),
         )
     ]
     title = printable(next(iter(tables))) if len(tables) == 1 else f"{len(tables)} queries"
@@ -215,16 +294,17 @@ def _write_page(
     write_text(path, f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
 
 
-def _html_table(found: ImagesIn, lines: list[Line]) -> Html:
+def _html_table(images: ImagesIn, found: Sequence[Near]) -> Html:
     """What is near one query, with pictures."""
     rows = [
         tag(
             "tr",
-            *(tag("td", text) for text in (rank, distance)),
-            tag("td", _picture(found.read(name), name)),
-            *(tag("td", tag("bdi", printable(text))) for text in (name, label)),
+            tag("td", str(near.rank)),
+            tag("td", f"{near.distance:.3f}"),
+            tag("td", _picture(images.read(near.image), near.image)),
+            *(tag("td", tag("bdi", printable(text))) for text in (near.image, near.label)),
         )
-        for rank, distance, name, label in lines
+        for near in found
     ]
     heads = tag("tr", *(tag("th", text) for text in ("", "distance", "", "image", "label")))
     return tag("table", heads, *rows)

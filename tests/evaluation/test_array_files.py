@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation import array_files
 from darkrank_jax.evaluation.array_files import check_growth, map_npy, read_npz
 from tests.evaluation.hostile_arrays import npy, zipped
 
@@ -88,3 +89,20 @@ def test_npz_whose_sizes_disagree_is_refused(members, line, tmp_path):
 def test_npz_of_methods_that_expand_without_bound_is_refused(method, tmp_path):
     path = zipped(tmp_path / "x.npz", [("vectors.npy", npy(VECTORS))], method)
     assert "is encrypted or compressed otherwise than NumPy does" in refusal(read, path)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_arrays_are_mapped_and_checked(order, tmp_path, monkeypatch):
+    path, rows = tmp_path / "a.npz", np.random.default_rng(0).normal(size=(70, 9))
+    array = np.asarray(rows, np.float32, order=order)
+    np.savez(path, small=np.arange(3), large=array)
+    monkeypatch.setattr(array_files, "MAPPED", array.nbytes // 2)
+    found = read_npz(path, list, "do it again")
+    assert isinstance(found["large"], np.memmap)
+    assert not isinstance(found["small"], np.memmap)
+    np.testing.assert_array_equal(found["large"], array)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(array.tobytes(order="A")) + 100] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"a\.npz: cannot be read \("):
+        read_npz(path, list, "do it again")

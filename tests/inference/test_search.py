@@ -1,11 +1,14 @@
 """Embedding folders, archives and tables; searching; the command line of both."""
 
+import csv
 import html
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +19,8 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.export.command import export_run
 from darkrank_jax.inference.gallery import read_gallery
 from darkrank_jax.inference.search import embed_images, search
+
+GUIDE = Path(__file__).parent.parent.parent / "docs/guides/export.md"
 
 
 def test_search_puts_the_query_itself_on_top(workdir, gallery, pictures, capsys):
@@ -223,3 +228,91 @@ def test_names_are_escaped_in_tables_and_on_the_page(workdir, images, tmp_path, 
     assert "\x1b" not in text
     assert "default-src 'none'; img-src data:" in html.unescape(text)
     assert "script-src" not in text
+
+
+def test_appended_images_are_those_that_the_gallery_lacks(
+    workdir, other_workdir, pictures, gallery, tmp_path, capsys
+):
+    """By name; what is there is not looked at again, and nothing is lost by a refusal."""
+    folder = Path(shutil.copytree(pictures, tmp_path / "pictures"))
+    late = sorted(folder.rglob("*.png"))[::4]
+    kept = {path: path.read_bytes() for path in late}
+    for path in late:
+        path.unlink()
+    output = tmp_path / "g.npz"
+    asked = {"images": str(folder), "output": str(output), "append": True}
+    with pytest.raises(UserError, match=r"g\.npz: is missing"):
+        embed_images(workdir, **asked)
+    embed_images(workdir, **(asked | {"append": False}))
+    first = read_gallery(output)
+    for path, file in kept.items():
+        path.write_bytes(file)
+    embed_images(workdir, **asked)
+    again, whole = read_gallery(output), read_gallery(gallery)
+    assert again.ids[: len(first.ids)].tolist() == first.ids.tolist()
+    assert again.ids[len(first.ids) :].tolist() == sorted(
+        path.relative_to(folder).as_posix() for path in late
+    )
+    order, same = np.argsort(again.ids), np.argsort(whole.ids)
+    assert again.ids[order].tolist() == whole.ids[same].tolist()
+    assert again.labels[order].tolist() == whole.labels[same].tolist()
+    np.testing.assert_allclose(again.vectors[order], whole.vectors[same], atol=1e-5)
+    said = capsys.readouterr().out
+    assert f": {len(whole.ids)} embeddings of " in said
+    assert f"numbers, {len(late)} of them new." in said
+    written = output.read_bytes()
+    embed_images(workdir, **asked)
+    assert capsys.readouterr().out == f"{output} has all of the {len(whole.ids)} images already.\n"
+    with pytest.raises(UserError, match=r"^--images: must be .* to add to .*g\.npz \(got "):
+        embed_images(workdir, **(asked | {"images": str(pictures)}))
+    with pytest.raises(UserError, match=r"g\.npz: must be a gallery of .* to be added to"):
+        embed_images(other_workdir, **asked)
+    assert output.read_bytes() == written
+
+
+def test_an_index_lies_beside_the_gallery(workdir, pictures, tmp_path, capsys):
+    output = tmp_path / "g.npz"
+    embed_images(workdir, images=str(pictures), output=str(output), index="hnsw")
+    said = capsys.readouterr().out.splitlines()[1]
+    assert said == (
+        f"Wrote {tmp_path / 'g.hnsw.faiss'}: of the nearest by exact search it finds 100.0% "
+        "(recall@10)."
+    )
+    index, known = faiss.read_index(str(tmp_path / "g.hnsw.faiss")), read_gallery(output)
+    assert index.search(known.vectors[:3], 1)[1].ravel().tolist() == [0, 1, 2]
+
+
+def test_the_guides_service_finds_what_search_finds(
+    workdir, pictures, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/demo").symlink_to(workdir)
+    shutil.copy(sorted(pictures.rglob("*.png"))[4], "new.png")
+    embed_images(workdir, images=str(pictures), output="gallery.npz", index="hnsw")
+    asked = {"query": "new.png", "gallery": "gallery.npz", "nearest": 3}
+    search(workdir, **asked, output="near.csv")
+    with Path("near.csv").open(newline="") as file:
+        expected = [(row["image"], row["label"]) for row in csv.DictReader(file)]
+    (snippet,) = re.findall(r"```python\n(import faiss.*?)```", GUIDE.read_text(), re.DOTALL)
+    capsys.readouterr()
+    exec(compile(snippet, str(GUIDE), "exec"), {})
+    lines = [line.rsplit(" ", 1)[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [" ".join(each) for each in expected]
+
+
+def test_what_is_near_is_written_as_a_table(workdir, network, gallery, pictures, tmp_path):
+    asked = {"query": str(pictures), "gallery": str(gallery), "nearest": 2}
+    search(workdir, **asked, exclude_self=True, output=str(tmp_path / "near.csv"))
+    with (tmp_path / "near.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    known = read_gallery(gallery)
+    assert [row["query"] for row in rows[::2]] == known.ids.tolist()
+    distances = np.linalg.norm(known.vectors[:, None] - known.vectors[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    best = np.argsort(distances, axis=1, kind="stable")[:, :2]
+    assert [int(row["row"]) for row in rows] == best.ravel().tolist()
+    assert [row["image"] for row in rows] == known.ids[best.ravel()].tolist()
+    assert [row["rank"] for row in rows[:2]] == ["1", "2"]
+    with pytest.raises(UserError, match=r"^--output: must be \.html, \.csv, .* \(got near\.txt\)"):
+        search(workdir, **asked, output="near.txt")

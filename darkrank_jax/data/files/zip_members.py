@@ -59,11 +59,7 @@ def member_blocks(file: BinaryIO, member: Member) -> Iterator[bytes]:
       EOFError, zlib.error, lzma.LZMAError: it is damaged, or LZMA wants much memory.
       OSError: the file cannot be read.
     """
-    file.seek(member.start)
-    mark, name, extra = _HEADER.unpack(file.read(_HEADER.size).ljust(_HEADER.size))
-    if mark != b"PK\3\4":
-        raise zipfile.BadZipFile("a file in it has no header")
-    file.seek(name + extra, 1)
+    file.seek(data_start(file, member))
     size = checksum = 0
     for block in _UNPACKERS[member.method](_packed(file, member.packed)):
         size += len(block)
@@ -73,6 +69,15 @@ def member_blocks(file: BinaryIO, member: Member) -> Iterator[bytes]:
         yield block
     if size < member.size or checksum != member.checksum:
         raise zipfile.BadZipFile("a file in it has another size or checksum than is stated")
+
+
+def data_start(file: BinaryIO, member: Member) -> int:
+    """Where in an archive the contents of a member begin; BadZipFile where it has no header."""
+    file.seek(member.start)
+    mark, name, extra = _HEADER.unpack(file.read(_HEADER.size).ljust(_HEADER.size))
+    if mark != b"PK\3\4":
+        raise zipfile.BadZipFile("a file in it has no header")
+    return file.tell() + name + extra
 
 
 def _packed(file: BinaryIO, left: int) -> Iterator[bytes]:
