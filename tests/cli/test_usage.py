@@ -30,7 +30,7 @@ WRONG = {
     ("--config=no.py",): "--config: no file, name or module 'no.py'; valid: cars196_half, ",
     ("--config=.", "--wokdir=x"): "--config: no file, name or module '.'; valid: cars196_half, ",
     (CONFIG, "--wokdir=x"): "--wokdir: unknown flag; did you mean 'workdir'?",
-    (CONFIG, "-m", "train"): "--m: unknown flag; valid: accelerator, config, ",
+    (CONFIG, "-m", "train"): "--m: unknown flag; valid: accelerator, append, config, ",
     (CONFIG, "--mode=tarin"): "--mode: unknown mode 'tarin'; did you mean 'train'?",
     (CONFIG, "--mode="): "--mode: unknown mode ''; valid: compare, embed, ",
     (CONFIG, "--mode=plan", "--coordinator=auto"): (

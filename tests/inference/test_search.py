@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import faiss
@@ -294,9 +295,9 @@ def test_the_guides_service_finds_what_search_finds(
     search(workdir, **asked, output="near.csv")
     with Path("near.csv").open(newline="") as file:
         expected = [(row["image"], row["label"]) for row in csv.DictReader(file)]
-    (snippet,) = re.findall(r"```python\n(import faiss.*?)```", GUIDE.read_text(), re.DOTALL)
+    (block,) = re.findall(r"\n\n(    import faiss\n(?:    .*\n|\n)+)", GUIDE.read_text())
     capsys.readouterr()
-    exec(compile(snippet, str(GUIDE), "exec"), {})
+    exec(compile(textwrap.dedent(block), str(GUIDE), "exec"), {})
     lines = [line.rsplit(" ", 1)[0] for line in capsys.readouterr().out.splitlines()]
     assert lines == [" ".join(each) for each in expected]
 
