@@ -144,7 +144,7 @@ def get_config() -> ConfigDict:
             "datasets": ConfigDict(),
             "split": "test",  # of this run's data: "train", "validation" or "test"
             # Further protocols (darkrank_jax/evaluation/protocols.py), name -> its options:
-            # "reranking", "query_expansion", "single_shot", "verification".
+            # "reranking", "query_expansion", "single_shot", "verification", "prefixes".
             "protocols": ConfigDict(),
             "save_embeddings": False,  # as embeddings/DATASET/NETWORK.npz, also after training
         }

@@ -19,7 +19,7 @@ import matplotlib
 import numpy as np
 
 from darkrank_jax.files import replacing
-from darkrank_jax.losses import LOSSES, normalize
+from darkrank_jax.losses import LOSSES, centers_of, normalize
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -41,7 +41,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "arcface": {"scale": 8.0},
     "cosface": {"scale": 8.0},
     "normalized_softmax": {"temperature": 0.125},
-    "sub_center_arcface": {"scale": 8.0},
+    "sub_center_arcface": {"centers": 2, "scale": 8.0},
+    "soft_triple": {"centers": 2, "scale": 8.0},
+    "tuplet_margin": {"scale": 8.0},
+    "fast_ap": {"num_bins": 4},
     "sphereface": {"scale": 8.0},
     "smooth_ap": {"temperature": 0.1},
     "multi_similarity": {"beta": 10.0},
@@ -96,9 +99,11 @@ def move_by_class(name: str, axes: Any, look: Mapping[str, str]) -> None:
     colours = [COLOURS[label] for label in labels]
     arrays, shown = [jnp.asarray(points), jnp.asarray(labels)], [(points, colours, "o")]
     if "class_weights" in LOSSES[name].inputs:
-        weights = on_circle(CENTRES)
+        # Of several centers a class, the first is where others have their one.
+        centers = centers_of(name, SETTINGS.get(name, {}))
+        weights = on_circle([angle + 40 * k for angle in CENTRES for k in range(centers)])
         arrays.append(jnp.asarray(weights.T))
-        shown.append((weights, list(COLOURS[:3]), "D"))
+        shown.append((weights, [colour for colour in COLOURS[:3] for _ in range(centers)], "D"))
     found = gradients(name, *arrays, movable=(0, 2) if len(arrays) == 3 else (0,))
     moves = [-found[0], *(-each.T for each in found[1:])]
     longest = max(float(jnp.linalg.norm(each, axis=-1).max()) for each in moves)
@@ -152,7 +157,8 @@ def curve_by_class(name: str) -> dict[str, np.ndarray]:
 @functools.cache
 def curve_by_weight(name: str) -> dict[str, np.ndarray]:
     """Gradient's length of an embedding by its distance to the own class weight."""
-    weights, labels = jnp.eye(3)[:, jnp.array([0, 2])], jnp.array([0])
+    columns = jnp.repeat(jnp.array([0, 2]), centers_of(name, SETTINGS.get(name, {})))
+    weights, labels = jnp.eye(3)[:, columns], jnp.array([0])
 
     def at(distance: jax.Array) -> jax.Array:
         cosine = 1 - distance**2 / 2

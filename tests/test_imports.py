@@ -139,7 +139,7 @@ from darkrank_jax.losses import masks, memory, miners, pairwise, reductions, sor
 rows = jnp.array([[0.5, -1.0], [1.5, 0.3], [0.2, 2.0]])
 arrays = {"embeddings": rows, "logits": rows, "features": rows, "maps": rows.reshape(3, 1, 2, 1)}
 arrays |= {f"teacher_{name}": array[::-1] for name, array in arrays.items()}
-arrays |= {"labels": jnp.array([0, 0, 1]), "class_weights": rows.T}
+arrays |= {"labels": jnp.array([0, 0, 1]), "class_weights": jnp.tile(rows.T, 10)}
 @jax.jit
 def whole_table(arrays):
     table = losses.LOSSES.items()

@@ -9,6 +9,7 @@ from darkrank_jax.config.fields import check_arguments
 from darkrank_jax.config.options import names_of, taker
 from darkrank_jax.data import CROPS
 from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.losses import loss_arguments
 
 # Longer ones, with an ending, are too long for some file systems.
 _LONGEST = 200
@@ -97,5 +98,14 @@ def check_options(name: str, loss: Any, where: str) -> None:
         weight = weight.get("value")
     if type(weight) is bool or not isinstance(weight, int | float) or not math.isfinite(weight):
         raise UserError(f"{where}.weight: is {weight!r}; give a number or a schedule with a value")
-    arguments = {argument: x for argument, x in loss.items() if argument != "weight"}
-    check_taken("losses", name, arguments, where)
+    _check_prefixes(loss.get("prefixes", ()), f"{where}.prefixes")
+    check_taken("losses", name, loss_arguments(loss), where)
+
+
+def _check_prefixes(prefixes: Any, where: str) -> None:
+    """Refuses prefixes that are not sizes."""
+    sizes = prefixes if isinstance(prefixes, tuple) else (None,)
+    if any(type(size) is not int or size < 1 for size in sizes):
+        raise UserError(
+            f"{where}: must be whole numbers from 1, such as (64, 32) (got {prefixes!r})"
+        )

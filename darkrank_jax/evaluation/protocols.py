@@ -1,4 +1,4 @@
-"""Protocols beside plain search: re-ranking, query expansion, single shot, verification."""
+"""Protocols beside plain search: re-ranking, expansion, single shot, verification, prefixes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from darkrank_jax.evaluation.reid import (
     single_shot_cmc,
 )
 from darkrank_jax.evaluation.reranking import rerank
+from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.evaluation.verification import verification_metrics
 
 # Pairs whose cosines are computed at once.
@@ -164,7 +165,46 @@ def verification(
     return verification_metrics(cosines, same, false_accept_rates=false_accept_rates)
 
 
+def prefixes(images: Embedded, *, sizes: tuple) -> dict[str, float]:
+    """Recall@1 and MAP@R of the first components of the embeddings, each brought to length 1.
+
+    Args:
+      images: queries or not.
+      sizes: components that are used, each from 1 to those of an embedding.
+
+    Returns:
+      "recall_at_1_of_S" and "map_at_r_of_S" for each size S.
+
+    Raises:
+      UserError: a size that an embedding does not have.
+
+    Example:
+      >>> points = np.array([[1.0, 0.0, 9.0], [0.9, 0.1, 1.0], [0.0, 1.0, 9.0], [0.1, 0.9, 1.0]])
+      >>> found = prefixes(Embedded(points, np.array([0, 0, 1, 1])), sizes=(3, 2))
+      >>> found["recall_at_1_of_3"], found["recall_at_1_of_2"]
+      (0.5, 1.0)
+    """
+    dim, found = images.embeddings.shape[1], {}
+    for size in sizes:
+        if type(size) is not int or not 1 <= size <= dim:
+            raise UserError(f"prefixes.sizes: must be from 1 to {dim} (got {size})")
+        points = unit(np.asarray(images.embeddings[:, :size], np.float32))
+        if images.queries is None:
+            metrics = retrieval_metrics(points, images.labels)
+        else:
+            own = images.queries
+            metrics = retrieval_metrics(
+                points[own],
+                images.labels[own],
+                gallery=points[~own],
+                gallery_labels=images.labels[~own],
+            )
+        found |= {f"{name}_of_{size}": metrics[name] for name in ("recall_at_1", "map_at_r")}
+    return found
+
+
 PROTOCOLS: dict[str, Callable[..., dict[str, float]]] = {
+    "prefixes": prefixes,
     "query_expansion": query_expansion,
     "reranking": reranking,
     "single_shot": single_shot,

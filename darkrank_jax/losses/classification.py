@@ -15,7 +15,6 @@ from darkrank_jax.losses.pairwise import (
     inner_products,
     nan_if,
     normalize,
-    safe_sqrt,
     upcast,
     zero_rows,
 )
@@ -154,61 +153,6 @@ def normalized_softmax_loss(
 
 
 @on_any_mesh
-def large_margin_softmax_loss(
-    embeddings: jax.Array,
-    labels: jax.Array,
-    class_weights: jax.Array,
-    *,
-    margin: int = 4,
-    scale: float = 1.0,
-    where: jax.Array | None = None,
-    weights: jax.Array | None = None,
-    reduce_fn: ReduceFn = mean,
-) -> jax.Array:
-    """Large-margin softmax: the angle to the own class must stay small even `margin` times.
-
-    Cross-entropy where the own logit |w||x| cos(a) is |w||x| psi(a),
-    psi(a) = (-1)^k cos(margin a) - 2 k for a in [k pi / margin, (k + 1) pi / margin]
-
-    Args:
-      embeddings: [batch, dim], floating.
-      labels: integer [batch], from 0 to classes - 1; with others the loss is NaN.
-      class_weights: [dim, classes], floating.
-      margin: whole number, at least 1; 1 is the softmax loss.
-      scale: factor of all logits, positive.
-      where: bool [batch], rows that count; None: all.
-      weights: floating [batch], not negative, one for each row; None: 1.
-      reduce_fn: reduces one value for each row, see `reductions`.
-
-    Returns:
-      Scalar, not negative.
-
-    Raises:
-      TypeError: an array of another kind.
-      ValueError: shapes that disagree, a margin that is not a whole number from 1, a scale that is
-        not positive.
-
-    Example:
-      >>> weights = jnp.array([[1.0, 0.0], [0.0, 3.0]])
-      >>> embeddings, labels = jnp.array([[1.0, 0.5]]), jnp.array([1])
-      >>> round(float(large_margin_softmax_loss(embeddings, labels, weights, margin=2)), 4)
-      3.0605
-
-    Source: Liu et al., Large-margin softmax loss, ICML 2016; no annealing.
-    """
-    check_positive(scale=scale)
-    check_whole("margin", margin, 1)
-    embeddings, target, valid = class_inputs(embeddings, labels, class_weights, where, weights)
-    cosine = class_cosines(embeddings, class_weights)
-    angle = _angle(_own(cosine, target))
-    part = jax.lax.stop_gradient(jnp.floor(angle * margin / math.pi))
-    psi = (1 - 2 * (part % 2)) * jnp.cos(margin * angle) - 2 * part
-    lengths = _norms(embeddings, 1) * _norms(upcast(class_weights), 0)
-    logits = scale * lengths * jnp.where(target, psi, cosine)
-    return cross_entropy(logits, target, valid, weights, reduce_fn)
-
-
-@on_any_mesh
 def arcface_loss(
     embeddings: jax.Array,
     labels: jax.Array,
@@ -253,12 +197,7 @@ def arcface_loss(
     check_positive(scale=scale)
     check_range("margin", margin, 0, math.pi)
     embeddings, target, valid = class_inputs(embeddings, labels, class_weights, where, weights)
-    cosine = class_cosines(embeddings, class_weights)
-    cos = jnp.cos if isinstance(margin, jax.Array) else math.cos
-    own = _own(cosine, target)
-    angle = _angle(own)
-    own = jnp.where(angle <= math.pi - margin, jnp.cos(angle + margin), own - 1 + cos(margin))
-    logits = scale * jnp.where(target, own, cosine)
+    logits = scale * with_angular_margin(class_cosines(embeddings, class_weights), target, margin)
     return cross_entropy(logits, target, valid, weights, reduce_fn)
 
 
@@ -312,9 +251,10 @@ def cosface_loss(
 
 
 def class_inputs(
-    embeddings, labels, class_weights, where, weights
+    embeddings, labels, class_weights, where, weights, centers: int = 1
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Checked embeddings, the mask [batch, classes] of each row's class, the rows that count."""
+    check_whole("centers", centers, 1)
     check_arrays(
         embeddings=(embeddings, "float", "batch dim"),
         labels=(labels, "integer", "batch"),
@@ -322,8 +262,14 @@ def class_inputs(
         where=(where, "bool", "batch"),
         weights=(weights, "float", "batch"),
     )
+    classes, rest = divmod(class_weights.shape[1], centers)
+    if rest:
+        raise ValueError(
+            f"class_weights: got shape {list(class_weights.shape)}, expected [dim, classes * "
+            f"{centers}] with {centers} centers a class"
+        )
     valid = valid_rows(embeddings.shape[0], where)
-    target = labels[:, None] == jnp.arange(class_weights.shape[1])[None, :]
+    target = labels[:, None] == jnp.arange(classes)[None, :]
     return zero_rows(embeddings, valid), target, valid
 
 
@@ -341,7 +287,7 @@ def cross_entropy(
     reduce_fn: ReduceFn,
 ) -> jax.Array:
     """-log softmax of the own class, reduced over the rows."""
-    values = -_own(jax.nn.log_softmax(logits), target)[:, 0]
+    values = -own_logits(jax.nn.log_softmax(logits), target)[:, 0]
     return nan_if(unknown_labels(target, valid), apply_reduction(reduce_fn, values, valid, weights))
 
 
@@ -358,17 +304,23 @@ def _check(embeddings: jax.Array, class_weights: jax.Array) -> None:
     )
 
 
-def _own(logits: jax.Array, target: jax.Array) -> jax.Array:
+def own_logits(logits: jax.Array, target: jax.Array) -> jax.Array:
     """Of each row the logit [batch, 1] of its class."""
     return jnp.where(target, logits, 0).sum(1, keepdims=True)
 
 
-def _angle(cosine: jax.Array) -> jax.Array:
+def angle_of(cosine: jax.Array) -> jax.Array:
     """Angle of a cosine; its slope is infinite at -1 and 1, so those keep a distance."""
     limit = 1 - 4 * float(jnp.finfo(cosine.dtype).eps)
     return jnp.arccos(jnp.clip(cosine, -limit, limit))
 
 
-def _norms(vectors: jax.Array, axis: int) -> jax.Array:
-    """L2 norms."""
-    return safe_sqrt(jnp.square(vectors).sum(axis, keepdims=True))
+def with_angular_margin(
+    cosine: jax.Array, target: jax.Array, margin: float | jax.Array
+) -> jax.Array:
+    """Cosines, with cos(a + margin) for the own class; see `arcface_loss`."""
+    cos = jnp.cos if isinstance(margin, jax.Array) else math.cos
+    own = own_logits(cosine, target)
+    angle = angle_of(own)
+    own = jnp.where(angle <= math.pi - margin, jnp.cos(angle + margin), own - 1 + cos(margin))
+    return jnp.where(target, own, cosine)

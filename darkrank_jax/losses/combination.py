@@ -1,7 +1,9 @@
 """The one table of losses by name, and their weighted sum."""
 
 import difflib
+import functools
 import inspect
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,14 +12,19 @@ import jax.numpy as jnp
 
 from darkrank_jax.losses import (
     average_precision,
+    centers,
     classification,
     contrastive,
     darkrank,
     distillation,
+    multiplied_angles,
+    prefixes,
     proxies,
     relational,
     rkd,
     triplets,
+    tuplets,
+    variance,
 )
 
 
@@ -34,6 +41,7 @@ _TRANSFERRED = ("embeddings", "teacher_embeddings")
 
 # Name in a config -> loss. Names are those of the functions without "_loss".
 LOSSES: dict[str, Loss] = {
+    "angular": Loss(tuplets.angular_loss, _LABELLED),
     "arcface": Loss(classification.arcface_loss, _CLASSIFIED),
     "attention_transfer": Loss(distillation.attention_transfer_loss, ("maps", "teacher_maps")),
     "circle": Loss(contrastive.circle_loss, _LABELLED),
@@ -44,9 +52,11 @@ LOSSES: dict[str, Loss] = {
     "darkrank_soft": Loss(darkrank.darkrank_soft_loss, _TRANSFERRED),
     "compatible_ranking": Loss(darkrank.compatible_ranking_loss, _TRANSFERRED),
     "embedding_match": Loss(distillation.embedding_match_loss, _TRANSFERRED),
+    "fast_ap": Loss(average_precision.fast_ap_loss, _LABELLED),
     "fitnet": Loss(distillation.fitnet_loss, ("features", "teacher_features")),
     "kd": Loss(distillation.kd_loss, ("logits", "teacher_logits")),
-    "large_margin_softmax": Loss(classification.large_margin_softmax_loss, _CLASSIFIED),
+    "large_margin_softmax": Loss(multiplied_angles.large_margin_softmax_loss, _CLASSIFIED),
+    "lifted_structure": Loss(tuplets.lifted_structure_loss, _LABELLED),
     "lmnn": Loss(triplets.lmnn_loss, _LABELLED),
     "margin": Loss(triplets.margin_loss, _LABELLED),
     "multi_similarity": Loss(contrastive.multi_similarity_loss, _LABELLED),
@@ -62,9 +72,14 @@ LOSSES: dict[str, Loss] = {
     "similarity_match": Loss(relational.similarity_match_loss, _TRANSFERRED),
     "similarity_preserving": Loss(relational.similarity_preserving_loss, _TRANSFERRED),
     "smooth_ap": Loss(average_precision.smooth_ap_loss, _LABELLED),
+    "soft_triple": Loss(centers.soft_triple_loss, _CLASSIFIED),
     "softmax": Loss(classification.softmax_loss, _CLASSIFIED),
+    "sphereface": Loss(multiplied_angles.sphereface_loss, _CLASSIFIED),
+    "sub_center_arcface": Loss(centers.sub_center_arcface_loss, _CLASSIFIED),
     "supcon": Loss(contrastive.supcon_loss, _LABELLED),
     "triplet": Loss(triplets.triplet_loss, _LABELLED),
+    "tuplet_margin": Loss(tuplets.tuplet_margin_loss, _LABELLED),
+    "vicreg": Loss(variance.vicreg_loss, _TRANSFERRED),
 }
 
 # Losses whose class logits `kd` can compare.
@@ -72,6 +87,35 @@ LOGITS: dict[str, Callable[..., jax.Array]] = {
     "normalized_softmax": classification.normalized_softmax_logits,
     "softmax": classification.softmax_logits,
 }
+
+
+# What `combine` reads of an entry; all else are arguments of the loss.
+_COMBINED = ("weight", "prefixes")
+
+
+def loss_arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a loss in its entry of `combine`.
+
+    Example:
+      >>> loss_arguments({"weight": 2.0, "prefixes": (8, 4), "margin": 0.1})
+      {'margin': 0.1}
+    """
+    return {name: value for name, value in entry.items() if name not in _COMBINED}
+
+
+def centers_of(name: str, entry: Mapping[str, Any]) -> int:
+    """How many class weights a loss holds for each class.
+
+    Args:
+      name: of the loss; one that is not in LOSSES has what its entry says.
+      entry: of `combine`.
+
+    Example:
+      >>> centers_of("sub_center_arcface", {}), centers_of("arcface", {})
+      (3, 1)
+    """
+    known = inspect.signature(LOSSES[name].function).parameters if name in LOSSES else {}
+    return entry.get("centers", known["centers"].default if "centers" in known else 1)
 
 
 def class_logits(
@@ -92,7 +136,7 @@ def class_logits(
 
 
 def combine(
-    losses: Mapping[str, Mapping[str, Any]],
+    losses: Mapping[str, Any],
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
     """The weighted sum of named losses as one function.
 
@@ -100,7 +144,9 @@ def combine(
 
     Args:
       losses: name in LOSSES -> {"weight": a number or a function of the step (an optax schedule),
-        and the loss's keyword arguments}.
+        and the loss's keyword arguments}, or the weight alone. "prefixes", sizes such as
+        (64, 32, 16), makes it the sum of the loss over the first components of the embedding, each
+        prefix brought to length 1 (Kusupati et al., Matryoshka representation learning, 2022).
 
     Returns:
       `sum_of(arrays, *, step=0, key=None, where=None, weights=None, labelled=None)` -> (sum, value
@@ -113,7 +159,7 @@ def combine(
       class weights for several losses, or if a loss's `reduce_fn` gives no scalar, as None does.
 
     Raises:
-      ValueError: a name is not in LOSSES, or a loss has no weight.
+      ValueError: a name is not in LOSSES, or a loss has no weight, or prefixes and no embeddings.
 
     Example:
       >>> import jax.numpy as jnp
@@ -129,6 +175,7 @@ def combine(
       >>> bool(jnp.isclose(value, parts["supcon"] + 0.2 * parts["rkd_distance"]))
       True
     """
+    losses = {name: x if isinstance(x, Mapping) else {"weight": x} for name, x in losses.items()}
     for name, arguments in losses.items():
         if name not in LOSSES:
             near = difflib.get_close_matches(name, LOSSES, 1, 0.0)[0]
@@ -138,6 +185,10 @@ def combine(
         if "weight" not in arguments:
             raise ValueError(
                 f"losses: {name} has no weight; give a number or a function of the step"
+            )
+        if "prefixes" in arguments and "embeddings" not in LOSSES[name].inputs:
+            raise ValueError(
+                f"losses: {name} takes no embeddings of a student's; leave its prefixes out"
             )
 
     def sum_of(
@@ -159,13 +210,19 @@ def combine(
         sum_ = jnp.zeros(())
         for (name, arguments), own_key in zip(losses.items(), keys, strict=True):
             loss = LOSSES[name]
-            options = {k: v for k, v in arguments.items() if k != "weight"}
+            options = loss_arguments(arguments)
             options |= {k: seen[name][k] for k in rows}
             if "key" in inspect.signature(loss.function).parameters:
                 options["key"] = own_key
             # So that a trace of the run, or its program, tells whose time it is.
             with jax.named_scope(name):
-                values[name] = loss.function(*inputs[name], **options)
+                given = [
+                    prefixes.prefix_of(inputs[name], loss.inputs, size)
+                    for size in arguments.get("prefixes", ())
+                ] or [inputs[name]]
+                values[name] = functools.reduce(
+                    operator.add, (loss.function(*each, **options) for each in given)
+                )
             if values[name].shape:
                 raise ValueError(
                     f"losses: {name} gives shape {list(values[name].shape)}, expected a scalar; "

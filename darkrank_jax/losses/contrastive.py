@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from darkrank_jax.losses.checks import check_flags, check_positive, check_range
 from darkrank_jax.losses.devices import on_any_mesh
 from darkrank_jax.losses.masks import ABSENT_LOGIT, labelled_pairs, masked_logsumexp
-from darkrank_jax.losses.miners import multi_similarity_pairs
+from darkrank_jax.losses.miners import mined_pairs, multi_similarity_pairs
 from darkrank_jax.losses.pairwise import cosines, distances, inner_products, nan_if, normalize
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
 
@@ -19,6 +19,7 @@ def contrastive_loss(
     pos_margin: float = 0.0,
     neg_margin: float = 1.0,
     normalize_embeddings: bool = True,
+    mining: str = "all",
     num_anchors: int | None = None,
     where: jax.Array | None = None,
     weights: jax.Array | None = None,
@@ -34,6 +35,7 @@ def contrastive_loss(
       pos_margin: positives nearer than this are near enough.
       neg_margin: negatives farther than this are far enough.
       normalize_embeddings: L2-normalise first.
+      mining: "all" pairs, "hard" or "multi_similarity", see `miners.mined_pairs`.
       num_anchors: how many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
@@ -58,6 +60,7 @@ def contrastive_loss(
     embeddings, positives, negatives, weights = labelled_pairs(
         embeddings, labels, where, weights, num_anchors
     )
+    positives, negatives = mined_pairs(mining, embeddings, positives, negatives)
     check_flags(normalize_embeddings=normalize_embeddings)
     embeddings = normalize(embeddings) if normalize_embeddings else embeddings
     lengths = distances(embeddings, num_anchors=num_anchors)
@@ -73,6 +76,7 @@ def ntxent_loss(
     labels: jax.Array,
     *,
     temperature: float = 0.1,
+    mining: str = "all",
     num_anchors: int | None = None,
     where: jax.Array | None = None,
     weights: jax.Array | None = None,
@@ -86,6 +90,7 @@ def ntxent_loss(
       embeddings: [batch, dim], floating.
       labels: integer [batch]; two views of an image share one.
       temperature: positive; the lower, the more the nearest negatives count.
+      mining: "all" pairs, "hard" or "multi_similarity", see `miners.mined_pairs`.
       num_anchors: how many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
@@ -111,6 +116,7 @@ def ntxent_loss(
     embeddings, positives, negatives, weights = labelled_pairs(
         embeddings, labels, where, weights, num_anchors
     )
+    positives, negatives = mined_pairs(mining, embeddings, positives, negatives)
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
     return apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives, weights)
 
@@ -121,6 +127,7 @@ def supcon_loss(
     labels: jax.Array,
     *,
     temperature: float = 0.1,
+    mining: str = "all",
     num_anchors: int | None = None,
     where: jax.Array | None = None,
     weights: jax.Array | None = None,
@@ -135,6 +142,7 @@ def supcon_loss(
       embeddings: [batch, dim], floating.
       labels: integer [batch].
       temperature: positive; the lower, the more the nearest rows count.
+      mining: "all" pairs, "hard" or "multi_similarity", see `miners.mined_pairs`.
       num_anchors: how many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
@@ -158,6 +166,7 @@ def supcon_loss(
     embeddings, positives, negatives, weights = labelled_pairs(
         embeddings, labels, where, weights, num_anchors
     )
+    positives, negatives = mined_pairs(mining, embeddings, positives, negatives)
     logits = cosines(embeddings[:num_anchors], embeddings) / temperature
     log_shares = jax.nn.log_softmax(jnp.where(positives | negatives, logits, ABSENT_LOGIT))
     values = -jnp.where(positives, log_shares, 0).sum(1) / jnp.maximum(positives.sum(1), 1)
@@ -170,6 +179,7 @@ def n_pairs_loss(
     labels: jax.Array,
     *,
     l2_weight: float = 0.0,
+    mining: str = "all",
     num_anchors: int | None = None,
     where: jax.Array | None = None,
     weights: jax.Array | None = None,
@@ -183,6 +193,7 @@ def n_pairs_loss(
       embeddings: [batch, dim], floating, used as given.
       labels: integer [batch].
       l2_weight: weight of the squared length of the embeddings, which nothing else bounds.
+      mining: "all" pairs, "hard" or "multi_similarity", see `miners.mined_pairs`.
       num_anchors: how many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
@@ -207,6 +218,7 @@ def n_pairs_loss(
     embeddings, positives, negatives, weights = labelled_pairs(
         embeddings, labels, where, weights, num_anchors
     )
+    positives, negatives = mined_pairs(mining, embeddings, positives, negatives)
     logits = inner_products(embeddings[:num_anchors], embeddings)
     pairs = apply_reduction(reduce_fn, _against_negatives(logits, negatives), positives, weights)
     # The length of an anchor takes its pair with itself, which is not a positive.
@@ -285,6 +297,7 @@ def circle_loss(
     *,
     margin: float = 0.4,
     scale: float = 80.0,
+    mining: str = "all",
     num_anchors: int | None = None,
     where: jax.Array | None = None,
     weights: jax.Array | None = None,
@@ -301,6 +314,7 @@ def circle_loss(
       labels: integer [batch].
       margin: from 0 to 1: negatives should be below it, positives above 1 - margin; the paper's m.
       scale: factor of all logits, positive; the paper's gamma.
+      mining: "all" pairs, "hard" or "multi_similarity", see `miners.mined_pairs`.
       num_anchors: how many first rows are anchors; None: all.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
@@ -325,6 +339,7 @@ def circle_loss(
     embeddings, positives, negatives, weights = labelled_pairs(
         embeddings, labels, where, weights, num_anchors
     )
+    positives, negatives = mined_pairs(mining, embeddings, positives, negatives)
     similarities = cosines(embeddings[:num_anchors], embeddings)
     fixed = jax.lax.stop_gradient(similarities)
     pull = -scale * jax.nn.relu(1 + margin - fixed) * (similarities - 1 + margin)

@@ -1,15 +1,18 @@
 """Which pairs and triplets of a batch to learn from: pure functions of fixed shape.
 
-All take a matrix [anchors, batch] and the masks of positives and negatives of the same shape, see
+Most take a matrix [anchors, batch] and the masks of positives and negatives of the same shape, see
 `masks.label_masks`.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from darkrank_jax.losses.checks import check_choice
+from darkrank_jax.losses.pairwise import cosines
 from darkrank_jax.losses.sorting import argsort
 
 
@@ -173,6 +176,78 @@ def multi_similarity_pairs(
         positives & (similarities - epsilon < highest),
         negatives & (similarities + epsilon > lowest),
     )
+
+
+def hard_pairs(
+    similarities: jax.Array, positives: jax.Array, negatives: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Each anchor's least similar positive and its most similar negative.
+
+    Args:
+      similarities: cosines [anchors, batch].
+      positives: bool [anchors, batch].
+      negatives: bool [anchors, batch].
+
+    Returns:
+      Masks of one positive and one negative for each anchor that has both.
+
+    Example:
+      >>> similarities = jnp.array([[1.0, 0.9, 0.4, 0.5, 0.1]])
+      >>> positives = jnp.array([[False, True, True, False, False]])
+      >>> negatives = jnp.array([[False, False, False, True, True]])
+      >>> for mask in hard_pairs(similarities, positives, negatives):
+      ...     print(mask.astype(int))
+      [[0 0 1 0 0]]
+      [[0 0 0 1 0]]
+
+    Source: Hermans, Beyer, Leibe, In defense of the triplet loss, 2017.
+    """
+    rows = jnp.arange(similarities.shape[1])[None, :]
+    positive = jnp.where(positives, similarities, jnp.inf).argmin(1, keepdims=True)
+    negative = jnp.where(negatives, similarities, -jnp.inf).argmax(1, keepdims=True)
+    both = positives.any(1, keepdims=True) & negatives.any(1, keepdims=True)
+    return positives & both & (rows == positive), negatives & both & (rows == negative)
+
+
+# What a loss on pairs may call its mining, beside "all".
+_PAIRS: dict[str, Callable[..., tuple[jax.Array, jax.Array]]] = {
+    "hard": hard_pairs,
+    "multi_similarity": multi_similarity_pairs,
+}
+
+
+def mined_pairs(
+    mining: str, embeddings: jax.Array, positives: jax.Array, negatives: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The pairs of a batch that a loss on pairs learns from.
+
+    Args:
+      mining: "all", "hard" (`hard_pairs`) or "multi_similarity" (`multi_similarity_pairs`, slack
+        0.1), by the cosines of the embeddings.
+      embeddings: [batch, dim], floating.
+      positives: bool [anchors, batch], anchors the first rows of the batch.
+      negatives: bool [anchors, batch].
+
+    Returns:
+      The masks of the positives and negatives that are left. Pairs with NaN stay, and so make the
+      loss NaN.
+
+    Raises:
+      ValueError: an unknown mining.
+
+    Example:
+      >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
+      >>> positives = jnp.array([[False, True, True, False]])
+      >>> print(mined_pairs("hard", embeddings, positives, positives[:, ::-1])[0].astype(int))
+      [[0 0 1 0]]
+    """
+    check_choice("mining", mining, ("all", *_PAIRS))
+    if mining == "all":
+        return positives, negatives
+    similarities = jax.lax.stop_gradient(cosines(embeddings[: len(positives)], embeddings))
+    mined = _PAIRS[mining](similarities, positives, negatives)
+    wrong = jnp.isnan(similarities)
+    return mined[0] | (positives & wrong), mined[1] | (negatives & wrong)
 
 
 def _every_row(lengths: jax.Array) -> jax.Array:

@@ -90,12 +90,10 @@ def triplet_loss(
     lengths = distances(embeddings, num_anchors=num_anchors)
     if mining == "all":
         return _all_triplets(lengths, positives, negatives, margin, weights, reduce_fn)
-    positive, negative, valid = _MINERS[mining](
-        jax.lax.stop_gradient(lengths), positives, negatives, embeddings.shape[1], key
-    )
-    gaps = jnp.take_along_axis(lengths, positive, axis=1)
-    gaps -= jnp.take_along_axis(lengths, negative, axis=1)
-    values = apply_reduction(reduce_fn, jax.nn.relu(gaps + margin), valid, weights)
+    triplets = _mined(mining, lengths, positives, negatives, embeddings.shape[1], key)
+    pulls, pushes = _pairs_of(triplets, lengths)
+    terms = jax.nn.relu(pulls - pushes + margin)
+    values = apply_reduction(reduce_fn, terms, triplets.valid, weights)
     return nan_if(jnp.isnan(lengths), values)
 
 
@@ -161,8 +159,10 @@ def margin_loss(
     *,
     margin: float = 0.2,
     beta: float | jax.Array = 1.2,
+    mining: str = "all",
     normalize_embeddings: bool = True,
     num_anchors: int | None = None,
+    key: jax.Array | None = None,
     where: jax.Array | None = None,
     weights: jax.Array | None = None,
     reduce_fn: ReduceFn = mean_nonzero,
@@ -178,19 +178,22 @@ def margin_loss(
       margin: half the width of the band between positives and negatives.
       beta: the boundary, as an array to be learnt; a scalar, or [batch], one for each anchor,
         such as `betas[labels]` for one a class.
+      mining: "all" triplets, "hard", "semi_hard" or "distance_weighted", as in `triplet_loss`; the
+        paper's is "distance_weighted", which needs `key`.
       normalize_embeddings: L2-normalise first.
       num_anchors: how many first rows are anchors; None: all.
+      key: random key, needed by "distance_weighted" alone.
       where: bool [batch], rows that count; None: all.
       weights: floating [batch], not negative, one for each row as an anchor; None: 1.
-      reduce_fn: reduces one value for each pair, times its triplets, see `reductions`; None:
-        [anchors, batch].
+      reduce_fn: reduces one value for each pair, times its triplets, see `reductions`; of
+        mined triplets one for each of both pairs. None: [anchors, batch]; [anchors, 1] for "hard".
 
     Returns:
       Scalar, not negative.
 
     Raises:
       TypeError: an array of another kind.
-      ValueError: shapes that disagree.
+      ValueError: shapes that disagree, unknown mining, no key.
 
     Example:
       >>> embeddings = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, 1.0]])
@@ -199,6 +202,7 @@ def margin_loss(
 
     Source: Wu et al., Sampling matters in deep embedding learning, ICCV 2017.
     """
+    check_choice("mining", mining, ("all", *_MINERS))
     embeddings, positives, negatives, weights = labelled_pairs(
         embeddings, labels, where, weights, num_anchors
     )
@@ -208,6 +212,14 @@ def margin_loss(
     check_flags(normalize_embeddings=normalize_embeddings)
     embeddings = normalize(embeddings) if normalize_embeddings else embeddings
     lengths = distances(embeddings, num_anchors=num_anchors)
+    if mining != "all":
+        triplets = _mined(mining, lengths, positives, negatives, embeddings.shape[1], key)
+        pulls, pushes = _pairs_of(triplets, lengths)
+        values = jax.nn.relu(jnp.stack([pulls - beta, beta - pushes], -1) + margin)
+        valid = jnp.broadcast_to(triplets.valid[:, :, None], values.shape)
+        reduced = apply_reduction(reduce_fn, values, valid, weights)
+        reduced = reduced.sum(-1) if reduce_fn is None else reduced
+        return nan_if(jnp.isnan(lengths), reduced)
     # The triplets of a pair: one for each partner of its anchor on the other side.
     partners = (mask.sum(1, keepdims=True) for mask in (negatives, positives))
     times = jnp.where(positives, *partners)
@@ -273,6 +285,17 @@ def _sum_of_first(rows: jax.Array, counts: jax.Array) -> jax.Array:
     """Sums of the first `counts` entries of each row."""
     sums = jnp.pad(jnp.cumsum(rows, axis=1), [(0, 0), (1, 0)])
     return jnp.take_along_axis(sums, counts, axis=1)
+
+
+def _pairs_of(triplets: miners.Triplets, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The distances of the triplets' positives and negatives, each [anchors, n]."""
+    pulls = jnp.take_along_axis(lengths, triplets.positive, axis=1)
+    return pulls, jnp.take_along_axis(lengths, triplets.negative, axis=1)
+
+
+def _mined(mining, lengths, positives, negatives, dim, key) -> miners.Triplets:
+    """Triplets by name; no gradient goes through the choice."""
+    return _MINERS[mining](jax.lax.stop_gradient(lengths), positives, negatives, dim, key)
 
 
 def _hard(lengths, positives, negatives, dim, key) -> miners.Triplets:

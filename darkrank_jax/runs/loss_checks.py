@@ -1,7 +1,5 @@
 """Losses tried out before a run starts, on arrays like those that it will give them."""
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.losses import LOSSES
+from darkrank_jax.losses import LOSSES, centers_of, combine
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 
@@ -34,6 +32,10 @@ def check_loss(name: str, options: Mapping[str, Any], arrays: Shapes, where: str
             f"{where}.list_size: is {options['list_size']}; a batch of {others + 1} has {others} "
             f"other images, give at most {others}"
         )
+    if "class_weights" in arrays:
+        dim, classes = arrays["class_weights"].shape
+        columns = classes * centers_of(name, options)
+        arrays = {**arrays, "class_weights": jax.ShapeDtypeStruct((dim, columns), jnp.float32)}
     try:
         jax.eval_shape(_called(name, options), *(arrays[array] for array in loss.inputs))
     except (ValueError, TypeError) as error:
@@ -42,11 +44,13 @@ def check_loss(name: str, options: Mapping[str, Any], arrays: Shapes, where: str
 
 def _called(name: str, options: Mapping[str, Any]) -> Callable[..., jax.Array]:
     """A loss as a function of its arrays alone."""
-    function = LOSSES[name].function
-    given = {option: value for option, value in options.items() if option != "weight"}
-    if "key" in inspect.signature(function).parameters:
-        given["key"] = jax.random.key(0)
-    return functools.partial(function, **given)
+    sum_of = combine({name: {**options, "weight": 1.0}})
+
+    def call(*arrays: jax.Array) -> jax.Array:
+        given = dict(zip(LOSSES[name].inputs, arrays, strict=True))
+        return sum_of(given, key=jax.random.key(0))[0]
+
+    return call
 
 
 def check_learns_alone(

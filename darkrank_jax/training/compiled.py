@@ -8,7 +8,7 @@ import optax
 from flax import linen
 
 from darkrank_jax.config.run import Run
-from darkrank_jax.losses import LOSSES, class_logits, combine
+from darkrank_jax.losses import LOSSES, class_logits, combine, loss_arguments
 from darkrank_jax.optimizers import make_schedule
 from darkrank_jax.training.network import Embedder
 from darkrank_jax.training.state import TrainState
@@ -81,7 +81,7 @@ def teach(teacher: Embedder, inputs: Collection[str]) -> Callable[[Any, jax.Arra
 def logits_of(losses: Losses) -> Callable[[Arrays, Any], jax.Array]:
     """Class logits from a model's outputs and its class weights, by its one classification loss."""
     (name,) = (loss for loss in losses if "class_weights" in LOSSES[loss].inputs)
-    arguments = {k: v for k, v in losses[name].items() if k != "weight"}
+    arguments = loss_arguments(losses[name])
 
     def logits(outputs: Arrays, class_weights: Any) -> jax.Array:
         return class_logits(name, outputs["embeddings"], class_weights[name], **arguments)

@@ -21,7 +21,7 @@ from darkrank_jax.data import Split, height_and_width, of_process
 from darkrank_jax.distributed.mesh import by_rows, put, replicated
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embed import embed_images
-from darkrank_jax.losses import LOSSES
+from darkrank_jax.losses import LOSSES, centers_of
 from darkrank_jax.models import build_model, model_options
 from darkrank_jax.optimizers import make_optimizer, make_schedule
 from darkrank_jax.training import checkpoints
@@ -136,12 +136,14 @@ def build(
     schedule = make_schedule(run.schedule, run.learning_rate, run.steps)
     optimizer = make_optimizer(run.optimizer, schedule, run.clip_norm, run.learning_rates)
 
+    names = run.class_weights if class_weights is None else class_weights
+
     def initial_state() -> TrainState:
         return create_state(
             model,
             optimizer,
             image_shape=(*height_and_width(run.data.image_size), channels),
-            class_weights=run.class_weights if class_weights is None else class_weights,
+            class_weights={name: centers_of(name, run.losses.get(name, {})) for name in names},
             num_classes=num_classes,
             averaged=run.ema_decay > 0,
             key=jax.random.key(run.seed),

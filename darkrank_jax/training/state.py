@@ -1,6 +1,6 @@
 """What training changes from step to step, as one tree of arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ class TrainState(struct.PyTreeNode):
 
     Attributes:
       step: int32 [], steps done.
-      params: {"model": ..., "class_weights": {loss: [dim, classes]}}.
+      params: {"model": ..., "class_weights": {loss: [dim, classes * centers]}}.
       batch_stats: running statistics of batch norm.
       opt_state: the optimizer's.
       ema_params: exponential moving average of `params`, or None where none is kept.
@@ -39,7 +39,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     *,
     image_shape: tuple[int, int, int],
-    class_weights: Sequence[str],
+    class_weights: Mapping[str, int],
     num_classes: int,
     averaged: bool,
     key: PRNGKeyArray,
@@ -50,7 +50,7 @@ def create_state(
       model: the embedding model.
       optimizer: that trains it.
       image_shape: height, width, channels.
-      class_weights: names of the losses that hold a weight vector for each class.
+      class_weights: how many weight vectors a class has, by the name of a loss that holds some.
       num_classes: classes of the training split.
       averaged: whether a moving average of the parameters is kept.
       key: a typed or raw random key.
@@ -63,9 +63,11 @@ def create_state(
     outputs, variables = model.init_with_output(model_key, images, train=False)
     dim = outputs["embeddings"].shape[-1]
     weights = {
-        name: jax.random.normal(jax.random.fold_in(weights_key, index), (dim, num_classes))
+        name: jax.random.normal(
+            jax.random.fold_in(weights_key, index), (dim, num_classes * centers)
+        )
         / jnp.sqrt(dim)
-        for index, name in enumerate(class_weights)
+        for index, (name, centers) in enumerate(class_weights.items())
     }
     params = {"model": variables["params"], "class_weights": weights}
     return TrainState(

@@ -10,6 +10,7 @@ from darkrank_jax.evaluation import (
     expand_queries,
     reid_metrics,
     rerank,
+    retrieval_metrics,
     single_shot_cmc,
     verification_metrics,
 )
@@ -17,6 +18,7 @@ from darkrank_jax.evaluation.distances import distance_matrix
 from darkrank_jax.evaluation.protocols import (
     PROTOCOLS,
     Embedded,
+    prefixes,
     query_expansion,
     reranking,
     single_shot,
@@ -98,6 +100,28 @@ def test_verification_pairs_are_of_one_class_and_of_two(images, monkeypatch):
 def test_a_set_without_queries_is_refused(images, name):
     with pytest.raises(UserError, match=f"^{name}: needs images that are marked as queries"):
         PROTOCOLS[name](images._replace(queries=None))
+
+
+@pytest.mark.parametrize("with_queries", [True, False])
+def test_prefixes_are_measured_as_embeddings_of_their_own(images, with_queries):
+    images = images if with_queries else images._replace(queries=None)
+    found = prefixes(images, sizes=(9, 4))
+    assert set(found) == {f"{m}_of_{s}" for m in ("recall_at_1", "map_at_r") for s in (9, 4)}
+    short = images.embeddings[:, :4] / np.linalg.norm(images.embeddings[:, :4], axis=1)[:, None]
+    own = images.queries
+    if with_queries:
+        gallery = {"gallery": short[~own], "gallery_labels": images.labels[~own]}
+        expected = retrieval_metrics(short[own], images.labels[own], **gallery)
+    else:
+        expected = retrieval_metrics(short, images.labels)
+    assert found["map_at_r_of_4"] == pytest.approx(expected["map_at_r"], abs=1e-6)
+    assert found["map_at_r_of_4"] != found["map_at_r_of_9"]
+
+
+@pytest.mark.parametrize("size", [0, 10, 2.0])
+def test_a_prefix_that_no_embedding_has_is_refused(images, size):
+    with pytest.raises(UserError, match=r"^prefixes.sizes: must be from 1 to 9 \(got"):
+        prefixes(images, sizes=(3, size))
 
 
 @pytest.mark.parametrize("labels", [np.arange(60), np.zeros(60, int)])

@@ -23,13 +23,18 @@ VARIANTS = {name: (name, {}) for name in losses.LOSSES} | {
     "triplet hard": ("triplet", {"mining": "hard"}),
     "triplet semi_hard": ("triplet", {"mining": "semi_hard", "normalize_embeddings": False}),
     "triplet distance_weighted": ("triplet", {"mining": "distance_weighted"}),
+    "contrastive hard": ("contrastive", {"mining": "hard"}),
+    "margin distance_weighted": ("margin", {"mining": "distance_weighted"}),
+    "ntxent multi_similarity": ("ntxent", {"mining": "multi_similarity"}),
     "multi_similarity mined": ("multi_similarity", {"epsilon": 0.1}),
+    "soft_triple": ("soft_triple", {"centers": 2}),
+    "sub_center_arcface": ("sub_center_arcface", {"centers": 2}),
     "n_pairs l2": ("n_pairs", {"l2_weight": 0.3}),
     "correlation_congruence gaussian": ("correlation_congruence", {"kernel": "gaussian"}),
 }
 # Losses of scores, which are not in the table.
 SCORES = {"listmle": losses.listmle_loss, "permutation_kl": losses.permutation_kl_loss}
-RANDOM = {"darkrank_soft sampled", "triplet distance_weighted"}
+RANDOM = {"darkrank_soft sampled", "margin distance_weighted", "triplet distance_weighted"}
 
 
 # One of each family: pairs, triplets, lists of scores and of distances, classes, distillation of
@@ -89,9 +94,19 @@ def call_of(variant):
         options = options | {"key": jax.random.key(3)}
 
     def call(arrays, **given):
-        return function(*[arrays[array] for array in inputs], **options, **given)
+        return function(*inputs_of(arrays, inputs, options), **options, **given)
 
     return call
+
+
+def inputs_of(arrays, inputs, options):
+    """Arrays of a loss in order; of class weights each loss has as many as it has centers."""
+    found = [arrays[array] for array in inputs]
+    if "centers" in options:
+        weights = jnp.asarray(found[-1])
+        others = [jnp.roll(weights, shift, axis=0) for shift in range(options["centers"])]
+        found[-1] = jnp.stack(others, -1).reshape(len(weights), -1)
+    return found
 
 
 def unit(rows):

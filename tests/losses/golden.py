@@ -13,8 +13,9 @@ from darkrank_jax import losses
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = json.loads((GOLDEN / "cases.json").read_text())
-FAMILIES = ("darkrank", "transfer", "metric_learning")
+FAMILIES = ("darkrank", "transfer", "metric_learning", "peer_losses")
 
+_MULTI_SIMILARITY = {"mining": "multi_similarity"}
 # Case name without its number -> (loss, its arrays in order, hyperparameters under our names).
 HOW = {
     "hard": ("darkrank_hard_loss", ("student", "teacher"), {}, {}),
@@ -61,6 +62,25 @@ HOW = {
     "normalized_softmax": ("normalized_softmax_loss", ("embeddings", "labels", "W"), {}, {}),
     "arcface": ("arcface_loss", ("embeddings", "labels", "W"), {}, {}),
     "cosface": ("cosface_loss", ("embeddings", "labels", "W"), {}, {}),
+    "contrastive_hard": ("contrastive_loss", ("embeddings", "labels"), {}, {"mining": "hard"}),
+    "margin_hard": ("margin_loss", ("embeddings", "labels"), {}, {"mining": "hard"}),
+    "ntxent_hard": ("ntxent_loss", ("embeddings", "labels"), {}, {"mining": "hard"}),
+    "ntxent_mined": ("ntxent_loss", ("embeddings", "labels"), {}, _MULTI_SIMILARITY),
+    "supcon_mined": ("supcon_loss", ("embeddings", "labels"), {}, _MULTI_SIMILARITY),
+    "tuplet_margin_mined": (
+        "tuplet_margin_loss",
+        ("embeddings", "labels"),
+        {},
+        _MULTI_SIMILARITY,
+    ),
+    "angular": ("angular_loss", ("embeddings", "labels"), {}, {}),
+    "fast_ap": ("fast_ap_loss", ("embeddings", "labels"), {}, {}),
+    "lifted_structure": ("lifted_structure_loss", ("embeddings", "labels"), {}, {}),
+    "soft_triple": ("soft_triple_loss", ("embeddings", "labels", "W"), {}, {}),
+    "sphereface": ("sphereface_loss", ("embeddings", "labels", "W"), {}, {}),
+    "sub_center_arcface": ("sub_center_arcface_loss", ("embeddings", "labels", "W"), {}, {}),
+    "tuplet_margin": ("tuplet_margin_loss", ("embeddings", "labels"), {}, {}),
+    "vicreg": ("vicreg_loss", ("student", "teacher"), {}, {}),
     "large_margin_softmax": ("large_margin_softmax_loss", ("embeddings", "labels", "W"), {}, {}),
 }
 ALL = [(family, case) for family in FAMILIES for case in CASES[family]]

@@ -1,10 +1,12 @@
-"""Smooth AP against loops and by hand."""
+"""Smooth AP and FastAP against loops, golden values and by hand."""
 
 import jax.numpy as jnp
 import numpy as np
 
 from darkrank_jax import losses
+from darkrank_jax.losses import average_precision
 from tests.losses.batches import LABELS, X
+from tests.losses.golden import check_golden, golden_cases
 from tests.losses.oracles import check_oracle
 from tests.references import losses as reference
 
@@ -23,3 +25,8 @@ def test_smooth_ap_is_that_of_the_loops():
         X,
         LABELS,
     )
+
+
+@golden_cases(average_precision)
+def test_golden_values_and_gradients(family, case, dtype):
+    check_golden(family, case, dtype)

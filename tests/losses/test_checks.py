@@ -19,7 +19,8 @@ SHAPES = {
     "maps": (BATCH, 2, 3, DIM),
 }
 SHAPES |= {f"teacher_{name}": shape for name, shape in SHAPES.items()}
-SHAPES |= {"class_weights": (DIM, CLASSES)}
+# As many columns as fit the losses of 3 and of 10 centers a class.
+SHAPES |= {"class_weights": (DIM, 30 * CLASSES)}
 ARRAYS = {name: jnp.ones(shape) for name, shape in SHAPES.items()} | {
     "labels": jnp.zeros(BATCH, jnp.int32)
 }
@@ -114,14 +115,16 @@ def test_unknown_methods(name, option):
     refused(name, option, **{option: "fast"})
 
 
+WHOLE = {"centers", "list_size", "num_anchors", "num_bins", "num_samples", "top_k"}
+WHOLE_MARGINS = [("large_margin_softmax", "margin"), ("sphereface", "margin")]
 # Names, flags and whole numbers decide what is compiled.
 STATIC = [
     (name, parameter.name)
     for name in losses.LOSSES
     for parameter in parameters(name).values()
     if isinstance(parameter.default, str | bool)
-    or parameter.name in ("list_size", "num_anchors", "num_samples", "top_k")
-    or (name, parameter.name) == ("large_margin_softmax", "margin")
+    or parameter.name in WHOLE
+    or (name, parameter.name) in WHOLE_MARGINS
 ]
 
 
@@ -228,9 +231,9 @@ NUMBERS = {
     "alpha": 0.0, "beta": 0.0, "gamma": 0.0, "temperature": 0.0, "sigma": 0.0, "scale": 0.0,
     "list_size": 0, "num_samples": 0, "top_k": 0,
     "num_anchors": BATCH + 1, "power": 0.5, "push_weight": 1.5,
-    "epsilon": -0.1,
+    "epsilon": -0.1, "centers": 0, "num_bins": 0, "angle": 0.0,
+    "invariance_weight": -1.0, "variance_weight": -1.0, "covariance_weight": -1.0,
 }  # fmt: skip
-WHOLE = {"list_size", "num_samples", "top_k", "num_anchors"}
 # The boundary of the margin loss may lie anywhere.
 RANGES = [
     (n, o)
@@ -247,9 +250,15 @@ def test_numbers_out_of_range(name, option):
         refused(name, option, **{option: 2.5})
 
 
-def test_the_margin_that_multiplies_an_angle_is_whole():
-    refused("large_margin_softmax", "margin", margin=1.5)
-    refused("large_margin_softmax", "margin", margin=0)
+@pytest.mark.parametrize(("name", "option"), WHOLE_MARGINS)
+def test_the_margin_that_multiplies_an_angle_is_whole(name, option):
+    refused(name, option, margin=1.5)
+    refused(name, option, margin=0)
+
+
+@pytest.mark.parametrize("name", ["soft_triple", "sub_center_arcface"])
+def test_class_weights_that_are_no_multiple_of_the_centers_are_refused(name):
+    refused(name, "class_weights", hint="with 7 centers a class", centers=7)
 
 
 @pytest.mark.parametrize("shape", [(BATCH, 1), (1, BATCH), (CLASSES,)])
@@ -264,7 +273,8 @@ CLASSIFICATION = [name for name, loss in losses.LOSSES.items() if "class_weights
 @pytest.mark.parametrize("name", CLASSIFICATION)
 def test_a_label_that_is_no_class_gives_nan(name, label):
     rng = np.random.default_rng(0)
-    arrays = [jnp.asarray(rng.normal(size=shape)) for shape in ((BATCH, DIM), (DIM, CLASSES))]
+    columns = CLASSES * losses.centers_of(name, {})
+    arrays = [jnp.asarray(rng.normal(size=shape)) for shape in ((BATCH, DIM), (DIM, columns))]
     labels = jnp.array([0, label, 1, 2])
     where = jnp.array([True, False, True, True])
     loss = jax.jit(losses.LOSSES[name].function)

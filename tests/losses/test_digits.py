@@ -21,6 +21,8 @@ CASES = {
     "darkrank_hard": ("darkrank_hard", {"list_size": 6, "beta": 1.0}),
     "darkrank_soft": ("darkrank_soft", {"list_size": 6, "beta": 1.0}),
     "darkrank_soft mean": ("darkrank_soft", {"calibration": "mean"}),
+    "fast_ap": ("fast_ap", {}),
+    "lifted_structure": ("lifted_structure", {}),
     "lmnn": ("lmnn", {"margin": 3.0}),
     "margin": ("margin", {"beta": 0.0}),
     "relaxed_contrastive": ("relaxed_contrastive", {}),

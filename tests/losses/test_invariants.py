@@ -10,7 +10,17 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from darkrank_jax import losses
 from darkrank_jax.losses import tiles
-from tests.losses.batches import BATCH, QUICK, RANDOM, SCORES, VARIANTS, arrays_of, call_of, over
+from tests.losses.batches import (
+    BATCH,
+    QUICK,
+    RANDOM,
+    SCORES,
+    VARIANTS,
+    arrays_of,
+    call_of,
+    inputs_of,
+    over,
+)
 
 # The one loss that looks at rows which follow each other.
 ORDERED = {"correlation_congruence"}
@@ -24,7 +34,7 @@ ZERO_AT_TEACHER = [
     name
     for name, (loss, _) in VARIANTS.items()
     if any(array.startswith("teacher") for array in losses.LOSSES[loss].inputs)
-    and loss not in ("darkrank_hard", "relaxed_contrastive")
+    and loss not in ("darkrank_hard", "relaxed_contrastive", "vicreg")
 ]
 
 
@@ -45,7 +55,7 @@ def function_of(variant):
 
     def evaluate(floats, labels, where):
         arrays = jax.tree.map(jnp.asarray, floats | {"labels": labels})
-        return function(*[arrays[array] for array in inputs], where=where, **options)
+        return function(*inputs_of(arrays, inputs, options), where=where, **options)
 
     return evaluate
 

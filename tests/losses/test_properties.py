@@ -32,7 +32,7 @@ def batches(draw, name, rows, dims):
         "maps": (batch, 2, 3, dim),
     }
     shapes |= {f"teacher_{key}": shape for key, shape in shapes.items()}
-    shapes["class_weights"] = (dim, CLASSES)
+    shapes["class_weights"] = (dim, CLASSES * losses.centers_of(name, {}))
     found = []
     for key in losses.LOSSES[name].inputs:
         if key == "labels":

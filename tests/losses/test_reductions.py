@@ -15,11 +15,15 @@ from tests.losses.batches import BATCH, CLASSES, QUICK, SCORES, VARIANTS, arrays
 MASKED = 2
 # Shapes of the values: of pairs, of each class; all others have one for each row or anchor.
 PAIRS = {
-    "contrastive", "lmnn", "margin", "n_pairs", "n_pairs l2", "ntxent", "triplet",
-    "triplet semi_hard", "triplet distance_weighted",
+    "angular", "contrastive", "contrastive hard", "margin distance_weighted",
+    "ntxent multi_similarity", "lifted_structure", "lmnn", "margin", "n_pairs", "n_pairs l2",
+    "ntxent", "triplet", "triplet semi_hard", "triplet distance_weighted", "tuplet_margin",
 }  # fmt: skip
 # More than one mean, or values that stand for several terms each.
-COMPOSED = {"contrastive", "lmnn", "margin", "n_pairs", "n_pairs l2", "proxy_anchor", "triplet"}
+COMPOSED = {
+    "contrastive", "contrastive hard", "lmnn", "margin", "margin distance_weighted", "n_pairs",
+    "n_pairs l2", "proxy_anchor", "triplet",
+}  # fmt: skip
 ALL = [*VARIANTS, *SCORES]
 CUSTOM = {
     "mean of all": lambda values: values.mean(),

@@ -29,6 +29,9 @@ def metric_name(key: str) -> str:
       >>> metric_name("recall_at_4"), metric_name("map_at_r"), metric_name("mean_rank")
       ('Recall@4', 'MAP@R', 'mean rank')
     """
+    whole, of, size = key.rpartition("_of_")
+    if of and size.isdecimal():
+        return f"{metric_name(whole)} of {size} components"
     for prefix, name in _PREFIXES:
         if key.startswith(prefix):
             return f"{name}{key.removeprefix(prefix)}"

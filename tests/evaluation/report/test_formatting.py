@@ -11,6 +11,8 @@ from darkrank_jax.evaluation.report import formatting
         ("metric_name", "tar_at_far_0.001", "TAR@FAR 0.001"),
         ("metric_name", "cmc_at_10", "CMC@10"),
         ("metric_name", "mean_inverse_negative_penalty", "mINP"),
+        ("metric_name", "map_at_r_of_64", "MAP@R of 64 components"),
+        ("metric_name", "share_of_all", "share of all"),
         ("metric_name", "some_new_metric", "some new metric"),
         ("percent", -0.0567, "\N{MINUS SIGN}5.7\xa0%"),
         ("percent", 1.0, "100.0\xa0%"),
