@@ -12,6 +12,7 @@ EXTRAS = {
         "cv2",
         "flatbuffers",
         "flax",
+        "fsspec",
         "importlib_resources",
         "jaxtyping",
         "matplotlib",

@@ -99,8 +99,8 @@ def test_images_without_labels_are_the_end_of_each_batch(folder, workdir, tmp_pa
     assert (run.data.num_labelled, run.data.num_unlabelled) == (4, 4)
     assert (run.baseline_run.data.batch_size, run.baseline_run.data.unlabelled) == (4, {})
     splits = Splits()
-    check_sizes(run, splits)
-    assert summary(run, splits, tmp_path).count("; 48 unlabelled images") == 1
+    networks = check_sizes(run, splits)
+    assert summary(run, networks, splits, tmp_path).count("; 48 unlabelled images") == 1
     split = splits[run.data]["train"]
     assert (split.num_labelled, len(split.labels)) == (48, 96)
     with Batches(split, run.data, run.data.sampler, 0, 6, split).stream(0) as stream:

@@ -39,9 +39,9 @@ def cache_folder(kind: str) -> Path:
     return folder
 
 
-def replacing_cached(path: Path) -> AbstractContextManager[Path]:
+def replacing_cached(path: Path, *, folder: bool = False) -> AbstractContextManager[Path]:
     """`files.replacing` in a cache folder; an error says how to choose another."""
-    return replacing(path, otherwise=_OTHERWISE)
+    return replacing(path, folder=folder, otherwise=_OTHERWISE)
 
 
 def _check_own(folder: Path, *, sticky: bool) -> None:

@@ -127,8 +127,32 @@ def as_images(array: np.ndarray) -> ArrayImages:
 _SAMPLE = 32
 
 
+@runtime_checkable
+class EncodedFiles(Protocol):
+    """Encoded images by number: `Files`, or those of shards; sent to other processes.
+
+    Attributes:
+      digest: changes when the source does.
+    """
+
+    @property
+    def digest(self) -> str: ...
+
+    def bytes_of(self, number: int) -> bytes:
+        """What a file of a number holds; called by several threads at once."""
+        ...
+
+    def path(self, number: int) -> str:
+        """What a person finds a file by."""
+        ...
+
+    def name(self, number: int, /) -> str:
+        """A file's name within the source, which stays when the source is moved."""
+        ...
+
+
 class Files(NamedTuple):
-    """Encoded images at any place.
+    """Encoded images that are found by their names.
 
     Attributes:
       read: the bytes of a file of a name; called by several threads at once, and sent to other
@@ -190,7 +214,7 @@ class EncodedImages:
 
     def __init__(
         self,
-        files: Files,
+        files: EncodedFiles,
         numbers: np.ndarray,
         *,
         size: tuple[int, int],

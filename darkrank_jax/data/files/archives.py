@@ -240,29 +240,49 @@ def _read_zip(path: Path, state: bytes, members: dict[str, Member], name: str) -
 
 def _tar(path: Path, given: Path) -> Entries:
     """The files of a tar archive that is not compressed; `given` is what the user calls it."""
-    places, state = {}, file_state(path)
-    with tarfile.open(path, "r:") as archive:
-        seen: list[tarfile.TarInfo] = vars(archive)["members"]
-        for entry in archive:
-            special = not (entry.isreg() or entry.isdir()) or entry.issparse()
-            _check_entry(given, entry.name, entry.size, special)
-            if entry.isreg():
-                places[entry.name] = (entry.offset_data, entry.size)
-            # The library keeps all that it has seen.
-            seen.clear()
-        # The library takes any end for the end; a whole archive has an empty block there.
-        end = archive.offset
+    state = file_state(path)
     with path.open("rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("its end is missing")
+        places = {name: (start, size) for name, start, size in tar_entries(given, file)}
     # Of entries of one name the last counts, as where an archive is unpacked.
     names, read = slashed(given, places, partial(_read_tar, path, state, places))
     return Entries(names, read, state_digest(given))
 
 
+def tar_entries(path: Path, file: Any) -> Iterator[tuple[str, int, int]]:
+    """The regular files of a tar archive that is not compressed.
+
+    Args:
+      path: what a person calls it, for errors.
+      file: its bytes, which can be sought; may be read in between.
+
+    Yields:
+      Name, place of the first byte in the archive, and size.
+
+    Raises:
+      UserError: an entry is a link, lies outside the archive, or is of absurd size.
+      tarfile.TarError: it is damaged, or its end is missing.
+    """
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        seen: list[tarfile.TarInfo] = vars(archive)["members"]
+        for entry in archive:
+            special = not (entry.isreg() or entry.isdir()) or entry.issparse()
+            _check_entry(path, entry.name, entry.size, special)
+            if entry.isreg():
+                yield entry.name, entry.offset_data, entry.size
+            # The library keeps all that it has seen.
+            seen.clear()
+        # The library takes any end for the end; a whole archive has an empty block there.
+        file.seek(archive.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("its end is missing")
+
+
 def _read_tar(path: Path, state: bytes, places: dict[str, tuple[int, int]], name: str) -> bytes:
-    start, size = places[name]
+    return read_part(path, state, *places[name])
+
+
+def read_part(path: Path, state: bytes, start: int, size: int) -> bytes:
+    """A part of a file that is as it was listed, see `file_state`; raises `UserError` if not."""
     with _opened(path, state.__eq__) as (file, _):
         file.seek(start)
         return _read(path, file, size)

@@ -16,7 +16,9 @@ from darkrank_jax.data.files.folders import is_file, is_hidden, warn_left_out
 from darkrank_jax.data.files.inspection import inspect
 from darkrank_jax.data.files.labels import warn_of_labels, without_labels
 from darkrank_jax.data.files.listing import Line, Listing, gather
+from darkrank_jax.data.files.shards import is_shards, shard_listing
 from darkrank_jax.data.files.tables import READERS, read_table, refuse_two_labels
+from darkrank_jax.data.images import Files
 from darkrank_jax.data.pixels.pictures import SUFFIXES
 from darkrank_jax.data.sources.class_splits import SplitOptions, make_splits
 from darkrank_jax.data.split import Split, check_ranges
@@ -42,7 +44,8 @@ def own_images(
 
     Args:
       options: size, crop and classes of the splits.
-      path: folder, .zip, .tar (plain or compressed), .csv, .tsv or .parquet.
+      path: folder, .zip, .tar (plain or compressed), .csv, .tsv or .parquet; or WebDataset's
+        shards, "shard-{000..099}.tar" or a URL of fsspec.
       ignored_labels: labels whose images are left out, such as "-1" in tables made of Market-1501.
       inspect_images: looks at every image once, before the first run.
       tolerated: largest share of images that may be left out as broken.
@@ -59,12 +62,15 @@ def own_images(
             "data.path: is empty; give a folder of class folders, a .zip or .tar of it, or a table"
         )
     check_ranges(tolerated=tolerated)
-    listing = _list(Path(path), ignored_labels)
-    warn_of_labels(Path(path), listing)
+    shards = is_shards(path)
+    if shards and ignored_labels:
+        raise UserError("data.options.ignored_labels: are of no shards; leave the images out there")
+    found = shard_listing(path, labelled=True) if shards else _list(Path(path), ignored_labels)
+    warn_of_labels(Path(path), found)
     usable = None
     if inspect_images:
-        usable = inspect(listing, tolerated=tolerated, max_megapixels=options.max_megapixels)
-    return make_splits(listing, options, usable)
+        usable = inspect(found, tolerated=tolerated, max_megapixels=options.max_megapixels)
+    return make_splits(found, options, usable)
 
 
 def _list(path: Path, ignored: Sequence[str | int]) -> Listing:
@@ -107,7 +113,7 @@ def _list_table(path: Path, ignored: Sequence[str | int]) -> Listing:
     refuse_two_labels(path, listing.files.name, listing.labels)
     names = map(listing.files.name, range(len(listing.labels)))
     read, digest = listed_files(folder, names, table)
-    return listing._replace(files=listing.files._replace(read=read, digest=digest))
+    return listing._replace(files=Files(read, listing.files.name, str(folder), digest))
 
 
 def _lines(path: Path) -> Iterator[Line]:

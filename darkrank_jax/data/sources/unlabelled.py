@@ -6,7 +6,8 @@ import numpy as np
 
 from darkrank_jax.data.files.archives import open_entries
 from darkrank_jax.data.files.inspection import inspect
-from darkrank_jax.data.files.listing import Line, gather
+from darkrank_jax.data.files.listing import Line, Listing, gather
+from darkrank_jax.data.files.shards import is_shards, shard_listing
 from darkrank_jax.data.sources.class_splits import SplitOptions, images_of
 from darkrank_jax.data.sources.own_images import image_names
 from darkrank_jax.data.split import UNLABELLED, Split, check_ranges
@@ -30,7 +31,8 @@ def unlabelled_images(
 
     Args:
       options: size and crop of the images.
-      path: folder, .zip or .tar (plain or compressed).
+      path: folder, .zip or .tar (plain or compressed); or WebDataset's shards,
+        "shard-{000..099}.tar" or a URL of fsspec, whose classes are not read.
       validation_images: number of images, at most a fifth of all, that are held out: on them the
         student's agreement with its teacher chooses the checkpoint.
       inspect_images: looks at every image once, before the first run.
@@ -46,10 +48,7 @@ def unlabelled_images(
     if not path:
         raise UserError("data.path: is empty; give a folder, a .zip or a .tar of images")
     check_ranges(tolerated=tolerated, validation_images=validation_images)
-    place = Path(path)
-    entries = open_entries(place)
-    lines = (Line(name, "") for name in image_names(place, entries.names))
-    listing = gather(lines, read=entries.read, where=place, digest=entries.digest)
+    listing = shard_listing(path, labelled=False) if is_shards(path) else _list(Path(path))
     numbers = np.arange(len(listing.labels))
     if inspect_images:
         numbers = inspect(listing, tolerated=tolerated, max_megapixels=options.max_megapixels)
@@ -70,3 +69,10 @@ def unlabelled_images(
             ("validation", np.flatnonzero(chosen)),
         )
     }
+
+
+def _list(path: Path) -> Listing:
+    """The images of a folder or an archive, as of one class."""
+    entries = open_entries(path)
+    lines = (Line(name, "") for name in image_names(path, entries.names))
+    return gather(lines, read=entries.read, where=path, digest=entries.digest)
