@@ -110,6 +110,7 @@ class Run:
     evaluation: Evaluation
     # Absent from the run.json of earlier versions.
     learning_rates: dict = dataclasses.field(default_factory=dict)
+    store_dtype: Literal["float32", "float16"] = "float32"
 
     @property
     def is_trained(self) -> bool:

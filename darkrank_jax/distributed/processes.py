@@ -58,7 +58,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         ) from error
     sys.excepthook = fail
     # Devices open their connections at the first thing they do together, and do not wait long then.
-    _meet()
+    meet()
     agreed(0)
 
 
@@ -75,7 +75,7 @@ def leave(code: int) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-        _meet()
+        meet()
     sys.exit(code)
 
 
@@ -88,12 +88,12 @@ def leads() -> bool:
 def lead_first() -> Iterator[None]:
     """The others begin where the first one has ended, be it by an error that they will have too."""
     if not leads():
-        _meet()
+        meet()
     try:
         yield
     finally:
         if leads():
-            _meet()
+            meet()
 
 
 def agreed(number: int) -> int:
@@ -114,7 +114,7 @@ def fail(kind: Any, error: Any, trace: Any) -> None:
     leave(1)
 
 
-def _meet() -> None:
+def meet() -> None:
     """Waits for all processes, which is the coordinator's work: devices give up within a minute."""
     wait = multihost.get_barrier_sync_fn()
     wait(key=f"darkrank_jax_{next(_MEETINGS)}", timeout_ms=1000 * _PATIENCE)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from darkrank_jax.config.run import Run
@@ -25,6 +26,7 @@ from darkrank_jax.runs.preflight import check_sizes
 from darkrank_jax.runs.program import operations
 from darkrank_jax.runs.shapes import abstract_network, abstract_teacher, arrays_of
 from darkrank_jax.runs.splits import Splits
+from darkrank_jax.training.batches import Batches
 from darkrank_jax.training.compiled import compile_step
 from darkrank_jax.training.network import build
 from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings
@@ -112,6 +114,8 @@ def plan(
         chunks = f" in {part.chunks} chunks" if part.chunks > 1 else ""
         dtype = compute_dtype(part.model.get("dtype", "float32")).__name__
         lines = _described(taken, mesh, name, device, f"{images}{chunks}, {dtype}")
+        if part.store_teacher:
+            lines["cache"] = stored_outputs(part, splits)
         if device is not None:
             lines |= _timed(taken.seconds(device, mesh.size), size, part.steps, device)
         lines = "\n".join(f"{title:<10} {line}" for title, line in lines.items())
@@ -305,6 +309,21 @@ def _described(
         "compute": f"{found.flops:.3g} FLOP a step, {found.flops / mesh.size:.3g} a device",
         "traffic": f"{found.traffic / _GB:.3f} GB a step and device",
     }
+
+
+def stored_outputs(run: Run, splits: Splits) -> str:
+    """What the stored outputs of a run's teacher take on disk, and what they save, in a line."""
+    arrays = arrays_of(abstract_teacher(run, splits), run.data.batch_size, splits)
+    stored = {name: x for name, x in arrays.items() if f"teacher_{name}" in run.loss_inputs}
+    numbers = sum(array.size for array in stored.values())
+    train = splits[run.data]["train"]
+    batches = Batches(train, run.data, run.data.sampler, run.seed, run.steps, train).num_stored()
+    size = batches * numbers * np.dtype(run.store_dtype).itemsize
+    shared = "dataset" if run.data.views else "dataset and seed"
+    return (
+        f"{size / 1e6:,.1f} MB of {run.store_dtype} on disk; the teacher runs on {batches:,} "
+        f"batches once for all students of its {shared}, in place of {run.steps:,} for each"
+    )
 
 
 def _timed(

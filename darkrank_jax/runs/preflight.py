@@ -83,11 +83,6 @@ def _check_ensemble(ensemble: Ensemble, splits: Splits, prefix: str) -> None:
 
 def _check_network(run: Run, splits: Splits, prefix: str) -> None:
     """Refuses a network that is no ensemble, or its data, before it is built."""
-    if run.store_teacher and jax.process_count() > 1:
-        raise UserError(
-            f"{prefix}store_teacher: is for one process, and there are {jax.process_count()}; set "
-            "it to False"
-        )
     data, train = run.data, splits[run.data]["train"]
     channels = train.images.shape[-1]
     _check_channels(data, channels, prefix)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from darkrank_jax.config.run import Data
-from darkrank_jax.data import Split, batches, every_view, view_of
+from darkrank_jax.data import Split, batches, every_view, of_process, view_of
 
 
 class Batches(NamedTuple):
@@ -35,12 +35,21 @@ class Batches(NamedTuple):
         """The same batches with the teacher's images alone."""
         return self._replace(train=self.teacher_split)
 
-    def stream(self, first_step: int, stopping: Callable[[], int] = lambda: 0) -> closing:
+    def stream(
+        self,
+        first_step: int,
+        stopping: Callable[[], int] = lambda: 0,
+        *,
+        steps: int | None = None,
+        whole: bool = False,
+    ) -> closing:
         """This process' part of the batches from a step to the last.
 
         Args:
           first_step: step of the first batch.
           stopping: whether to end early where a worker does not answer.
+          steps: batches; None: up to the last of the run.
+          whole: the batches of all processes rather than this one's part.
 
         Returns:
           A context manager; threads and workers end when it is left.
@@ -50,14 +59,14 @@ class Batches(NamedTuple):
                 self.train,
                 seed=self.seed,
                 first_step=first_step,
-                num_steps=self.steps - first_step,
+                num_steps=self.steps - first_step if steps is None else steps,
                 batch_size=self.data.batch_size,
                 images_per_class=self.data.images_per_class,
                 sampler=self.sampler,
                 num_unlabelled=self.data.num_unlabelled,
                 views=self.data.views,
-                process_index=jax.process_index(),
-                num_processes=jax.process_count(),
+                process_index=0 if whole else jax.process_index(),
+                num_processes=1 if whole else jax.process_count(),
                 teacher_images=None
                 if self.teacher_split is self.train
                 else self.teacher_split.images,
@@ -66,34 +75,47 @@ class Batches(NamedTuple):
             )
         )
 
-    def in_store(self) -> tuple[int, int]:
-        """The first two axes of stored outputs: views and images, or steps and batch."""
+    def num_stored(self) -> int:
+        """Batches of stored outputs: those of all views, or those of the run."""
+        return self.data.views * self._each() if self.data.views else self.steps
+
+    def place(self, step: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where this process' part of a step's batch is in stored outputs.
+
+        Args:
+          step: of the run.
+          rows: of the training split, this process' part of the batch.
+
+        Returns:
+          The stored batch of each row, and its place there.
+        """
+        size = self.data.batch_size
+        if not self.data.views:
+            places = of_process(np.arange(size), jax.process_index(), jax.process_count())
+            return np.full(len(rows), step), places
+        view = view_of(step, size, len(self.train.labels), self.data.views)
+        return view * self._each() + rows // size, rows % size
+
+    def stored(self, first: int, count: int) -> Iterator[np.ndarray]:
+        """The images of some stored batches, whole ones in every process."""
         if self.data.views:
-            return self.data.views, len(self.train.labels)
-        return self.steps, self.data.batch_size
-
-    def place(self, step: int, rows: np.ndarray) -> Any:
-        """The index of a batch within stored outputs."""
-        if not self.data.views:
-            return step
-        images, views = len(self.train.labels), self.data.views
-        return view_of(step, self.data.batch_size, images, views), rows
-
-    def each_once(self) -> Iterator[tuple[Any, np.ndarray]]:
-        """All views of all images, or all batches: the index of each in a store, and its images."""
-        if not self.data.views:
-            with self.stream(0) as stream:
-                yield from ((step, batch["images"]) for step, batch in enumerate(stream))
+            drawn = every_view(
+                self.train,
+                views=self.data.views,
+                batch_size=self.data.batch_size,
+                first=first,
+                count=count,
+                **self._loading(),
+            )
+            with closing(drawn):
+                yield from (images for _, _, images in drawn)
             return
-        drawn = every_view(
-            self.train,
-            views=self.data.views,
-            batch_size=self.data.batch_size,
-            **self._loading(),
-        )
-        with closing(drawn):
-            for view, rows, images in drawn:
-                yield (view, rows), images
+        with self.stream(first, steps=count, whole=True) as stream:
+            yield from (batch["images"] for batch in stream)
+
+    def _each(self) -> int:
+        """Batches of a view."""
+        return -(-len(self.train.labels) // self.data.batch_size)
 
     def _loading(self) -> dict[str, Any]:
         """How images are augmented, and by how many threads or workers."""

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -99,7 +99,13 @@ def fit(
             sampler = sampler | _neighbors(teacher, teacher_split, sampler.get("pool", POOL), mesh)
         wanted = {name for name in run.loss_inputs if name.startswith("teacher_")}
         batches = Batches(train, run.data, sampler, run.seed, run.steps, teacher_split)
-        teaching = _teaching(teacher if wanted else None, batches, wanted, run.store_teacher, mesh)
+        teaching = _teaching(
+            teacher if wanted else None,
+            batches,
+            wanted,
+            run.store_teacher and run.store_dtype,
+            mesh,
+        )
         if teaching.network is None:
             # What it says is there already, so that nobody looks at its images.
             batches = batches._replace(teacher_split=train)
@@ -223,7 +229,7 @@ def _teaching(
     teacher: Embedder | TeacherEmbeddings | None,
     batches: Batches,
     wanted: set[str],
-    store: bool,
+    store: str | Literal[False],
     mesh: Mesh,
 ) -> Teaching:
     """Where the teacher's outputs come from: a file of embeddings, a store, or each step."""
@@ -232,13 +238,8 @@ def _teaching(
     if teacher is None or not store:
         return Teaching(teacher, lambda *_: {})
     seen = batches.of_teacher()
-    outputs = open_store(teacher.workdir / "outputs", seen, teacher, wanted, mesh)
-
-    def stored(step: int, batch: Batch) -> dict[str, np.ndarray]:
-        place = batches.place(step, batch["rows"])
-        return {name: np.asarray(array[place]) for name, array in outputs.items()}
-
-    return Teaching(None, stored)
+    outputs = open_store(teacher.workdir / "outputs", seen, teacher, wanted, mesh, store)
+    return Teaching(None, lambda step, batch: outputs.read(*batches.place(step, batch["rows"])))
 
 
 def _interrupted(name: str, workdir: Path, step: int, steps: int, number: int) -> Interrupted:

@@ -1,6 +1,7 @@
 """Processes of one run: they meet, lead, wait and give the losses of one."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -52,6 +53,16 @@ def arguments(workdir, stored):
     ]
 
 
+# The same run, by a teacher that is a network.
+TAUGHT = """
+from tests import devices_config
+
+def get_config():
+    config = devices_config.get_config().unlock()
+    config.teacher.embeddings = ""
+    config.teacher.losses = {"triplet": {"weight": 1.0, "margin": 0.2}}
+    return config.lock()
+"""
 MAIN = "import sys; from darkrank_jax.main import console; console()"
 
 
@@ -89,6 +100,41 @@ def test_two_processes_give_the_losses_of_one(stored, tmp_path):
     first, second = (read_log(workdir)[-1] for workdir in (together, alone))
     assert first == pytest.approx(second, rel=1e-4)
     assert (together / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [0, 2])
+def test_two_processes_fill_one_cache_and_train_as_one(views, workdir, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(TAUGHT)
+
+    def given(place):
+        # A teacher of its own, beside which its outputs are kept.
+        shutil.copytree(workdir, tmp_path / f"teacher of {place}")
+        return [
+            f"--config={config}",
+            f"--workdir={tmp_path / place}",
+            f"--config.teacher.checkpoint={tmp_path / f'teacher of {place}'}",
+            "--config.store_teacher=True",
+            f"--config.data.views={views}",
+        ]
+
+    assert command_line.main(["main", *given("alone")]) == 0
+    port, asked = free_port(), given("together")
+    both = [start(number, port, MAIN, *asked) for number in (0, 1)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    np.testing.assert_allclose(
+        losses_of(tmp_path / "together"), losses_of(tmp_path / "alone"), rtol=1e-4
+    )
+    stores = [
+        {file.name: np.load(file) for file in tmp_path.glob(f"teacher of {place}/outputs/*/*.npy")}
+        for place in ("alone", "together")
+    ]
+    assert stores[0].keys() == stores[1].keys()
+    assert len(stores[0]) > 1
+    for name, array in stores[0].items():
+        np.testing.assert_allclose(stores[1][name], array, atol=1e-6)
 
 
 @pytest.mark.slow

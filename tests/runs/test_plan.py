@@ -15,7 +15,7 @@ from darkrank_jax.runs import plan as plans
 from darkrank_jax.runs.accelerators import ACCELERATORS
 from darkrank_jax.runs.plan import Plan, plan_step
 from darkrank_jax.runs.splits import Splits
-from tests import devices_config
+from tests import devices_config, tiny_config
 
 BATCH, CLASSES, DIM, WIDTH, TOKENS = 16, 12, 8, 64, 5
 
@@ -249,3 +249,28 @@ def test_half_precision_is_planned_for_an_accelerator(run):
     assert found.teacher is not None
     assert found.teacher.model["dtype"] == "bfloat16"
     assert found.ensemble["one"].model["dtype"] == "bfloat16"
+
+
+SAVED = "once for all students of its dataset{}, in place of 8 for each"
+
+
+@pytest.mark.parametrize(
+    ("views", "dtype", "line"),
+    [
+        (0, "float32", f"of float32 on disk; the teacher runs on 8 batches {SAVED}"),
+        (2, "float16", f"of float16 on disk; the teacher runs on 12 batches {SAVED}"),
+    ],
+)
+def test_stored_outputs_are_counted(views, dtype, line):
+    config = tiny_config.get_config().unlock()
+    config.update({"store_teacher": True, "store_dtype": dtype})
+    config.data.views = views
+    expected = "0.0 MB " + line.format("" if views else " and seed")
+    assert plans.stored_outputs(read_run(config.to_dict()), Splits()) == expected
+    # Of 48 images, each 8 numbers of an embedding and 12 logits.
+    config.data.views = 20000
+    found = plans.stored_outputs(read_run(config.to_dict()), Splits())
+    size = {"float32": 4, "float16": 2}[dtype] * 20000 * 48 * (8 + 12) / 1e6
+    assert found.startswith(
+        f"{size:,.1f} MB of {dtype} on disk; the teacher runs on 120,000 batches"
+    )

@@ -142,6 +142,8 @@ def every_view(
     augmentation: Augmentation,
     num_threads: int,
     num_workers: int = 0,
+    first: int = 0,
+    count: int | None = None,
 ) -> Generator[tuple[int, np.ndarray, np.ndarray]]:
     """Yields all augmented views of a split's images, as `batches` has them.
 
@@ -152,6 +154,8 @@ def every_view(
       augmentation: as for `batches`.
       num_threads: likewise.
       num_workers: likewise.
+      first: batch to begin with.
+      count: batches to yield; None: all that follow.
 
     Yields:
       (view, rows, images): rows int [batch_size], in order; the last of a view are filled up with
@@ -159,7 +163,8 @@ def every_view(
     """
     each = -(-len(split.labels) // batch_size)
     fill = partial(_fill_view, augmentation=augmentation, each=each)
-    steps = range(views * each)
+    end = views * each if count is None else first + count
+    steps = range(first, end)
     sets = (split.images,)
     for (view, rows), (images,) in _ahead(fill, sets, batch_size, steps, num_threads, num_workers):
         yield view, rows, images

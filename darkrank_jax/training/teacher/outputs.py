@@ -8,9 +8,9 @@ in rotation (`data.views`), these are stored instead, whatever seed and number o
 
 import itertools
 import json
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import jax
@@ -23,56 +23,109 @@ from tqdm import tqdm
 
 from darkrank_jax.config.description import describe
 from darkrank_jax.digests import digest
-from darkrank_jax.distributed.mesh import by_rows, put
+from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
+from darkrank_jax.distributed.processes import agreed, lead_first, leads, meet
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.array_files import map_npy
-from darkrank_jax.files import remove_unfinished, replacing
+from darkrank_jax.files import make_folder, remove_unfinished, replacing
 from darkrank_jax.models import compute_dtype
 from darkrank_jax.training.batches import Batches
 from darkrank_jax.training.compiled import teach
 from darkrank_jax.training.network import Embedder
 from darkrank_jax.version import __version__
+from darkrank_jax.workdir import manifests
 
-Store = dict[str, np.ndarray]
+# Shards of a store, at most: what a kill can lose, and files to open.
+_MOST_SHARDS = 256
 
 # What images and their augmentation follow from, beside a run.
 _LIBRARIES: tuple[Any, ...] = (np, cv2, PIL, simplejpeg)
 
 
+class Store(NamedTuple):
+    """A teacher's outputs in shards, memory-mapped.
+
+    Attributes:
+      shards: by name, arrays [at most span, batch, ...] of batches that follow each other.
+      span: batches of a shard.
+    """
+
+    shards: Mapping[str, Sequence[np.ndarray]]
+    span: int
+
+    def read(self, batches: np.ndarray, places: np.ndarray) -> dict[str, np.ndarray]:
+        """Some outputs by name, float32 [n, ...].
+
+        Args:
+          batches: int [n], of `Batches.place`.
+          places: int [n], likewise.
+        """
+        return {name: self._read(name, batches, places) for name in self.shards}
+
+    def _read(self, name: str, batches: np.ndarray, places: np.ndarray) -> np.ndarray:
+        shards, numbers = self.shards[name], batches // self.span
+        found = np.empty((len(batches), *shards[0].shape[2:]), np.float32)
+        for number in np.unique(numbers):
+            chosen = numbers == number
+            found[chosen] = shards[number][batches[chosen] % self.span, places[chosen]]
+        return found
+
+
 def open_store(
-    folder: Path, batches: Batches, teacher: Embedder, wanted: set[str], mesh: Mesh
+    folder: Path,
+    batches: Batches,
+    teacher: Embedder,
+    wanted: set[str],
+    mesh: Mesh,
+    dtype: str = "float32",
 ) -> Store:
-    """The teacher's outputs for all batches or views of a run; computed now if not there yet.
+    """The teacher's outputs for all batches or views of a run; those that are missing are computed.
+
+    Each process computes and writes its shards, and reads all of them; a shard is there whole or
+    not at all, so that a store that was not finished goes on where it stood, with any number of
+    processes. Once it is whole, sizes and digests of its files are kept, and checked by each run.
 
     Args:
-      folder: that holds the teacher's stores, one folder a digest.
+      folder: that holds the teacher's stores, one folder a digest; all processes see it.
       batches: of the student's run.
       teacher: a network in evaluation mode.
       wanted: names of the teacher's arrays: "teacher_embeddings", ...
       mesh: the devices.
+      dtype: that they are stored in: "float32" or "float16".
 
     Returns:
-      Array [steps, batch, ...] by name, or [views, images, ...]; memory-mapped, read-only.
+      The store.
 
     Raises:
-      UserError: the folder cannot be written, as on a full disk, or a feature map is wanted, which
-        would take too much room; or a file of the store is damaged.
+      UserError: the folder cannot be written, as on a full disk; a feature map is wanted, which
+        would take too much room; a number is too large for float16; or a file is damaged.
     """
     if "teacher_maps" in wanted:
         raise UserError(
             "store_teacher: a loss takes the teacher's feature maps, which are too large to store; "
             "set store_teacher to False"
         )
-    path = folder / outputs_digest(batches, teacher, wanted)
-    if not path.is_dir():
-        try:
-            _fill(path, batches, teacher, wanted, mesh)
-        except UserError as error:
-            # Another run of the same teacher may have been faster; its store is the same.
-            if not path.is_dir():
-                raise UserError(f"{error}; or set store_teacher to False") from error
+    path = folder / outputs_digest(batches, teacher, wanted, dtype)
     advice = f"delete {path}, and the teacher's outputs are computed again"
-    return {name: map_npy(path / f"{name}.npy", advice) for name in sorted(wanted)}
+    span, names = -(-batches.num_stored() // _MOST_SHARDS), sorted(wanted)
+    count = -(-batches.num_stored() // span)
+    if not agreed(int((path / manifests.NAME).exists())):
+        try:
+            _fill(path, range(count), span, batches, teacher, wanted, mesh, dtype)
+        except UserError as error:
+            raise UserError(f"{error}; or set store_teacher to False") from error
+        meet()
+        with lead_first():
+            if leads():
+                manifests.seal(path)
+    found = manifests.damage(path) if leads() else ""
+    if agreed(int(bool(found))):
+        raise UserError(f"{path}: is damaged ({found or 'see process 0'}); {advice}")
+    shards = {
+        name: [map_npy(_shard(path, name, number), advice) for number in range(count)]
+        for name in names
+    }
+    return Store(shards, span)
 
 
 def _computed(described: Any) -> Any:
@@ -83,13 +136,16 @@ def _computed(described: Any) -> Any:
     return {name: _computed(field) for name, field in described.items() if name not in free}
 
 
-def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str:
+def outputs_digest(
+    batches: Batches, teacher: Embedder, wanted: set[str], dtype: str = "float32"
+) -> str:
     """A digest of all that stored outputs depend on: teacher, images, augmentation, batches.
 
     Args:
       batches: of the student's run.
       teacher: the network.
       wanted: names of the teacher's arrays.
+      dtype: that they are stored in.
 
     Returns:
       32 hexadecimal digits.
@@ -100,7 +156,8 @@ def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str
         # What a dtype of "auto" stands for here.
         "computed": jnp.dtype(compute_dtype("auto")).name,
         "wanted": sorted(wanted),
-        "shape": batches.in_store(),
+        "batches": [batches.num_stored(), data.batch_size],
+        "dtype": dtype,
         "views": data.views,
         "augmentation": data.augmentation,
         "images": train.images.digest(),
@@ -126,31 +183,49 @@ def outputs_digest(batches: Batches, teacher: Embedder, wanted: set[str]) -> str
     return digest(itertools.chain([json.dumps(facts).encode()], parts))
 
 
-def _fill(path: Path, batches: Batches, teacher: Embedder, wanted: set[str], mesh: Mesh) -> None:
-    """Computes a store beside its place and moves it there when it is whole."""
-    remove_unfinished(path.parent)
-    with replacing(path, folder=True) as beside:
-        outputs_of = jax.jit(teach(teacher, wanted))
-        arrays: Store = {}
-        for where, images in tqdm(batches.each_once(), desc="teacher's outputs", unit="batch"):
-            outputs = jax.device_get(outputs_of(teacher.variables, put(images, by_rows(mesh))))
+def _fill(
+    path: Path,
+    numbers: range,
+    span: int,
+    batches: Batches,
+    teacher: Embedder,
+    wanted: set[str],
+    mesh: Mesh,
+    dtype: str,
+) -> None:
+    """Computes this process' shards of a store that are not there yet, on its own devices."""
+    make_folder(path)
+    remove_unfinished(path)
+    own = numbers[jax.process_index() :: jax.process_count()]
+    missing = [n for n in own if not all(_shard(path, name, n).exists() for name in wanted)]
+    if jax.process_count() > 1:
+        mesh = make_mesh(batches.data.batch_size, jax.local_devices())
+    variables = put(jax.device_get(teacher.variables), replicated(mesh))
+    outputs_of = jax.jit(teach(teacher, wanted))
+    for number in tqdm(missing, desc="teacher's outputs", unit="shard", disable=not leads()):
+        size = min(span, batches.num_stored() - number * span)
+        shards: dict[str, np.ndarray] = {}
+        for place, images in enumerate(batches.stored(number * span, size)):
+            outputs = jax.device_get(outputs_of(variables, put(images, by_rows(mesh))))
             for name, output in outputs.items():
-                if name not in arrays:
-                    size = (*batches.in_store(), *output.shape[1:])
-                    arrays[name] = _new_array(beside / f"{name}.npy", output.dtype, size)
-                arrays[name][where] = output
-        for array in arrays.values():
-            array.flush()  # pyright: ignore[reportAttributeAccessIssue]
+                if name not in shards:
+                    shards[name] = np.empty((size, *output.shape), dtype)
+                shards[name][place] = _stored(name, output, dtype)
+        for name, shard in shards.items():
+            with replacing(_shard(path, name, number)) as beside, beside.open("wb") as file:
+                np.save(file, shard)
 
 
-def _new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    """A file as an array to write to, whose room is taken at once.
+def _shard(path: Path, name: str, number: int) -> Path:
+    """The file of a shard of an array."""
+    return path / f"{name}-{number:05}.npy"
 
-    Otherwise a disk that fills up would end the process by a signal, without a word.
-    """
-    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    # Not on every system; there a full disk is met as said above.
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
+
+def _stored(name: str, output: np.ndarray, dtype: str) -> np.ndarray:
+    """Outputs in the type that they are stored in; refuses those that it cannot hold."""
+    if dtype == "float16" and np.abs(output).max(initial=0) > np.finfo(np.float16).max:
+        raise UserError(
+            f"store_dtype: {name} reaches {np.abs(output).max():.3g}, and float16 holds at most "
+            "65504; give float32"
+        )
+    return output.astype(dtype)

@@ -14,7 +14,6 @@ from darkrank_jax.config.reader import read_run
 from darkrank_jax.data import class_neighbors
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
-from darkrank_jax.files import replacing
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train
 from darkrank_jax.training.batches import Batches
@@ -59,9 +58,12 @@ def test_a_student_learns_from_the_store_as_from_the_teacher(teacher, tmp_path):
     assert len(live) == 4
     np.testing.assert_allclose(stored, live, rtol=1e-4)
     (store,) = (teacher.workdir / "outputs").iterdir()
-    assert {file.stem for file in store.iterdir()} == WANTED
-    shapes = {file.stem: np.load(file).shape for file in store.iterdir()}
-    assert shapes == {"teacher_embeddings": (4, 8, 8), "teacher_logits": (4, 8, 12)}
+    shapes = {file.stem: np.load(file).shape for file in store.glob("*.npy")}
+    assert shapes == {
+        f"{name}-{step:05}": (1, 8, dim)
+        for name, dim in (("teacher_embeddings", 8), ("teacher_logits", 12))
+        for step in range(4)
+    }
 
 
 @pytest.mark.slow
@@ -77,10 +79,9 @@ def test_stored_views_serve_runs_of_any_length(teacher, tmp_path):
     assert len(found) == 13
     np.testing.assert_allclose(found, live, rtol=1e-4)
     (store,) = (teacher.workdir / "outputs").iterdir()
-    shapes = {file.stem: np.load(file).shape for file in store.iterdir()}
-    assert shapes == {"teacher_embeddings": (2, 48, 8), "teacher_logits": (2, 48, 12)}
-    views = np.load(store / "teacher_embeddings.npy")
-    assert np.abs(views[0] - views[1]).max() > 1e-3
+    views = [np.load(file)[0] for file in sorted(store.glob("teacher_embeddings-*.npy"))]
+    assert len(views) == 2 * 48 // 8
+    assert np.abs(views[0] - views[6]).max() > 1e-3
     split = Splits()[data]["train"]
     names = {digest(dataclasses.replace(run, data=data), split, teacher, WANTED)
              for run in (short, long)}  # fmt: skip
@@ -122,95 +123,103 @@ def test_the_digest_follows_whatever_the_outputs_depend_on(teacher, monkeypatch)
     assert digest(student(learning_rate=0.5), split, teacher, WANTED) == digests[0]
 
 
-def open_in(folder, teacher, wanted, stream):
-    """Opens the store of a run whose images are those of a stream."""
+IMAGES = np.random.default_rng(3).integers(0, 256, (4, 8, 16, 16, 1), np.uint8)
+
+
+def open_in(folder, teacher, wanted=frozenset({"teacher_embeddings"}), images=IMAGES, **given):
+    """Opens the store of a run of 4 steps whose images are given; the batches that were read."""
+    read = []
 
     class Given(Batches):
-        def each_once(self):
-            return iter(stream())
+        def stored(self, first, count):
+            for step in range(first, first + count):
+                read.append(step)
+                if images[step] is None:
+                    raise KeyboardInterrupt
+                yield images[step]
 
-    given = Given(*batches_of(student(), Splits()[student().data]["train"]))
-    return open_store(folder, given, teacher, wanted, make_mesh(8))
+    batches = Given(*batches_of(student(), Splits()[student().data]["train"]))
+    return open_store(folder, batches, teacher, {*wanted}, make_mesh(8), **given), read
 
 
-def test_a_store_that_was_not_finished_is_not_used(teacher, tmp_path):
-    images = np.zeros((8, 16, 16, 1), np.uint8)
+def outputs_of(store):
+    """The embeddings of all steps, [4, 8, dim]."""
+    steps = [store.read(np.full(8, step), np.arange(8)) for step in range(4)]
+    return np.stack([each["teacher_embeddings"] for each in steps])
 
-    def broken():
-        yield 0, images
-        raise KeyboardInterrupt
 
+def test_a_store_that_was_not_finished_goes_on_to_the_same_bits(teacher, tmp_path):
+    whole, read = open_in(tmp_path / "whole", teacher)
+    assert read == [0, 1, 2, 3]
     with pytest.raises(KeyboardInterrupt):
-        open_in(tmp_path, teacher, {"teacher_embeddings"}, broken)
-    assert not list(tmp_path.iterdir())
-    stream = [(step, images) for step in range(4)]
-    store = open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: stream)
-    assert np.abs(store["teacher_embeddings"][3]).max() > 0
+        open_in(tmp_path / "cut", teacher, images=[*IMAGES[:2], None, None])
+    # A kill leaves what it was writing under a name of its own.
+    rest, read = open_in(tmp_path / "cut", teacher)
+    assert read == [2, 3]
+    np.testing.assert_array_equal(outputs_of(rest), outputs_of(whole))
+    again, read = open_in(tmp_path / "cut", teacher)
+    assert read == []
+    np.testing.assert_array_equal(outputs_of(again), outputs_of(whole))
+    # Rows of several shards, and not all of them.
+    found = again.read(np.array([3, 0, 3]), np.array([1, 7, 0]))["teacher_embeddings"]
+    np.testing.assert_array_equal(found, outputs_of(whole)[[3, 0, 3], [1, 7, 0]])
 
 
 def test_refuses_what_cannot_be_stored(teacher, tmp_path):
     with pytest.raises(UserError, match="too large to store; set store_teacher to False"):
-        open_in(tmp_path, teacher, {"teacher_maps"}, list)
+        open_in(tmp_path, teacher, {"teacher_maps"})
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written \(.*\); .*; or set store_teacher to"):
-        open_in(tmp_path / "file", teacher, WANTED, list)
+        open_in(tmp_path / "file", teacher)
 
 
-def test_a_full_disk_is_said_in_one_line_and_nothing_stays(teacher, tmp_path, monkeypatch):
-    asked = []
+def test_float16_takes_half_the_room_at_the_stated_error(teacher, tmp_path):
+    exact, half = (open_in(tmp_path, teacher, dtype=dtype)[0] for dtype in ("float32", "float16"))
+    sizes = [store.shards["teacher_embeddings"][0].nbytes for store in (exact, half)]
+    assert sizes[0] == 2 * sizes[1]
+    found, expected = outputs_of(half), outputs_of(exact)
+    assert found.dtype == np.float32
+    assert (np.abs(found - expected) <= np.maximum(2**-11 * np.abs(expected), 3e-8)).all()
+    assert (found != expected).any()
 
-    def full(file, start, size):
-        asked.append((start, size))
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    images = np.zeros((8, 16, 16, 1), np.uint8)
+def test_numbers_too_large_for_float16_are_refused(teacher, tmp_path):
+    def scaled(path, leaf):
+        return leaf * 1e9 if "embedding" in jax.tree_util.keystr(path) else leaf
+
+    model = teacher.model.clone(normalize=False)
+    variables = jax.tree_util.tree_map_with_path(scaled, teacher.variables)
+    large = teacher._replace(model=model, variables=variables)
+    with pytest.raises(UserError, match=r"^store_dtype: teacher_embeddings reaches .*give float32"):
+        open_in(tmp_path, large, dtype="float16")
+
+
+def test_a_full_disk_is_said_in_one_line_and_what_was_stored_stays(teacher, tmp_path, monkeypatch):
+    save = np.save
+
+    def full(file, array):
+        if list(tmp_path.rglob("*-00001.npy")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(file, array)
+
+    monkeypatch.setattr(np, "save", full)
     with pytest.raises(UserError, match=r"\(No space left on device\); free some space"):
-        open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
-    assert not list(tmp_path.iterdir())
-    # The header, then 4 steps of 8 images of 8 numbers.
-    assert asked == [(0, 128 + 4 * 8 * 8 * 4)]
+        open_in(tmp_path, teacher)
+    monkeypatch.undo()
+    assert open_in(tmp_path, teacher)[1] == [2, 3]
 
 
-def test_what_a_killed_run_left_is_removed(teacher, tmp_path):
-    with replacing(tmp_path / "store", folder=True) as beside:
-        (beside / "teacher_embeddings.npy").write_bytes(b"0")
-        left = beside.rename(tmp_path / beside.name.replace(f"-{os.getpid()}-", "-4194305-"))
-        beside.mkdir()
-    images = np.zeros((8, 16, 16, 1), np.uint8)
-    open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
-    assert not left.exists()
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_store_that_another_run_has_finished_first_is_read(teacher, tmp_path):
-    images = np.random.default_rng(3).integers(0, 256, (8, 16, 16, 1), np.uint8)
-
-    def stream():
-        for step in range(4):
-            yield step, images
-        if step == 3 and not list(tmp_path.glob("[0-9a-f]*")):
-            open_in(tmp_path, teacher, {"teacher_embeddings"}, lambda: [(0, images)])
-
-    store = open_in(tmp_path, teacher, {"teacher_embeddings"}, stream)
-    assert np.abs(store["teacher_embeddings"][0]).max() > 0
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-40], lambda data: b"x"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[:-40], lambda data: data[:-1] + b"x"]
+)
 def test_a_damaged_store_says_what_to_delete(damage, teacher, tmp_path):
-    images = Splits()[student().data]["train"].images[:8]
-
-    def opened():
-        return open_in(tmp_path, teacher, WANTED, lambda: [(step, images) for step in range(4)])
-
-    assert opened()["teacher_embeddings"].shape == (4, 8, 8)
-    (file,) = tmp_path.glob("*/teacher_embeddings.npy")
+    open_in(tmp_path, teacher)
+    (file,) = tmp_path.glob("*/teacher_embeddings-00002.npy")
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UserError) as raised:
-        opened()
+        open_in(tmp_path, teacher)
     line = str(raised.value)
-    assert line.startswith(f"{file}: cannot be read (")
+    assert line.startswith(f"{file.parent}: is damaged ({file.name} ")
     assert line.endswith(f"; delete {file.parent}, and the teacher's outputs are computed again")
 
 
