@@ -12,7 +12,7 @@ from darkrank_jax.version import __version__
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from darkrank_jax.api import Results, compare, evaluate, train
+    from darkrank_jax.api import Results, compare, embed_outside, evaluate, train
     from darkrank_jax.config.file import load_config
     from darkrank_jax.inference.load import LoadedRun, load_run
 
@@ -21,6 +21,7 @@ __all__ = [
     "Results",
     "__version__",
     "compare",
+    "embed_outside",
     "evaluate",
     "load_config",
     "load_run",
@@ -32,6 +33,7 @@ _MODULES = {
     "LoadedRun": "inference.load",
     "Results": "api",
     "compare": "api",
+    "embed_outside": "api",
     "evaluate": "api",
     "load_config": "config.file",
     "load_run": "inference.load",

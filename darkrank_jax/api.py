@@ -2,10 +2,12 @@
 
 import dataclasses
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.config.run import Run
@@ -15,6 +17,7 @@ from darkrank_jax.export.command import export_run
 from darkrank_jax.inference.load import LoadedRun, load_run
 from darkrank_jax.runs.compare import compare_and_report
 from darkrank_jax.runs.evaluate import evaluate_and_report
+from darkrank_jax.runs.outside import write_embeddings
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import roles_of
 from darkrank_jax.runs.splits import Splits
@@ -158,6 +161,25 @@ def compare(runs: Sequence[str | PathLike], *, workdir: str | PathLike) -> Path:
     """
     compare_and_report([Path(each) for each in runs], Path(workdir))
     return Path(workdir) / "report.html"
+
+
+def embed_outside(config: Any, path: str | PathLike, function: Callable[[np.ndarray], Any]) -> None:
+    """Embeds the images that a config trains on by a teacher of another framework.
+
+    The file is for the config's `teacher.embeddings`.
+
+    Args:
+      config: of `load_config`, or a nested mapping; `teacher.data.image_size` is what the function
+        takes.
+      path: of the .npz to write.
+      function: uint8 images [256, h, w, c] to embeddings [256, dim]: a network of PyTorch or ONNX
+        Runtime with its preprocessing, or a call to a service.
+
+    Raises:
+      UserError: the config has no teacher, the function gives no embeddings, or the file cannot be
+        written.
+    """
+    write_embeddings(_run_of(config), Path(path), function)
 
 
 def _run_of(config: Any) -> Run:

@@ -1,0 +1,60 @@
+"""Embeddings of a run's images by a teacher of another framework, as a file for `embeddings`."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkrank_jax.config.run import Run
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.embed import embed_images
+from darkrank_jax.files import replacing
+from darkrank_jax.runs.splits import Splits
+
+
+def write_embeddings(run: Run, path: Path, function: Callable[[np.ndarray], Any]) -> None:
+    """Embeds the images that a run trains on by any function, and writes `teacher.embeddings`.
+
+    Args:
+      run: whose teacher says the size of images that the function takes.
+      path: of the .npz to write: "ids" and "vectors".
+      function: uint8 images [256, h, w, c], the last batch filled up, to embeddings [256, dim].
+
+    Raises:
+      UserError: the run has no teacher, the function gives something else than embeddings, or the
+        file cannot be written.
+    """
+    if run.teacher is None:
+        raise UserError("teacher: is empty; state the image_size that the function takes")
+    splits = Splits()[dataclasses.replace(run.data, image_size=run.teacher.data.image_size)]
+    seen = [splits["train"]]
+    if not splits["train"].class_names:
+        # On these the student's agreement with the teacher chooses the checkpoint.
+        seen.append(splits["validation"])
+    ids = np.array([name for split in seen for name in split.names])
+    if not len(ids):
+        ids, seen = np.arange(len(splits["train"].labels)), seen[:1]
+    vectors = np.concatenate([embed_images(_checked(function), split.images) for split in seen])
+    if path.suffix != ".npz":
+        raise UserError(f"{path}: must end in .npz; give another name")
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, ids=ids, vectors=vectors)
+
+
+def _checked(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
+    """The function, whose results are embeddings of the images that it was given."""
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        found = np.asarray(function(images))
+        if found.ndim != 2 or len(found) != len(images) or found.dtype.kind != "f":
+            raise UserError(
+                f"function: must give floats [{len(images)}, dim] (got {found.dtype} "
+                f"{list(found.shape)}); return an embedding for each image"
+            )
+        if not np.isfinite(found).all():
+            raise UserError("function: gives NaN or infinite numbers; check its preprocessing")
+        return found
+
+    return embed
