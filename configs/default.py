@@ -48,6 +48,9 @@ def get_config() -> ConfigDict:
             "ignore": (),
             # The file's linear layer that makes the embedding, such as "fc"; empty: one is drawn.
             "head": "",
+            # The file's batch norm of the embedding, such as "heads.bottleneck.0", for
+            # head_batch_norm; empty: one is drawn.
+            "neck": "",
         }
     )
 

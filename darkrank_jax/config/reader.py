@@ -82,13 +82,17 @@ def _check_origin(run: Run, prefix: str) -> None:
             )
     if not found:
         untrained = bool(prefix) and run.steps == 0
-        _check_weights(run.weights, run.model.get("embedding_dim"), prefix, untrained=untrained)
+        _check_weights(run.weights, run.model, prefix, untrained=untrained)
 
 
-def _check_weights(weights: Weights, dim: int | None, prefix: str, *, untrained: bool) -> None:
+def _check_weights(
+    weights: Weights, model: Mapping[str, Any], prefix: str, *, untrained: bool
+) -> None:
     """Refuses imported weights that would leave the embedding undefined or random."""
-    if weights.head and not weights.path:
-        raise UserError(f"{prefix}weights.head: is of no file; give {prefix}weights.path")
+    dim, has_neck = model.get("embedding_dim"), model.get("head_batch_norm", False)
+    for field in ("head", "neck"):
+        if getattr(weights, field) and not weights.path:
+            raise UserError(f"{prefix}weights.{field}: is of no file; give {prefix}weights.path")
     if not all(isinstance(first, str) and first for first in weights.ignore):
         raise UserError(
             f"{prefix}weights.ignore: must be what names begin with (got {weights.ignore!r}); give "
@@ -98,6 +102,11 @@ def _check_weights(weights: Weights, dim: int | None, prefix: str, *, untrained:
         raise UserError(
             f"{prefix}weights.head: makes the embedding, and {prefix}model.embedding_dim is 0; "
             "give as many numbers as the layer makes"
+        )
+    if weights.neck and not has_neck:
+        raise UserError(
+            f"{prefix}weights.neck: is the embedding's batch norm, and the model has none; set "
+            f"{prefix}model.head_batch_norm to True"
         )
     if not untrained:
         return
@@ -110,6 +119,12 @@ def _check_weights(weights: Weights, dim: int | None, prefix: str, *, untrained:
         raise UserError(
             f"{prefix}weights.head: is empty, so that with {prefix}steps of 0 the embedding would "
             f"be random; name the file's layer, or set {prefix}model.embedding_dim to 0"
+        )
+    if has_neck and not weights.neck:
+        raise UserError(
+            f"{prefix}weights.neck: is empty, so that with {prefix}steps of 0 the embedding's norm "
+            f"would have no statistics; name the file's, or set {prefix}model.head_batch_norm to "
+            "False"
         )
 
 

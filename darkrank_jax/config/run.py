@@ -52,6 +52,7 @@ class Weights:
     head: str
     # Absent from the run.json of earlier versions.
     ignore: tuple[str, ...] = ()
+    neck: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

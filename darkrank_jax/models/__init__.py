@@ -25,6 +25,7 @@ from darkrank_jax.models.embedding import EmbeddingModel
 
 __all__ = ["MODELS", "EmbeddingModel", "build_model", "compute_dtype", "model_options"]
 
+_resnet50 = functools.partial(ResNet, *DEPTHS["resnet50"])
 _convnext_v2 = functools.partial(ConvNeXt, response_norm=True)
 _clip = functools.partial(ViT, activation="quick_gelu", pre_norm=True, epsilon=1e-5)
 _siglip = functools.partial(ViT, tokens="attention", activation="gelu_tanh", class_token=False)
@@ -32,6 +33,11 @@ _siglip = functools.partial(ViT, tokens="attention", activation="gelu_tanh", cla
 # Name -> maker of the backbone; its keyword arguments are options of a config's `model`.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     **{name: functools.partial(ResNet, *blocks) for name, blocks in DEPTHS.items()},
+    "resnet50d": functools.partial(_resnet50, stem="deep", average_shortcut=True),
+    "resnet50_ibn_a": functools.partial(_resnet50, ibn=True),
+    "resnet101_ibn_a": functools.partial(ResNet, *DEPTHS["resnet101"], ibn=True),
+    "resnext50_32x4d": functools.partial(_resnet50, groups=32, group_width=4),
+    "resnext101_32x8d": functools.partial(ResNet, *DEPTHS["resnet101"], groups=32, group_width=8),
     "clip_vit_b16": functools.partial(_clip, width=768, projection=512),
     "clip_vit_b32": functools.partial(_clip, width=768, patch=32, projection=512),
     "clip_vit_l14": functools.partial(_clip, width=1024, depth=24, patch=14, projection=768),
@@ -76,7 +82,7 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Flax's own fields, and what the table fixes or the head takes from the backbone.
 _FIXED = {"parent", "name", "backbone", "blocks", "bottleneck", "lite", "dtype"}
 _FIXED |= {"class_token", "distillation_token", "pre_norm", "layer_scale", "epsilon"}
-_FIXED |= {"response_norm"}
+_FIXED |= {"response_norm", "groups", "group_width", "ibn", "average_shortcut"}
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ __all__ = [
     "describe_weights",
     "detect_resnet",
     "load_linear",
+    "load_norm",
     "load_resnet",
     "load_weights",
     "tensor_name",
@@ -143,6 +144,47 @@ def load_linear(path: str | Path, name: str) -> dict[str, np.ndarray]:
         read_tensors(path, {each: header[each] for each in (weight, bias) if each in header})
     )
     return {"kernel": read[weight].T, "bias": read.get(bias, np.zeros(width, np.float32))}
+
+
+def load_norm(path: str | Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Reads a batch norm, such as the neck of a network for re-identification.
+
+    Args:
+      path: a .safetensors file.
+      name: of the norm in the file, "bottleneck" for bottleneck.weight and so on.
+
+    Returns:
+      Parameters "scale" and "bias" [dim], and statistics "mean" and "var" [dim], float32; a bias
+      that is not there is 0.
+
+    Raises:
+      UserError: there is no such norm, names those that are there; or its parts do not fit.
+    """
+    header = read_header(path)
+    leaves = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    names = {leaf: f"{name}.{end}" for leaf, end in leaves.items()}
+    needed = [names[leaf] for leaf in leaves if leaf != "bias"]
+    if missing := [each for each in needed if each not in header]:
+        ends = ".running_mean"
+        norms = [each.removesuffix(ends) for each in header if each.endswith(ends)]
+        raise UserError(
+            f"{path}: has no batch norm {name!r}, as {missing[0]} is missing; it has "
+            f"{first_of(norms) or 'none'}"
+        )
+    width = header[names["scale"]].shape
+    there = {leaf: each for leaf, each in names.items() if each in header}
+    for each in there.values():
+        if len(width) != 1 or header[each].shape != width:
+            raise UserError(
+                f"{path}: {each} must be of shape {width[:1]} (got {header[each].shape}); give a "
+                "whole file"
+            )
+    read = dict(read_tensors(path, {each: header[each] for each in there.values()}))
+    values = {leaf: read[each] for leaf, each in there.items()}
+    if (values["var"] < 0).any():
+        raise UserError(f"{path}: {names['var']} must be at least 0; copy the file again")
+    params = {"scale": values["scale"], "bias": values.get("bias", np.zeros(width, np.float32))}
+    return params, {"mean": values["mean"], "var": values["var"]}
 
 
 def tensor_name(variable: Variable, backbone: nn.Module) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS
-from darkrank_jax.models.backbones.resnet import DEPTHS
+from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.weight_facts import TransformerFacts, detect_vit
 from darkrank_jax.models.weight_files import first_of, read_header
@@ -16,6 +16,7 @@ from darkrank_jax.models.weight_settings import Settings, read_settings
 
 _OPTIONS = ("width", "depth", "patch", "registers", "activation", "projection")
 _FIXED = ("tokens", "class_token", "distillation_token", "pre_norm", "layer_scale")
+_RESNET_FIXED = ("blocks", "bottleneck", "groups", "group_width", "ibn", "average_shortcut")
 # The first convolution of an architecture -> beginnings of its names in MODELS.
 _FIRST = {
     "features.0.0.weight": ("mobilenet", "efficientnet", "convnext"),
@@ -88,14 +89,19 @@ def _resnet(path: str | Path) -> dict[str, Any] | None:
         found = detect_resnet(path, stem="small")
     except UserError:
         return None
-    kind = (found.blocks, found.bottleneck)
-    names = [name for name, blocks in DEPTHS.items() if blocks == kind]
+    entries = {name: maker() for name, maker in MODELS.items()}
+    known = {name: each for name, each in entries.items() if isinstance(each, ResNet)}
+    alike = [
+        name
+        for name, each in known.items()
+        if all(getattr(each, field) == getattr(found, field) for field in _RESNET_FIXED)
+    ]
     options: dict[str, Any] = {} if found.width == 64 else {"width": found.width}
-    if found.stem != "imagenet":
+    if found.stem == "small":
         options["stem"] = "small or strided"
-    if not names:
+    if not alike:
         options["blocks"] = found.blocks
-    return {"model": names[0] if names else "a ResNet", "options": options}
+    return {"model": alike[0] if alike else "a ResNet", "options": options}
 
 
 def _other(path: str | Path) -> dict[str, Any] | None:

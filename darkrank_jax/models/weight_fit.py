@@ -61,7 +61,11 @@ def resnet_of(
         (name,) = match.source(("params", *modules, "kernel")).names
         return header[name].shape if name in header else None
 
-    first = kernel("conv1")
+    def tensor(name: str) -> Shape:
+        return header[match.prefix + name].shape if match.prefix + name in header else ()
+
+    deep = len(tensor("conv1.0.weight")) == 4
+    first = tensor("conv1.6.weight") if deep else kernel("conv1")
     if first is None or len(first) != 4 or not first[0]:
         missing = first_of(match.source(("params", "conv1", "kernel")).names)
         raise UserError(f"{path}: has no {missing}; give a ResNet whose stem is one convolution")
@@ -69,16 +73,25 @@ def resnet_of(
     for stage in range(1, 5):
         found = (kernel(f"layer{stage}_{index}", "conv1") for index in itertools.count())
         blocks.append(sum(1 for _ in itertools.takewhile(lambda shape: shape is not None, found)))
-    if first[-1] == 3 and stem is None:
+    if first[-1] == 3 and stem is None and not deep:
         raise UserError(
             f"{path}: is ambiguous, since its 3x3 stem may be 'strided' or 'small', which have the "
             "same weights; give stem"
         )
+    bottleneck, width, groups, inner = kernel("layer1_0", "conv3") is not None, first[0], 1, 0
+    one, three = kernel("layer1_0", "conv1"), kernel("layer1_0", "conv2")
+    if bottleneck and one and three and len(three) == 4 and three[1]:
+        inner = one[0]
+        groups = max(1, inner // three[1])
     return ResNet(
         tuple(blocks),
-        kernel("layer1_0", "conv3") is not None,
-        width=first[0],
-        stem=stem if stem and first[-1] == 3 else "imagenet",
+        bottleneck,
+        width=width,
+        stem="deep" if deep else stem if stem and first[-1] == 3 else "imagenet",
+        groups=groups,
+        group_width=64 * inner // (groups * width) if inner else 64,
+        ibn=bool(tensor("layer1.0.bn1.IN.weight")),
+        average_shortcut=len(tensor("layer2.0.downsample.1.weight")) == 4,
     )
 
 

@@ -1,6 +1,8 @@
 """The names that a backbone's variables have in files of other projects."""
 
+import functools
 import re
+from collections.abc import Mapping
 
 from flax import linen as nn
 
@@ -26,13 +28,40 @@ def namings_of(backbone: nn.Module) -> tuple[Naming, ...]:
       >>> first.source(("params", "layer2_0", "conv1", "kernel")).names
       ('layer2.0.conv1.weight',)
     """
+    if isinstance(backbone, ResNet):
+        return _resnet_namings(backbone)
     return _NAMINGS.get(type(backbone), (Naming("the usual", by_name(dotted)),))
 
 
-def _torchvision_name(variable: Variable) -> str:
+def _resnet_namings(backbone: ResNet) -> tuple[Naming, ...]:
+    """Hugging Face has the plain ones alone."""
+    places = _SHORTCUT_AFTER_AVERAGE if backbone.average_shortcut else _SHORTCUT
+    places = places | (_DEEP_STEM if backbone.stem == "deep" else {})
+    own = Naming("torchvision's or timm's", by_name(functools.partial(_torchvision_name, places)))
+    other = Naming("Hugging Face's", by_name(_hugging_face_name))
+    plain = ResNet(backbone.blocks, backbone.bottleneck, backbone.width, stem=backbone.stem)
+    varied = ("groups", "group_width", "ibn", "average_shortcut")
+    same = all(getattr(backbone, field) == getattr(plain, field) for field in varied)
+    return (own, other) if same and backbone.stem != "deep" else (own,)
+
+
+# Module -> its place in torchvision's and timm's sequences.
+_SHORTCUT = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+_SHORTCUT_AFTER_AVERAGE = {"downsample_conv": "downsample.1", "downsample_bn": "downsample.2"}
+_DEEP_STEM = {
+    "conv1": "conv1.6",
+    **{f"stem_conv{index}": f"conv1.{3 * index}" for index in (0, 1)},
+    **{f"stem_bn{index}": f"conv1.{3 * index + 1}" for index in (0, 1)},
+}
+
+
+def _torchvision_name(places: Mapping[str, str], variable: Variable) -> str:
     """("params", "layer1_0", "downsample_conv", "kernel") is layer1.0.downsample.0.weight there."""
-    name = re.sub(r"^(layer\d)_", r"\1.", dotted(variable))
-    return name.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
+    first, *rest = dotted(variable).split(".")
+    if block := re.fullmatch(r"(layer\d)_(\d+)", first):
+        unit = places.get(rest[0], rest[0]) if rest[0].startswith("downsample") else rest[0]
+        return ".".join([*block.groups(), unit, *rest[1:]])
+    return ".".join([places.get(first, first), *rest])
 
 
 def _hugging_face_name(variable: Variable) -> str:
@@ -52,10 +81,6 @@ def _hugging_face_name(variable: Variable) -> str:
 
 # Backbone -> whose names a file may have; backbones that are not here keep their source's own.
 _NAMINGS: dict[type, tuple[Naming, ...]] = {
-    ResNet: (
-        Naming("torchvision's or timm's", by_name(_torchvision_name)),
-        Naming("Hugging Face's", by_name(_hugging_face_name)),
-    ),
     ConvNeXt: CONVNEXT_NAMINGS,
     ViT: VIT_NAMINGS,
 }

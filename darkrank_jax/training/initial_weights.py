@@ -15,7 +15,7 @@ from darkrank_jax.data import height_and_width
 from darkrank_jax.distributed.mesh import put, replicated
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import build_model
-from darkrank_jax.models.pretrained import load_linear, load_weights
+from darkrank_jax.models.pretrained import load_linear, load_norm, load_weights
 from darkrank_jax.models.weight_settings import read_settings
 from darkrank_jax.terminal import printable
 from darkrank_jax.training.network import Network, build
@@ -55,13 +55,15 @@ def read_weights(
         ignore=weights.ignore,
     )
     variables = {collection: {"backbone": values} for collection, values in loaded.items()}
+    if not (weights.head or weights.neck):
+        return variables
+    image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+    outputs, _ = jax.eval_shape(
+        lambda x: network.init_with_output(jax.random.key(0), x, train=False), image
+    )
+    expected = (outputs["features"].shape[-1], outputs["embeddings"].shape[-1])
     if weights.head:
         layer = load_linear(weights.path, weights.head)
-        image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
-        outputs, _ = jax.eval_shape(
-            lambda x: network.init_with_output(jax.random.key(0), x, train=False), image
-        )
-        expected = (outputs["features"].shape[-1], outputs["embeddings"].shape[-1])
         if layer["kernel"].shape != expected:
             raise UserError(
                 f"{weights.path}: its layer {weights.head!r} makes {layer['kernel'].shape[1]} "
@@ -69,6 +71,16 @@ def read_weights(
                 f"{expected[0]}; give that model.embedding_dim, or another weights.head"
             )
         variables["params"]["embedding"] = layer
+    if weights.neck:
+        params, statistics = load_norm(weights.path, weights.neck)
+        if params["scale"].shape != expected[1:]:
+            raise UserError(
+                f"{weights.path}: its norm {weights.neck!r} is of {len(params['scale'])} numbers, "
+                f"and the embedding has {expected[1]}; give that model.embedding_dim (0: the "
+                "pooled features), or another weights.neck"
+            )
+        variables["params"]["embedding_bn"] = params
+        variables["batch_stats"]["embedding_bn"] = statistics
     return variables
 
 

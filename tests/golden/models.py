@@ -14,6 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+# Of the ResNets' stages.
+BLOCKS = [2, 1, 1, 1]
+# Of images, where it is not 64: odd maps have averages at their ends.
+SIDES = {"resnet50d": 72}
+
 
 def parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The values of a tensor under PyTorch's names and layout, float32.
@@ -44,7 +49,7 @@ def main(directory: Path, full: bool) -> None:
     torch.set_grad_enabled(False)
     arrays = {}
     for name, (network, output) in networks(directory, full).items():
-        side = 224 if full and name == "vit_s16" else 64
+        side = 224 if full and name == "vit_s16" else SIDES.get(name, 64)
         state = {
             key: torch.from_numpy(parameter(key, tuple(tensor.shape)))
             for key, tensor in network.state_dict().items()
@@ -119,6 +124,41 @@ def networks(directory: Path, full: bool) -> dict:
     def pooled(method):
         return lambda net, x: (getattr(net, method) if method else net)(x).mean(dim=(2, 3))
 
+    def resnet(block, **options):
+        """torchvision's, of few blocks, since it has no narrower ones."""
+        return models.resnet.ResNet(block, BLOCKS, **options)
+
+    class HalfInstanceNorm(nn.Module):
+        """IBN of Pan et al., with the names of their code and of fast-reid's."""
+
+        def __init__(self, channels):
+            super().__init__()
+            self.half = channels // 2
+            self.IN = nn.InstanceNorm2d(self.half, affine=True)
+            self.BN = nn.BatchNorm2d(channels - self.half)
+
+        def forward(self, x):
+            own, rest = x[:, : self.half].contiguous(), x[:, self.half :].contiguous()
+            return torch.cat([self.IN(own), self.BN(rest)], dim=1)
+
+    def resnet_ibn_a(block):
+        """torchvision's with IBN in all stages but the last, and a last stride of 1."""
+        network = resnet(block)
+        for stage in (network.layer1, network.layer2, network.layer3):
+            for each in stage:
+                each.bn1 = HalfInstanceNorm(each.bn1.num_features)
+        first = network.layer4[0]
+        strided = first.conv2 if hasattr(first, "conv3") else first.conv1
+        strided.stride = first.downsample[0].stride = (1, 1)
+        return network
+
+    def stages(net, x):
+        """The last map of torchvision's and timm's ResNets, pooled."""
+        first = getattr(net, "act1", None) or net.relu
+        x = net.maxpool(first(net.bn1(net.conv1(x))))
+        x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        return x.mean(dim=(2, 3))
+
     vit = {} if full else {"embed_dim": 128, "num_heads": 2, "depth": 3, "img_size": 64}
     return {
         "convnext_tiny": (convnext_tiny(), pooled("features")),
@@ -128,6 +168,13 @@ def networks(directory: Path, full: bool) -> dict:
         "mobilenet_v3_large": (mobilenet_v3("large"), pooled("features")),
         "mobilenet_v3_small": (mobilenet_v3("small"), pooled("features")),
         "nin_bn": (nin_bn(), pooled("")),
+        "resnet18_ibn_a": (resnet_ibn_a(models.resnet.BasicBlock), stages),
+        "resnet50_ibn_a": (resnet_ibn_a(models.resnet.Bottleneck), stages),
+        "resnet50d": (timm.create_model("resnet50d", layers=BLOCKS), stages),
+        "resnext50_32x4d": (
+            resnet(models.resnet.Bottleneck, groups=32, width_per_group=4),
+            stages,
+        ),
         "osnet_x0_25": (osnet.osnet_x0_25(pretrained=False), pooled("featuremaps")),
         "vit_s16": (
             timm.create_model("vit_small_patch16_224", **vit),

@@ -69,6 +69,64 @@ def test_a_teacher_ignores_the_neck_that_its_config_names(tmp_path):
     )
 
 
+def neck(size, rng):
+    """A batch norm without a bias, as that of the published baselines."""
+    return {
+        "heads.bottleneck.0.weight": rng.gamma(2.0, 0.5, size).astype(np.float32),
+        "heads.bottleneck.0.running_mean": rng.normal(size=size).astype(np.float32),
+        "heads.bottleneck.0.running_var": rng.uniform(0.5, 2.0, size).astype(np.float32),
+    }
+
+
+def test_a_baseline_of_re_identification_embeds_behind_its_neck(tmp_path):
+    """Under fast-reid's names, whose backbone begins with "backbone." """
+    path, rng = tmp_path / "sbs.safetensors", np.random.default_rng(3)
+    tensors = {f"backbone.{name}": tensor for name, tensor in load_file(WEIGHTS).items()}
+    own = neck(64, rng)
+    classifier = {"heads.weight": np.ones((9, 64), np.float32)}
+    save_file({**tensors, **own, **classifier}, path)
+    fields = {"weights__path": str(path), "weights__ignore": ("heads.",)}
+    config = changed(imported(), **fields, model__head_batch_norm=True)
+    config = changed(config, weights__neck="heads.bottleneck.0")
+    run, split = read_run(config.to_dict(), "teacher"), Splits()[read(small()).data]["test"]
+    found = embed(import_network(run, tmp_path, make_mesh(8), 3), split, make_mesh(8))
+    plain = read_run(changed(imported(), model__normalize=False).to_dict(), "teacher")
+    features = embed(import_network(plain, tmp_path, make_mesh(8), 3), split, make_mesh(8))
+    scale, mean, var = own.values()
+    expected = (features - mean) / np.sqrt(var + 1e-5) * scale
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_neck_that_is_not_there_or_does_not_fit_is_refused(tmp_path):
+    path, rng = tmp_path / "w.safetensors", np.random.default_rng(3)
+    own = neck(60, rng)
+    save_file({**load_file(WEIGHTS), **own}, path)
+    config = changed(imported(), weights__path=str(path), weights__ignore=("heads.",))
+    assert refusal(read_run, changed(config, weights__neck="n").to_dict(), "teacher").startswith(
+        "teacher.weights.neck: is the embedding's batch norm, and the model has none; set teacher."
+    )
+    config = changed(config, model__head_batch_norm=True, weights__neck="")
+    assert refusal(read_run, config.to_dict(), "teacher").startswith(
+        "teacher.weights.neck: is empty, so that with teacher.steps of 0 the embedding's norm would"
+    )
+
+    def said(name, **tensors):
+        save_file({**load_file(WEIGHTS), **own, **tensors}, path)
+        run = read_run(changed(config, weights__neck=name).to_dict(), "teacher")
+        return refusal(weights_of, run)
+
+    first = "heads.bottleneck.0"
+    assert said("neck").startswith(
+        f"{path}: has no batch norm 'neck', as neck.weight is missing; it has bn1, "
+    )
+    assert f"its norm '{first}' is of 60 numbers, and the embedding has 64" in said(first)
+    wrong = {f"{first}.bias": np.ones(59, np.float32)}
+    assert f"{first}.bias must be of shape (60,) (got (59,))" in said(first, **wrong)
+    wrong = {f"{first}.running_var": -np.ones(60, np.float32)}
+    assert f"{first}.running_var must be at least 0" in said(first, **wrong)
+
+
 def test_a_student_starts_from_weights_and_the_files_own_head(tmp_path):
     path = tmp_path / "metric.safetensors"
     head = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)

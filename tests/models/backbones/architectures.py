@@ -47,7 +47,7 @@ def check_published(name, published, classifier, shapes_of_maps):
     assert [each.shape for each in maps] == [(2, side, side, c) for side, c in shapes_of_maps]
 
 
-def check_outputs(name, folder, kept=lambda maps: maps[-1:], **options):
+def check_outputs(name, folder, kept=lambda maps: maps[-1:], backbone=None, **options):
     """Pooled maps against those of another implementation, narrow.
 
     Its names, its layout, its values: all go through the loader of weights.
@@ -59,7 +59,7 @@ def check_outputs(name, folder, kept=lambda maps: maps[-1:], **options):
         tensors[key] = rule.parameter(key, tuple(map(int, shape.split("x"))))
     path, side = folder / "weights.safetensors", int(golden[f"{name}/side"])
     save_file(tensors, path)
-    backbone = MODELS[name](**options)
+    backbone = MODELS[name](**options) if backbone is None else backbone
     variables = load_weights(path, backbone, image_shape=(side, side, 3))
     images = jnp.asarray(rule.images(side))
     maps = jax.jit(lambda v, x: backbone.apply(v, x, train=False))(variables, images)

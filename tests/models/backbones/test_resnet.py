@@ -2,9 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
+from safetensors.numpy import save_file
 
 from darkrank_jax.models import MODELS
-from darkrank_jax.models.backbones.resnet import ResNet
+from darkrank_jax.models.backbones.resnet import InstanceAndBatchNorm, ResNet
+from darkrank_jax.models.pretrained import describe_weights, detect_resnet, tensor_name
+from darkrank_jax.models.weight_fit import torch_axes
+from tests.models.backbones.architectures import check_outputs
 
 # torchvision's figures, and what its classifier of 1000 classes has of them.
 PUBLISHED = {
@@ -13,6 +18,11 @@ PUBLISHED = {
     "resnet50": (25_557_032, 2048),
     "resnet101": (44_549_160, 2048),
     "resnet152": (60_192_808, 2048),
+    "resnext50_32x4d": (25_028_904, 2048),
+    "resnext101_32x8d": (88_791_336, 2048),
+    # timm's, and that of IBN-Net's authors.
+    "resnet50d": (25_576_264, 2048),
+    "resnet50_ibn_a": (25_557_032, 2048),
 }
 
 
@@ -43,7 +53,7 @@ def variables(images):
 
 
 # Deep ones take long to trace; their blocks are resnet18's and resnet50's.
-DEEP = {"resnet34", "resnet101", "resnet152"}
+DEEP = {"resnet34", "resnet101", "resnet152", "resnext101_32x8d"}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +80,60 @@ def test_stages_halve_the_image_and_double_the_channels(name, expansion, stem, s
     channels = [6, *(6 * expansion * 2**stage for stage in range(4))]
     expected = [(2, side, side, c) for side, c in zip(sides, channels, strict=True)]
     assert [each.shape for each in maps] == expected
+
+
+FEW = (2, 1, 1, 1)
+VARIANTS = {
+    "resnet18_ibn_a": ResNet(FEW, False, ibn=True, last_stride=1),
+    "resnet50_ibn_a": MODELS["resnet50_ibn_a"]().clone(blocks=FEW, last_stride=1),
+    "resnet50d": MODELS["resnet50d"]().clone(blocks=FEW),
+    "resnext50_32x4d": MODELS["resnext50_32x4d"]().clone(blocks=FEW),
+}
+
+
+@pytest.mark.parametrize(("name", "backbone"), VARIANTS.items(), ids=VARIANTS)
+def test_variants_have_the_values_of_other_implementations(name, backbone, tmp_path):
+    check_outputs(name, tmp_path, backbone=backbone)
+    path = tmp_path / "weights.safetensors"
+    # The weights are the same whatever the stride.
+    assert detect_resnet(path) == backbone.clone(last_stride=2, parent=None)
+    said = describe_weights(path)
+    assert (said["model"], said["options"]) == ("a ResNet", {"blocks": FEW})
+
+
+@pytest.mark.parametrize("name", ["resnet50d", "resnet50_ibn_a", "resnext50_32x4d"])
+def test_a_variants_file_is_known_by_its_name(name, tmp_path):
+    _, variables = shapes(MODELS[name](), 32)
+    names = [
+        (tensor_name(("params", *path), MODELS[name]()), leaf.shape)
+        for path, leaf in traverse_util.flatten_dict(variables["params"]).items()
+    ]
+    tensors = {
+        name: np.zeros([shape[axis] for axis in torch_axes(len(shape))], np.float16)
+        for name, shape in names
+    }
+    save_file(tensors, tmp_path / "weights.safetensors")
+    said = describe_weights(tmp_path / "weights.safetensors")
+    assert (said["model"], said["options"]) == (name, {})
+
+
+def test_half_of_the_channels_are_normalized_by_each_image():
+    rng = np.random.default_rng(2)
+    x = rng.gamma(2.0, 1.5, (3, 5, 4, 6)).astype(np.float32)
+    scale, bias, mean = (rng.normal(size=3).astype(np.float32) for _ in range(3))
+    var = rng.uniform(0.5, 2, 3).astype(np.float32)
+    norm = InstanceAndBatchNorm(False, jnp.float32)
+    variables = {
+        "params": {each: {"scale": scale, "bias": bias} for each in ("IN", "BN")},
+        "batch_stats": {"BN": {"mean": mean, "var": var}},
+    }
+    found = np.asarray(norm.apply(variables, jnp.asarray(x)))
+    for image, channel in np.ndindex(3, 3):
+        own = x[image, :, :, channel]
+        expected = (own - own.mean()) / np.sqrt(own.var() + 1e-5) * scale[channel] + bias[channel]
+        np.testing.assert_allclose(found[image, :, :, channel], expected, atol=1e-4)
+    rest = (x[..., 3:] - mean) / np.sqrt(var + 1e-5) * scale + bias
+    np.testing.assert_allclose(found[..., 3:], rest, atol=1e-4)
 
 
 def test_evaluation_sees_each_image_alone(images, variables):
