@@ -6,6 +6,7 @@ scores of those are looked at. Goes on where it was stopped.
 """
 
 import argparse
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ import numpy as np
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.config.resolved import resolve, teacher_fields
 from darkrank_jax.config.run import needs_teacher
+from darkrank_jax.errors import UserError
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.sweep.jobs import Job, default_workers, run_jobs
 from darkrank_jax.runs.sweep.seed_table import collect, spread, write_csv
@@ -54,6 +56,7 @@ class Setup(NamedTuple):
       fields: of all students, dotted field -> value, where the config file has others.
       alone: of the student without a teacher besides.
       teacher: seed of the one teacher of all seeds; None: each seed has its own.
+      teacher_steps: of teachers; 0: as configured.
       beside_alone: settings of the other methods are what they add to the losses with which the
         student alone validates best.
     """
@@ -64,6 +67,7 @@ class Setup(NamedTuple):
     fields: Mapping[str, Any] = MappingProxyType({})
     alone: Mapping[str, Any] = MappingProxyType({})
     teacher: int | None = None
+    teacher_steps: int = 0
     beside_alone: bool = False
 
 
@@ -84,7 +88,12 @@ class Found(NamedTuple):
 
 
 def run_experiment(
-    config: str, methods: Methods, metrics: Sequence[str], workdir: Path, description: str
+    config: str,
+    methods: Methods,
+    metrics: Sequence[str],
+    workdir: Path,
+    description: str,
+    long: int,
 ) -> None:
     """The command of an experiment: trains, writes tuning.csv and results.csv, prints the table.
 
@@ -94,19 +103,33 @@ def run_experiment(
       metrics: of results.json, the columns.
       workdir: takes the runs, unless the command names another.
       description: of the command.
+      long: steps of a student with `--long`, which writes long.csv.
     """
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     add_workers(parser)
     parser.add_argument("--workdir", type=Path, default=workdir)
     parser.add_argument("--steps", type=int, default=0, help="of all networks; 0: as configured")
     parser.add_argument("--tables", type=Path, default=HERE / Path(config).stem)
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        help=f"students of {long:,} steps, with the settings of tuning.csv",
+    )
+    parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
     arguments = parser.parse_args()
-    setup = Setup(config, methods, metrics)
+    chosen_methods = {name: methods[name] for name in methods if name in arguments.methods}
+    setup = Setup(config, chosen_methods, metrics, teacher_steps=arguments.steps)
+    places = {name: arguments.tables / f"{name}.csv" for name in ("tuning", "results", "long")}
     with refusing():
         workers = arguments.workers or default_workers()
-        found = compare(setup, arguments.workdir, workers, arguments.steps, arguments.steps)
-        write_rows(arguments.tables / "tuning.csv", found.tuning, found.methods)
-        write_rows(arguments.tables / "results.csv", found.results, found.methods)
+        if arguments.long:
+            tuning = read_tuning(places["tuning"], setup)
+            found = test_chosen(setup, tuning, arguments.workdir, workers, long)
+        else:
+            found = compare(setup, arguments.workdir, workers, arguments.steps, arguments.steps)
+            write_rows(places["tuning"], found.tuning, found.methods)
+        results = places["long" if arguments.long else "results"]
+        write_rows(results, found.results, found.methods)
     print(table(found))
 
 
@@ -125,7 +148,7 @@ def compare(
       setup: what is compared.
       workdir: takes the runs; what lies there and is finished is not run again.
       workers: runs at a time.
-      steps: of the students that are tested, and of teachers that are not shared; 0: as configured.
+      steps: of the students that are tested; 0: as configured.
       tuning_steps: of those that are tried.
 
     Returns:
@@ -135,12 +158,16 @@ def compare(
     Splits()[read_run(resolve(setup.config, setup.fields)).data]
     if setup.beside_alone:
         setup = _beside_alone(setup, workdir, workers, tuning_steps)
-    methods = setup.methods
     tried = _jobs(setup, workdir, (TUNING_SEED,), tuning_steps)
     if setup.teacher is not None:
         _fill_store(setup, workdir, tried[Case(TEACHER, 0, TUNING_SEED)])
     tuning = _scores(tried, list(tried), workers, ("recall_at_1", CHOSEN_BY), "validation/")
-    chosen = choose(tuning, methods)
+    return test_chosen(setup, tuning, workdir, workers, steps)
+
+
+def test_chosen(setup: Setup, tuning: Scores, workdir: Path, workers: int, steps: int) -> Found:
+    """Tests the settings that validated best; the arguments are those of `compare`."""
+    methods, chosen = setup.methods, choose(tuning, setup.methods)
     final = _jobs(setup, workdir, SEEDS, steps)
     tested = [case for case in final if case.setting == chosen[case.method]]
     # A worker that waits for a teacher does nothing else.
@@ -161,6 +188,31 @@ def _beside_alone(setup: Setup, workdir: Path, workers: int, steps: int) -> Setu
         for method, settings in setup.methods.items()
     }
     return setup._replace(methods=methods)
+
+
+def read_tuning(path: Path, setup: Setup) -> Scores:
+    """The scores in validation that `write_rows` wrote, of the setup's methods.
+
+    Raises:
+      UserError: the file is missing, or is of other settings.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: is missing; run the command without --long first")
+    with path.open(newline="") as file:
+        rows = {
+            Case(row["method"], int(row["setting"]), int(row["seed"])): row
+            for row in csv.DictReader(file)
+        }
+    cases = list(_cases(setup.methods, TUNING_SEED))
+    for case in cases:
+        told = setting_name(*case[:2], setup.methods)
+        found = rows[case]["losses"] if case in rows else "nothing"
+        if found != told:
+            raise UserError(
+                f"{path}: setting {case.setting} of {case.method!r} must be {told!r} (got "
+                f"{found!r}); run the command without --long again"
+            )
+    return {case: {CHOSEN_BY: float(rows[case][CHOSEN_BY])} for case in cases}
 
 
 def choose(tuning: Scores, methods: Methods) -> dict[str, int]:
@@ -244,7 +296,8 @@ def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> Job:
     length = {"steps": steps, "eval_every": steps} if steps else {}
     if case.method == TEACHER:
         overrides |= teacher_fields(setup.config, resolve(setup.config, setup.fields))
-        overrides |= {} if shared else length
+        steps = setup.teacher_steps
+        overrides |= {"steps": steps, "eval_every": steps} if steps else {}
         # Where its images differ, the whole field is given.
         threads = {"num_threads": 1}
         data = overrides.get("data")
@@ -252,7 +305,7 @@ def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> Job:
         return Job(name, setup.config, overrides, teacher_seed, teacher)
     losses = setup.methods[case.method][case.setting]
     told = setting_name(case.method, case.setting, setup.methods)
-    place = told.replace(" ", "_").replace("/", "_") + (f",_{steps}_steps" if shared else "")
+    place = told.replace(" ", "_").replace("/", "_") + (f",_{steps}_steps" if steps else "")
     overrides |= {**setup.fields, "losses": losses, "data.num_threads": 1, **length}
     after = None
     if any(map(needs_teacher, losses)):

@@ -58,4 +58,5 @@ if __name__ == "__main__":
         ("recall_at_1", "map_at_r", "nmi"),
         Path("runs/cars196_half_experiment"),
         __doc__ or "",
+        long=6000,
     )

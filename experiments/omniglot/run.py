@@ -98,4 +98,5 @@ if __name__ == "__main__":
         ("recall_at_1", "map_at_r"),
         Path("runs/omniglot_experiment"),
         __doc__ or "",
+        long=6000,
     )

@@ -51,7 +51,9 @@ def run(tmp_path, monkeypatch, capsys):
     def once():
         flags = [f"--workdir={tmp_path}", f"--tables={tmp_path}", "--workers=2"]
         monkeypatch.setattr("sys.argv", ["run", *flags])
-        comparison.run_experiment(CONFIG, METHODS, ("recall_at_1", "map_at_r"), tmp_path, "About.")
+        comparison.run_experiment(
+            CONFIG, METHODS, ("recall_at_1", "map_at_r"), tmp_path, "About.", long=9
+        )
         return capsys.readouterr().out
 
     return once
@@ -142,7 +144,9 @@ def test_an_experiment_without_its_images_says_so_at_once(name, tmp_path, monkey
     monkeypatch.setenv("DARKRANK_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setattr("sys.argv", ["run", f"--workdir={tmp_path / 'w'}"])
     with pytest.raises(SystemExit) as stopped:
-        comparison.run_experiment(f"configs/{name}.py", run.METHODS, ("nmi",), tmp_path, "About.")
+        comparison.run_experiment(
+            f"configs/{name}.py", run.METHODS, ("nmi",), tmp_path, "About.", 9
+        )
     said = capsys.readouterr()
     assert (stopped.value.code, said.out) == (2, "")
     assert said.err.startswith(f"error: {tmp_path / 'nowhere'}")
