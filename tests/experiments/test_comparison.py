@@ -48,8 +48,8 @@ results["networks"]["network"]["metrics"] |= scores
 def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(jobs, "COMMAND", ("-c", STUB))
 
-    def once():
-        flags = [f"--workdir={tmp_path}", f"--tables={tmp_path}", "--workers=2"]
+    def once(*more):
+        flags = [f"--workdir={tmp_path}", f"--tables={tmp_path}", "--workers=2", *more]
         monkeypatch.setattr("sys.argv", ["run", *flags])
         comparison.run_experiment(
             CONFIG, METHODS, ("recall_at_1", "map_at_r"), tmp_path, "About.", long=9
@@ -85,6 +85,33 @@ def test_settings_are_chosen_in_validation_and_only_the_chosen_are_tested(run, t
     assert lines[1].startswith("| RKD | 2 rkd_angle | 0.250 ± 0.000 | 0.410 ± 0.010 | -0.200")
     assert lines[1].endswith("| 0.400 ± 0.000 |")
     assert lines[2].startswith("| teacher |  | 0.250 ± 0.000 | 0.110 ± 0.010 | -0.500")
+
+
+def test_a_longer_budget_has_the_settings_of_tuning(run, tmp_path, capsys):
+    """Teachers are those that there are; students are trained again, in places of their own."""
+    with pytest.raises(SystemExit):
+        run("--long")
+    said = capsys.readouterr().err
+    assert (
+        said == f"error: {tmp_path}/tuning.csv: is missing; run the command without --long first\n"
+    )
+    run()
+    (tmp_path / "trained.txt").unlink()
+    table = run("--long", "--methods", "student alone", "RKD")
+    trained = (tmp_path / "trained.txt").read_text().split()
+    names = ("3_triplet,_9_steps", "2_rkd_angle,_9_steps")
+    assert sorted(trained) == sorted(f"seed{seed}/{name}" for seed in (0, 1, 2) for name in names)
+    rows = rows_of(tmp_path / "long.csv")
+    assert {row["losses"] for row in rows} == {"", "3 triplet", "2 rkd_angle"}
+    assert "| RKD | 2 rkd_angle | 0.250 ± 0.000 | 0.410 ± 0.010 |" in table
+    text = (tmp_path / "tuning.csv").read_text()
+    (tmp_path / "tuning.csv").write_text(text.replace("5 rkd_angle", "7 rkd_angle"))
+    with pytest.raises(SystemExit):
+        run("--long")
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/tuning.csv: setting 1 of 'RKD' must be '5 rkd_angle' (got "
+        "'7 rkd_angle'); run the command without --long again\n"
+    )
 
 
 @pytest.mark.usefixtures("run")
