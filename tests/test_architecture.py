@@ -40,7 +40,7 @@ def test_every_file_on_the_page_exists():
 UNTESTED = {"version": "a constant"}
 # Tests of the whole program or of the repository, beside the tests of the modules at the root.
 WHOLE_PROGRAM = {
-    "unlabelled",
+    "photographs", "unlabelled",
     "absent_accelerators", "architecture", "bombs", "configs", "docs", "imports", "kills",
     "killed_modes", "lost_places", "notebooks", "packaging", "read_back", "readme",
     "recipes", "style",
