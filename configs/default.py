@@ -119,6 +119,7 @@ def get_config() -> ConfigDict:
     # Factors of it for "backbone", "head" (what makes the embedding) and "class_weights". For a
     # backbone of pretrained weights often 0.1; with 0 it stays as it is, its norms' statistics too.
     config.learning_rates = ConfigDict()
+    config.freeze_steps = 0  # first steps in which the backbone stays as it is, as with factor 0
     # A name of darkrank_jax.optimizers.SCHEDULES and its options.
     config.schedule = ConfigDict({"name": "cosine", "warmup_steps": 50})
     config.clip_norm = 0.0  # largest norm of the whole gradient; 0: no clipping
@@ -135,6 +136,8 @@ def get_config() -> ConfigDict:
     config.profile = 0  # steps to trace once compiled, for TensorBoard's profiler
     config.log_every = 20  # steps between rows of metrics.jsonl
     config.eval_every = 500  # steps between validations, each with a checkpoint
+    # Validations in a row without a better one, after which training ends; 0: it never does early.
+    config.patience = 0
     config.keep_checkpoints = 2  # latest ones, beside the best by validation
 
     # What `--mode eval` measures: by default the networks of this run on its test split, again.

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import optax
 
+from darkrank_jax.errors import UserError
+
 
 def constant(value: float, steps: int, *, warmup_steps: int = 0) -> optax.Schedule:
     """Rises linearly from 0 over `warmup_steps`, then stays at `value`."""
@@ -20,16 +22,32 @@ def constant(value: float, steps: int, *, warmup_steps: int = 0) -> optax.Schedu
 
 
 def cosine(
-    value: float, steps: int, *, warmup_steps: int = 0, final_fraction: float = 0.0
+    value: float,
+    steps: int,
+    *,
+    warmup_steps: int = 0,
+    final_fraction: float = 0.0,
+    cycles: int = 1,
 ) -> optax.Schedule:
-    """Rises over `warmup_steps`, then falls as a half cosine to `final_fraction * value`."""
-    return optax.warmup_cosine_decay_schedule(
+    """Rises over `warmup_steps`, then falls as a half cosine to `final_fraction * value`.
+
+    With `cycles` it restarts at the full value so many times, in parts of equal length
+    (Loshchilov and Hutter, SGDR, ICLR 2017).
+    """
+    check_cycles(cycles)
+    first = optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup_steps else value,
         peak_value=value,
         warmup_steps=warmup_steps,
-        decay_steps=max(steps, warmup_steps + 1),
+        decay_steps=max(warmup_steps + (steps - warmup_steps) // cycles, warmup_steps + 1),
         end_value=value * final_fraction,
     )
+    if cycles == 1:
+        return first
+    length = max((steps - warmup_steps) // cycles, 1)
+    again = optax.cosine_decay_schedule(value, length, final_fraction)
+    starts = [warmup_steps + length * cycle for cycle in range(1, cycles)]
+    return optax.join_schedules([first, *[again] * len(starts)], starts)
 
 
 def staircase(
@@ -95,14 +113,34 @@ def lamb(
     return optax.lamb(learning_rate, b1, b2, weight_decay=weight_decay, mask=mask)
 
 
+def lion(
+    learning_rate: optax.ScalarOrSchedule,
+    mask: Any,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 1e-3,
+) -> optax.GradientTransformation:
+    """Sign of an interpolated momentum (Chen et al., 2023); wants a third to a tenth of AdamW's
+    learning rate, and as much more weight decay."""
+    return optax.lion(learning_rate, b1, b2, weight_decay=weight_decay, mask=mask)
+
+
 # What the parameters of a run are, each with a learning rate of its own where that is wanted.
 PARTS = ("backbone", "head", "class_weights")
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": adamw,
     "lamb": lamb,
+    "lion": lion,
     "sgd": sgd,
 }
+
+
+def check_cycles(cycles: int) -> None:
+    """Refuses a schedule of no cycle."""
+    if cycles < 1:
+        raise UserError(f"schedule.cycles: must be at least 1 (got {cycles}); leave it out for one")
 
 
 def decays(params: Any) -> Any:
@@ -129,7 +167,7 @@ def make_optimizer(
       schedule: learning rate by step.
       clip_norm: largest global norm of the gradient; 0 does not clip.
       learning_rates: part in PARTS -> factor of the learning rate, weight decay included; 1 for
-        parts that are not there.
+        parts that are not there. None: no part has one, and the optimizer's state no place for it.
 
     Returns:
       A gradient transformation.
@@ -146,7 +184,7 @@ def make_optimizer(
     transforms = [OPTIMIZERS[optimizer["name"]](schedule, decays, **options)]
     if clip_norm:
         transforms.insert(0, optax.clip_by_global_norm(clip_norm))
-    if learning_rates:
+    if learning_rates is not None:
         transforms.append(_scaled_by_part(dict(learning_rates)))
     return optax.chain(*transforms) if len(transforms) > 1 else transforms[0]
 

@@ -10,7 +10,7 @@ import pytest
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.evaluation.image_digests import images_digest
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.training import loop
+from darkrank_jax.training import compiled, loop
 from tests import tiny_config
 from tests.command import CONFIG, newest_params, refusal, run
 
@@ -92,7 +92,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 def test_a_loss_that_is_no_number_stops_the_run(copy, capsys, monkeypatch):
     (copy / "results.json").unlink()
     shutil.rmtree(copy / "checkpoints" / "8")
-    original = loop.compile_step
+    original = compiled.compile_step
 
     def spoilt(*arguments):
         step = original(*arguments)
@@ -103,7 +103,7 @@ def test_a_loss_that_is_no_number_stops_the_run(copy, capsys, monkeypatch):
 
         return spoil
 
-    monkeypatch.setattr(loop, "compile_step", spoilt)
+    monkeypatch.setattr(compiled, "compile_step", spoilt)
     assert run(copy) == 2
     assert (
         f"error: step 5: kd is NaN or infinite; {copy} keeps the last good"

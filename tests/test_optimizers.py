@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darkrank_jax.optimizers import SCHEDULES, make_optimizer, make_schedule
+from darkrank_jax.errors import UserError
+from darkrank_jax.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, make_schedule
 
 PARAMS = {
     "conv": {"kernel": jnp.array([[0.5, -2.0], [3.0, 0.25]]), "bias": jnp.array([1.0, -1.0])},
@@ -30,7 +31,7 @@ def test_adamw_against_its_formula():
     np.testing.assert_allclose(moved["conv"]["kernel"], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_biases_and_norms_do_not_decay(name):
     plain = updates({"name": name, "weight_decay": 0.0})
     decayed = updates({"name": name, "weight_decay": 0.5})
@@ -67,6 +68,28 @@ def test_cosine_rises_and_falls():
     quarter = 0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi / 4))
     assert float(schedule(35)) == pytest.approx(3.0 * quarter, rel=1e-5)
     assert float(schedule(110)) == pytest.approx(0.6)
+
+
+def test_cosine_restarts_at_its_value_in_parts_of_equal_length():
+    schedule = make_schedule(
+        {"name": "cosine", "warmup_steps": 10, "final_fraction": 0.2, "cycles": 3}, 3.0, 100
+    )
+    fall = [3.0 * (0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * k / 30))) for k in range(30)]
+    found = [float(schedule(step)) for step in range(10, 100)]
+    assert found == pytest.approx(fall * 3, rel=1e-5)
+    assert float(schedule(5)) == pytest.approx(1.5)
+
+
+def test_a_cosine_of_no_cycle_is_refused():
+    with pytest.raises(UserError, match=r"^schedule.cycles: must be at least 1 \(got 0\)"):
+        make_schedule({"name": "cosine", "cycles": 0}, 1.0, 10)
+
+
+def test_lion_moves_by_the_sign_and_decays():
+    moved = updates({"name": "lion", "weight_decay": 0.3})
+    gradient, kernel = np.asarray(GRADIENT["conv"]["kernel"]), np.asarray(PARAMS["conv"]["kernel"])
+    expected = -0.1 * (np.sign(gradient) + 0.3 * kernel)
+    np.testing.assert_allclose(moved["conv"]["kernel"], expected, rtol=1e-5)
 
 
 def test_staircase_drops_at_shares_of_the_run():

@@ -139,6 +139,8 @@ def check_numbers(run: Run, prefix: str) -> None:
         "keep_checkpoints": 1,
         "clip_norm": 0,
         "ema_decay": 0,
+        "freeze_steps": 0,
+        "patience": 0,
         "chunks": 1,
         "profile": 0,
         "data.batch_size": 2,

@@ -112,6 +112,13 @@ class Run:
     # Absent from the run.json of earlier versions.
     learning_rates: dict = dataclasses.field(default_factory=dict)
     store_dtype: Literal["float32", "float16"] = "float32"
+    freeze_steps: int = 0
+    patience: int = 0
+
+    @property
+    def frozen(self) -> "Run":
+        """The run with its backbone as it is, which the first `freeze_steps` train."""
+        return dataclasses.replace(self, learning_rates=self.learning_rates | {"backbone": 0})
 
     @property
     def is_trained(self) -> bool:

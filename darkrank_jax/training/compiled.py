@@ -10,7 +10,7 @@ from flax import linen
 from darkrank_jax.config.run import Run
 from darkrank_jax.losses import LOSSES, class_logits, combine, loss_arguments
 from darkrank_jax.optimizers import make_schedule
-from darkrank_jax.training.network import Embedder
+from darkrank_jax.training.network import Embedder, build
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.step import Arrays, Objective, Update, make_forward, make_train_step
 
@@ -53,6 +53,27 @@ def compile_step(
         rows_together=run.data.images_per_class,
     )
     return jax.jit(step, donate_argnums=0)
+
+
+def compile_stages(
+    run: Run, channels: int, num_classes: int, teacher: Embedder | None
+) -> Callable[[int], Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
+    """The compiled step for each number of a step: the backbone is frozen in the first ones.
+
+    Args:
+      run: the run.
+      channels: of an image.
+      num_classes: classes of the training split.
+      teacher: see `compile_step`.
+    """
+
+    def stage(part: Run) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+        model, optimizer, _ = build(part, channels=channels, num_classes=num_classes)
+        return compile_step(part, model, optimizer, teacher)
+
+    whole = stage(run)
+    first = stage(run.frozen) if run.freeze_steps else whole
+    return lambda step: first if step < run.freeze_steps else whole
 
 
 def teach(teacher: Embedder, inputs: Collection[str]) -> Callable[[Any, jax.Array], Arrays]:

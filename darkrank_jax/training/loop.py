@@ -21,7 +21,7 @@ from darkrank_jax.evaluation.agreement import rank_agreement
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.batches import Batches
-from darkrank_jax.training.compiled import compile_step
+from darkrank_jax.training.compiled import compile_stages
 from darkrank_jax.training.initial_weights import read_weights, with_weights
 from darkrank_jax.training.network import Embedder, Network, build, embed, load_network
 from darkrank_jax.training.profile import tracing
@@ -129,8 +129,8 @@ def _train(
     distilling = {*filter(needs_teacher, run.losses)}
     channels = batches.train.images.shape[-1]
     num_classes = len(batches.train.class_names)
-    model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
-    train_step = compile_step(run, model, optimizer, teaching.network)
+    model, _, initial_state = build(run, channels=channels, num_classes=num_classes)
+    train_step = compile_stages(run, channels, num_classes, teaching.network)
     variables = teaching.network.variables if teaching.network else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
 
@@ -150,10 +150,11 @@ def _train(
             alone = jax.process_count() == 1
             stream = stack.enter_context(batches.stream(step, requested if alone else lambda: 0))
             meter, logged = Meter(run.data.batch_size, seconds), step
-            for batch in meter.timed(stream):
+            for batch in meter.timed(() if _ended_early(run, workdir, step) else stream):
                 batch |= {"teacher": teaching.stored(step, batch)}
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                    state, metrics = train_step(state, put(batch, by_rows(mesh)), variables, key)
+                    on_devices = put(batch, by_rows(mesh))
+                    state, metrics = train_step(step)(state, on_devices, variables, key)
                 traced(metrics)
                 meter.add(metrics)
                 step += 1
@@ -178,6 +179,10 @@ def _train(
                     if number := agreed(requested()):
                         checkpoints.wait(manager)
                         raise _interrupted(name, workdir, step, run.steps, number)
+                    if validating and run.patience:
+                        checkpoints.wait(manager)
+                        if _ended_early(run, workdir, step):
+                            break
                 meter.resume()
             if requested() and step < run.steps and manager.latest_step() != step:
                 # A worker that was stopped gave no more images.
@@ -186,6 +191,12 @@ def _train(
         # The last save was waited for, which takes a while, too.
         if number := agreed(requested()):
             raise _interrupted(name, workdir, step, run.steps, number)
+
+
+def _ended_early(run: Run, workdir: Path, step: int) -> bool:
+    """Whether `patience` validations in a row, up to a step that is saved, were none the better."""
+    best = checkpoints.best_step(workdir) if run.patience else None
+    return best is not None and step - best >= run.patience * run.eval_every
 
 
 def _validate(

@@ -134,7 +134,9 @@ def build(
     """
     model = build_model(**run.model)
     schedule = make_schedule(run.schedule, run.learning_rate, run.steps)
-    optimizer = make_optimizer(run.optimizer, schedule, run.clip_norm, run.learning_rates)
+    # A stage with the backbone frozen has the same state as the one that follows it.
+    rates = run.learning_rates if run.learning_rates or run.freeze_steps else None
+    optimizer = make_optimizer(run.optimizer, schedule, run.clip_norm, rates)
 
     names = run.class_weights if class_weights is None else class_weights
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.config.reader import read_run
-from darkrank_jax.training.compiled import compile_step
+from darkrank_jax.training.compiled import compile_stages, compile_step
 from darkrank_jax.training.network import build
 from tests import tiny_config
 
@@ -52,3 +52,30 @@ def test_a_part_with_a_learning_rate_of_zero_stays_as_it_is(frozen):
     statistics = moved(before.batch_stats, after.batch_stats)
     assert not any(statistics) if frozen == "backbone" else all(statistics)
     assert np.isfinite(float(metrics["loss"]))
+
+
+def test_the_backbone_is_frozen_in_the_first_steps_alone_and_one_state_serves_both():
+    run = read_run(
+        tiny_config.small().to_dict()
+        | {"losses": {"normalized_softmax": {"weight": 1.0}}, "freeze_steps": 2}
+    )
+    run = dataclasses.replace(run, schedule={"name": "constant"})
+    _, _, initial_state = build(run, channels=1, num_classes=5)
+    state = jax.jit(initial_state)()
+    step_of = compile_stages(run, 1, 5, None)
+    rng = np.random.default_rng(4)
+    backbones, heads, statistics = [], [], []
+    for step in range(4):
+        batch = {
+            "images": rng.integers(0, 256, (8, 16, 16, 1), np.uint8),
+            "labels": np.repeat(np.arange(4, dtype=np.int32), 2),
+            "teacher": {},
+        }
+        before = jax.device_get(state)
+        state, _ = step_of(step)(state, batch, {}, jax.random.key(0))
+        after = jax.device_get(state)
+        backbones.append(any(moved(*(s.params["model"]["backbone"] for s in (before, after)))))
+        heads.append(all(moved(*(s.params["model"]["embedding"] for s in (before, after)))))
+        statistics.append(any(moved(before.batch_stats, after.batch_stats)))
+    assert backbones == statistics == [False, False, True, True]
+    assert heads == [True] * 4

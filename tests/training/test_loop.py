@@ -11,6 +11,7 @@ from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.runs import train as runs
 from darkrank_jax.runs.splits import Splits
+from darkrank_jax.training import loop
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.network import Network, build
 from darkrank_jax.workdir.metrics_log import read_log
@@ -103,3 +104,19 @@ def test_stored_embeddings_that_are_not_finite_end_the_run(value, tmp_path):
     run = read(config)
     with pytest.raises(UserError, match=r"e.npy: the vector of row 5 is not finite in float32; "):
         runs.train(run, Splits(), tmp_path / "run", "student", make_mesh(8, jax.devices()[:1]))
+
+
+def test_training_ends_after_validations_that_are_none_the_better_and_stays_ended(
+    tmp_path, monkeypatch
+):
+    # Best at step 2; with two validations of patience the run ends at step 4 of 9.
+    scores = iter([0.3, 0.5, 0.4, 0.2, 0.9, 0.9])
+    monkeypatch.setattr(
+        loop, "_validate", lambda *_: {"recall_at_1": 0.0, "map_at_r": next(scores)}
+    )
+    run = read(small(steps=9, eval_every=1, log_every=1, patience=2))
+    arguments = (Splits()[run.data], tmp_path, make_mesh(8, jax.devices()[:1]), "student", None)
+    for _ in range(2):
+        assert fit(run, *arguments).step == 2
+        assert read_log(tmp_path)[-1]["step"] == 4
+    assert next(scores) == 0.9
