@@ -31,7 +31,7 @@ def cosine(
 ) -> optax.Schedule:
     """Rises over `warmup_steps`, then falls as a half cosine to `final_fraction * value`.
 
-    With `cycles` it restarts at the full value so many times, in parts of equal length
+    `cycles` is the number of such falls, each from the full value and of equal length
     (Loshchilov and Hutter, SGDR, ICLR 2017).
     """
     check_cycles(cycles)

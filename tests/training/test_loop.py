@@ -111,9 +111,11 @@ def test_training_ends_after_validations_that_are_none_the_better_and_stays_ende
 ):
     # Best at step 2; with two validations of patience the run ends at step 4 of 9.
     scores = iter([0.3, 0.5, 0.4, 0.2, 0.9, 0.9])
-    monkeypatch.setattr(
-        loop, "_validate", lambda *_: {"recall_at_1": 0.0, "map_at_r": next(scores)}
-    )
+
+    def validate(*_):
+        return dict.fromkeys(("recall_at_1", "map_at_r"), next(scores))
+
+    monkeypatch.setattr(loop, "_validate", validate)
     run = read(small(steps=9, eval_every=1, log_every=1, patience=2))
     arguments = (Splits()[run.data], tmp_path, make_mesh(8, jax.devices()[:1]), "student", None)
     for _ in range(2):
