@@ -24,8 +24,8 @@ def get_config() -> ConfigDict:
     config.data.path = os.path.join(os.environ.get("DARKRANK_DATA", ""), archive)
     config.data.options = ConfigDict({"num_train_classes": 98})
     config.data.image_size = 96
-    config.data.mean = 0.5
-    config.data.std = 0.5
+    config.data.mean = (0.485, 0.456, 0.406)
+    config.data.std = (0.229, 0.224, 0.225)
     config.data.batch_size = 64
     config.data.augmentation = ConfigDict(
         {
