@@ -160,11 +160,14 @@ def test_a_run_of_before_there_were_digests_is_done_all_the_same(copy, capsys):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("model.width=5", "teacher.model.width: is 5, and {} was trained with 6; give that"),
-        ("model.normalize=False", "teacher.model.normalize: is False, and {} was trained with "),
-        ("data.mean=0.1", "teacher.data.mean: is 0.1, and {} was trained with 0.5; give that"),
-        ("data.std=(0.25,)", "teacher.data.std: is [0.25], and {} was trained with 0.5; give that"),
-        ("ema_decay=0.5", "teacher.ema_decay: is 0.5, and {} was trained with 0.0; give that"),
+        ("model.width=5", "teacher.model.width: must be 6, with which {} was trained (got 5)"),
+        ("model.normalize=False", "teacher.model.normalize: must be True, with which {} was "),
+        ("data.mean=0.1", "teacher.data.mean: must be 0.5, with which {} was trained (got 0.1)"),
+        (
+            "data.std=(0.25,)",
+            "teacher.data.std: must be 0.5, with which {} was trained (got [0.25])",
+        ),
+        ("ema_decay=0.5", "teacher.ema_decay: must be 0.0, with which {} was trained (got 0.5)"),
     ],
 )
 def test_names_the_field_in_which_a_teachers_checkpoint_differs(

@@ -81,7 +81,7 @@ def check_fields(
     Example:
       >>> check_fields({"width": "8"}, {"width": int}, "model", required=[])
       Traceback (most recent call last):
-      darkrank_jax.errors.UserError: model.width: is '8' (str); give int
+      darkrank_jax.errors.UserError: model.width: must be int (got '8' (str))
     """
     prefix = f"{where}." if where else ""
     for name, value in values.items():
@@ -90,10 +90,10 @@ def check_fields(
         if not _is_instance(value, types_[name]):
             found = type(value).__name__
             expected = _type_name(types_[name])
-            raise UserError(f"{prefix}{name}: is {value!r} ({found}); give {expected}")
+            raise UserError(f"{prefix}{name}: must be {expected} (got {value!r} ({found}))")
         for each in value if isinstance(value, tuple) else (value,):
             if isinstance(each, float) and not math.isfinite(each):
-                raise UserError(f"{prefix}{name}: is {value}; give a finite number")
+                raise UserError(f"{prefix}{name}: must be a finite number (got {value})")
             if isinstance(each, str) and "\0" in each:
                 raise UserError(
                     f"{prefix}{name}: must be text without the character of code 0 (got "
@@ -101,7 +101,7 @@ def check_fields(
                 )
     for name in required:
         if name not in values:
-            raise UserError(f"{prefix}{name}: missing; give {_type_name(types_[name])}")
+            raise UserError(f"{prefix}{name}: must be {_type_name(types_[name])} (got nothing)")
 
 
 def field_types(dataclass: type) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def check_not_negative(options: Mapping[str, Any], where: str) -> None:
     for name, value in options.items():
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float) and number < 0:
-                raise UserError(f"{where}.{name}: is {value}; give at least 0")
+                raise UserError(f"{where}.{name}: must be at least 0 (got {value})")
 
 
 def check_augmentation(augmentation: Mapping[str, Any], where: str) -> None:
@@ -97,7 +97,9 @@ def check_options(name: str, loss: Any, where: str) -> None:
         check_not_negative(options, f"{where}.weight")
         weight = weight.get("value")
     if type(weight) is bool or not isinstance(weight, int | float) or not math.isfinite(weight):
-        raise UserError(f"{where}.weight: is {weight!r}; give a number or a schedule with a value")
+        raise UserError(
+            f"{where}.weight: must be a number or a schedule with a value (got {weight!r})"
+        )
     _check_prefixes(loss.get("prefixes", ()), f"{where}.prefixes")
     check_taken("losses", name, loss_arguments(loss), where)
 

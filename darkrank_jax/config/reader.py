@@ -91,8 +91,11 @@ def _check_weights(
     """Refuses imported weights that would leave the embedding undefined or random."""
     dim, has_neck = model.get("embedding_dim"), model.get("head_batch_norm", False)
     for field in ("head", "neck"):
-        if getattr(weights, field) and not weights.path:
-            raise UserError(f"{prefix}weights.{field}: is of no file; give {prefix}weights.path")
+        if (given := getattr(weights, field)) and not weights.path:
+            raise UserError(
+                f"{prefix}weights.{field}: must be empty without {prefix}weights.path (got "
+                f"{given!r}); give {prefix}weights.path"
+            )
     if not all(isinstance(first, str) and first for first in weights.ignore):
         raise UserError(
             f"{prefix}weights.ignore: must be what names begin with (got {weights.ignore!r}); give "
@@ -112,8 +115,8 @@ def _check_weights(
         return
     if not weights.path:
         raise UserError(
-            f"{prefix}steps: is 0, and there is no {prefix}weights.path; give one, or train for at "
-            "least 1"
+            f"{prefix}steps: must be at least 1 without {prefix}weights.path (got 0); give a file "
+            "of weights, or train"
         )
     if dim and not weights.head:
         raise UserError(
@@ -153,14 +156,14 @@ def check_numbers(run: Run, prefix: str) -> None:
         holder, name = (run.data, field[5:]) if field.startswith("data.") else (run, field)
         if getattr(holder, name) < minimum:
             found = getattr(holder, name)
-            raise UserError(f"{prefix}{field}: is {found}; give at least {minimum}")
+            raise UserError(f"{prefix}{field}: must be at least {minimum} (got {found})")
     if run.seed >= 2**32:
         # JAX's keys and scikit-learn's maps take 32 bits; JAX drops the others without a word.
         raise UserError(
             f"{prefix}seed: must be an integer from 0 to {2**32 - 1} (got {run.seed}); give another"
         )
     if run.learning_rate <= 0:
-        raise UserError(f"{prefix}learning_rate: is {run.learning_rate}; give more than 0")
+        raise UserError(f"{prefix}learning_rate: must be more than 0 (got {run.learning_rate})")
     for part, factor in run.learning_rates.items():
         check_name(part, PARTS, f"{prefix}learning_rates")
         if type(factor) not in (int, float) or not 0 <= factor < math.inf:
@@ -169,7 +172,7 @@ def check_numbers(run: Run, prefix: str) -> None:
                 f"(got {factor!r})"
             )
     if run.ema_decay >= 1:
-        raise UserError(f"{prefix}ema_decay: is {run.ema_decay}; give less than 1")
+        raise UserError(f"{prefix}ema_decay: must be less than 1 (got {run.ema_decay})")
     _check_images(run.data, f"{prefix}data")
     if run.chunks > 1 and run.data.batch_size % (run.chunks * run.data.images_per_class):
         raise UserError(
@@ -181,16 +184,16 @@ def check_numbers(run: Run, prefix: str) -> None:
 
 def _check_images(data: Data, where: str) -> None:
     """Refuses sizes, levels and batches that no image or sampler can have."""
-    size, wanted = data.image_size, "give pixels, at least 8: one number, or (height, width)"
+    size, wanted = data.image_size, "pixels, at least 8: one number, or (height, width)"
     sides = size if isinstance(size, tuple) else (size, size)
     if [type(side) for side in sides] != [int, int] or min(sides) < 8:
-        raise UserError(f"{where}.image_size: is {size}; {wanted}")
+        raise UserError(f"{where}.image_size: must be {wanted} (got {size})")
     for field, value in {"mean": data.mean, "std": data.std}.items():
         numbers = value if isinstance(value, tuple) else (value,)
         if not numbers or not all(type(number) in (int, float) for number in numbers):
-            raise UserError(f"{where}.{field}: is {value!r}; give a number, or one a channel")
+            raise UserError(f"{where}.{field}: must be a number, or one a channel (got {value!r})")
         if field == "std" and min(numbers) <= 0:
-            raise UserError(f"{where}.std: is {value}; give more than 0")
+            raise UserError(f"{where}.std: must be more than 0 (got {value})")
     _check_unlabelled(data, f"{where}.unlabelled")
     per_class, others = data.images_per_class, data.sampler.get("others", 0)
     if (data.num_labelled - others) % per_class or others > data.num_labelled:
@@ -230,13 +233,15 @@ def _check_tables(run: Run, prefix: str) -> None:
         may_be_none = option in ("embedding_dim", "dropout")
         if type(value) in (int, float) and (value < 0 or (value == 0 and not may_be_none)):
             least = "at least 0" if may_be_none else "more than 0"
-            raise UserError(f"{prefix}model.{option}: is {value}; give {least}")
+            raise UserError(f"{prefix}model.{option}: must be {least} (got {value})")
     parts = {"data.sampler": data.sampler, "optimizer": run.optimizer, "schedule": run.schedule}
     for field, part in parts.items():
         check_named(part, field, f"{prefix}{field}")
         check_not_negative(part, f"{prefix}{field}")
     if run.is_trained and not run.losses and not run.evaluation.networks:
-        raise UserError(f"{prefix}losses: is empty; name at least one of: {', '.join(LOSSES)}")
+        raise UserError(
+            f"{prefix}losses: must not be empty; name at least one of: {', '.join(LOSSES)}"
+        )
     for field in ("losses", "baseline"):
         for name, loss in getattr(run, field).items():
             check_name(name, LOSSES, f"{prefix}{field}")
@@ -314,13 +319,13 @@ def _check_evaluation(evaluation: Evaluation, where: str) -> None:
         places = list(place.values()) if isinstance(place, Mapping) else [place]
         if not all(isinstance(each, str) and each and "\0" not in each for each in places):
             raise UserError(
-                f"{where}.networks.{name}: is {place!r}; give the workdir of a finished run, a "
-                "file of embeddings, or {dataset: file}"
+                f"{where}.networks.{name}: must be the workdir of a finished run, a file of "
+                f"embeddings, or {{dataset: file}} (got {place!r})"
             )
     for name, fields in evaluation.datasets.items():
         at = f"{where}.datasets.{name}"
         if not isinstance(fields, Mapping):
-            raise UserError(f'{at}: is {fields!r}; give {{"source": ..., "split": "test"}}')
+            raise UserError(f'{at}: must be {{"source": ..., "split": "test"}} (got {fields!r})')
         check_fields(fields, field_types(Dataset), at, required=["source"])
         check_name(fields["source"], SOURCES, f"{at}.source")
         check_taken("data.options", fields["source"], fields.get("options", {}), f"{at}.options")

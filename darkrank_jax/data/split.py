@@ -148,10 +148,10 @@ def check_ranges(**options: float) -> None:
     Example:
       >>> check_ranges(seed=3, validation_fraction=1.5)
       Traceback (most recent call last):
-      darkrank_jax.errors.UserError: data.options.validation_fraction: is 1.5; give 0 to 1
+      darkrank_jax.errors.UserError: data.options.validation_fraction: must be 0 to 1 (got 1.5)
     """
     for name, value in options.items():
         least, most = _RANGES[name]
         if not (least <= value <= most and value < math.inf):
             valid = f"at least {least}" if most == math.inf else f"{least} to {most}"
-            raise UserError(f"data.options.{name}: is {value}; give {valid}")
+            raise UserError(f"data.options.{name}: must be {valid} (got {value})")

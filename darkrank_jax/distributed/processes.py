@@ -128,4 +128,4 @@ def _number(given: int | None, variable: str) -> int | None:
     try:
         return int(value)
     except ValueError as error:
-        raise UserError(f"{variable}: is {value!r}; give a whole number") from error
+        raise UserError(f"{variable}: must be a whole number (got {value!r})") from error

@@ -66,7 +66,7 @@ def grouping_metrics(
     """
     check_lengths(len(labels), "labels", clusters=clusters)
     if not len(labels):
-        raise UserError("labels: there are none; give at least one")
+        raise UserError("labels: must have at least one row (got none)")
     return {
         "nmi": normalized_mutual_information(clusters, labels),
         "ami": adjusted_mutual_information(clusters, labels),

@@ -105,7 +105,7 @@ def check_rows(rows: Num[np.ndarray, "n dim"], name: str) -> Num[np.ndarray, "n 
     """
     check_matrix(**{name: rows.shape})
     if not rows.size:
-        raise UserError(f"{name}: there are none; give at least one row")
+        raise UserError(f"{name}: must have at least one row (got none)")
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         raise UserError(
@@ -146,9 +146,11 @@ def check_lengths(count: int, of: str = "embeddings", **columns: Shaped[np.ndarr
     """
     for name, column in columns.items():
         if np.ndim(column) != 1:
-            raise UserError(f"{name}: has shape {list(np.shape(column))}; give one axis, [{count}]")
+            raise UserError(f"{name}: must have shape [{count}] (got {list(np.shape(column))})")
         if len(column) != count:
-            raise UserError(f"{name}: there are {len(column)} for {count} {of}; give one each")
+            raise UserError(
+                f"{name}: must have a value for each of {count} {of} (got {len(column)})"
+            )
 
 
 def check_classes(labels: Int[np.ndarray, " _"]) -> None:
@@ -178,7 +180,7 @@ def check_matrix(**shapes: tuple[int, ...]) -> None:
     """
     for name, shape in shapes.items():
         if len(shape) != 2:
-            raise UserError(f"{name}: has shape {list(shape)}; give a row for each image, [n, dim]")
+            raise UserError(f"{name}: must have a row for each image, [n, dim] (got {list(shape)})")
 
 
 def check_dimensions(**shapes: tuple[int, ...]) -> None:

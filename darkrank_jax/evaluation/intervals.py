@@ -154,7 +154,7 @@ def _known(values: np.ndarray, name: str) -> np.ndarray:
 def _drawn(draw: Callable[[int], np.ndarray], resamples: int, queries: int) -> np.ndarray:
     """The results of all draws, in groups that fit the block."""
     if resamples < 1:
-        raise UserError(f"resamples: is {resamples}; give 1 or more, such as 1000")
+        raise UserError(f"resamples: must be 1 or more, such as 1000 (got {resamples})")
     size = max(1, BLOCK // queries)
     starts = range(0, resamples, size)
     return np.concatenate([draw(min(size, resamples - start)) for start in starts])
@@ -170,4 +170,6 @@ def _middle(means: np.ndarray, confidence: float) -> tuple[float, float]:
 def _check_confidence(confidence: float) -> None:
     """Refuses what is no share."""
     if not 0 < confidence < 1:
-        raise UserError(f"confidence: is {confidence}; give a share between 0 and 1, such as 0.95")
+        raise UserError(
+            f"confidence: must be a share between 0 and 1, such as 0.95 (got {confidence})"
+        )

@@ -141,10 +141,10 @@ def _check(
     count = len(stored_array(gallery))
     check_dimensions(queries=queries.shape, gallery=stored_array(gallery).shape)
     if not count:
-        raise UserError("gallery: there are none; give at least one row")
+        raise UserError("gallery: must have at least one row (got none)")
     most = count - exclude_self
     if not 1 <= k <= most:
-        raise UserError(f"k: is {k}, of {most} to be found; give 1 to {most}")
+        raise UserError(f"k: must be 1 to {most}, the rows to be found (got {k})")
     if exclude_self and len(queries) != count:
         raise UserError(
             f"exclude_self: {len(queries)} queries are not the {count} rows of the gallery; "

@@ -275,7 +275,7 @@ def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[st
 def _check_ks(ks: Sequence[int]) -> None:
     """Refuses ranks below the first."""
     if min(ks, default=1) < 1:
-        raise UserError(f"ks: {min(ks)} is no rank; give 1 or more")
+        raise UserError(f"ks: must be ranks of 1 or more (got {min(ks)})")
 
 
 def _checked(distances: np.ndarray, *labels: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -72,11 +72,11 @@ def rerank(
 def _check(count: int, k1: int, k2: int, weight: float) -> None:
     """Refuses what is out of range."""
     if not 1 <= k1 < count:
-        raise UserError(f"k1: is {k1}, of {count - 1} other images; give 1 to {count - 1}")
+        raise UserError(f"k1: must be 1 to {count - 1}, the other images (got {k1})")
     if not 1 <= k2 <= k1 + 1:
-        raise UserError(f"k2: is {k2}; give 1 to k1 + 1, which is {k1 + 1}")
+        raise UserError(f"k2: must be 1 to k1 + 1, which is {k1 + 1} (got {k2})")
     if not 0 <= weight <= 1:
-        raise UserError(f"weight: is {weight}; give 0 to 1")
+        raise UserError(f"weight: must be 0 to 1 (got {weight})")
 
 
 def _links(neighbors: np.ndarray) -> sparse.csr_array:

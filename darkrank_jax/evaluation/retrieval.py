@@ -299,7 +299,7 @@ def _count_nearer(negatives: jax.Array, bounds: jax.Array, most: jax.Array) -> j
 def _values(ranks: np.ndarray, totals: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
     """The metrics of sorted ranks [n, class size], of which the first `totals` are matches."""
     if min(ks, default=1) < 1:
-        raise UserError(f"ks: {min(ks)} is no number of answers; give 1 or more")
+        raise UserError(f"ks: must be numbers of answers, 1 or more (got {min(ks)})")
     place, ranks = np.arange(1, ranks.shape[1] + 1), ranks.astype(np.float64)
     real = place <= totals[:, None]
     within = ranks <= totals[:, None]

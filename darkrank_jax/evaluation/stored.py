@@ -149,7 +149,7 @@ def _integers(path: Path, arrays: dict[str, np.ndarray], name: str, count: int) 
     found = arrays[name]
     if found.shape != (count,) or not np.issubdtype(found.dtype, np.integer):
         raise UserError(
-            f"{path}: {name} are {described(found)}; give integers [{count}], one an embedding"
+            f"{path}: {name} must be integers [{count}], one an embedding (got {described(found)})"
         )
     return found
 
@@ -169,7 +169,7 @@ def _marks(path: Path, queries: np.ndarray, count: int) -> np.ndarray:
     """Which embeddings search, at least one and not all."""
     if queries.shape != (count,) or queries.dtype != np.bool_:
         raise UserError(
-            f"{path}: queries are {described(queries)}; give bool [{count}], one an embedding"
+            f"{path}: queries must be bool [{count}], one an embedding (got {described(queries)})"
         )
     if queries.all() or not queries.any():
         raise UserError(
@@ -200,7 +200,7 @@ def _classes(
         values, numbered = np.unique(labels, return_inverse=True)
         return numbered, tuple(str(value) for value in values.tolist())
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise UserError(f"{path}: class_names are {described(names)}; give texts [classes]")
+        raise UserError(f"{path}: class_names must be texts [classes] (got {described(names)})")
     if len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
         raise UserError(
             f"{path}: labels run from {labels.min()} to {labels.max()}, and there are "
@@ -218,7 +218,9 @@ def _images(path: Path, arrays: dict[str, np.ndarray], count: int) -> ArrayImage
     if images is None:
         return None
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3):
-        raise UserError(f"{path}: images are {described(images)}; give uint8 [n, h, w, 1 or 3]")
+        raise UserError(f"{path}: images must be uint8 [n, h, w, 1 or 3] (got {described(images)})")
     if len(images) != count:
-        raise UserError(f"{path}: has {len(images)} images for {count} embeddings; give one each")
+        raise UserError(
+            f"{path}: must have an image for each of {count} embeddings (got {len(images)})"
+        )
     return as_images(images)

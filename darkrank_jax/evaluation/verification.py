@@ -73,7 +73,7 @@ def _check(similarities: np.ndarray, same: np.ndarray, rates: Sequence[float]) -
         )
     for rate in rates:
         if not 0 <= rate <= 1:
-            raise UserError(f"false_accept_rates: {rate} is no share; give 0 to 1")
+            raise UserError(f"false_accept_rates: must be shares, 0 to 1 (got {rate})")
 
 
 def _curve(similarities: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,8 +13,15 @@ from darkrank_jax.data.files.archives import read_file
 from darkrank_jax.data.pixels.pictures import decode, to_picture
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.neighbors import nearest_neighbors
-from darkrank_jax.evaluation.report.markup import Html, join, policy, tag
-from darkrank_jax.files import remove_unfinished, write_text
+from darkrank_jax.evaluation.report.markup import Html, join, tag
+from darkrank_jax.evaluation.report.page import (
+    AFTER_A_SEARCH,
+    Section,
+    header_of,
+    next_steps,
+    write_page,
+)
+from darkrank_jax.files import remove_unfinished
 from darkrank_jax.inference.approximate import (
     NEIGHBORS,
     check_kind,
@@ -31,11 +38,6 @@ from darkrank_jax.terminal import aligned, printable
 TOLERATED = 0.01
 _MOST_FAULTS = 10
 _THUMBNAIL = 96
-_STYLE = """body{font:15px system-ui,sans-serif;margin:2rem;background:#fff;color:#222}
-table{border-collapse:collapse}
-td,th{padding:.4rem .8rem;text-align:left;border-bottom:1px solid #ddd}
-img{image-rendering:pixelated;min-width:64px}
-@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}td,th{border-color:#444}}"""
 
 
 def embed_images(
@@ -279,19 +281,18 @@ def _write_page(
                 "--output for tables without pictures"
             )
     sections = [
-        section
-        for name, nearest in tables.items()
-        for section in (
-            tag("h1", "Nearest to ", tag("bdi", printable(name))),
-            _picture(queries.read(name), name),
-            _html_table(found, nearest),
+        Section(
+            printable(name),
+            join([_picture(queries.read(name), name), _html_table(found, nearest)]),
         )
+        for name, nearest in tables.items()
     ]
+    count = len(next(iter(tables.values())))
     title = printable(next(iter(tables))) if len(tables) == 1 else f"{len(tables)} queries"
-    style = tag("style", Html(_STYLE))
-    head = tag("head", Html('<meta charset="utf-8">'), policy(), tag("title", title), style)
-    body = tag("body", join(sections))
-    write_text(path, f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
+    facts = [f"gallery of {len(gallery.ids):,} images", gallery.facts["name"]]
+    header = header_of("search", f"The {count} nearest images of {title}", facts)
+    sections.append(Section("What next", next_steps(AFTER_A_SEARCH)))
+    write_page(path, title, header, sections)
 
 
 def _html_table(images: ImagesIn, found: Sequence[Near]) -> Html:
@@ -301,13 +302,18 @@ def _html_table(images: ImagesIn, found: Sequence[Near]) -> Html:
             "tr",
             tag("td", str(near.rank)),
             tag("td", f"{near.distance:.3f}"),
-            tag("td", _picture(images.read(near.image), near.image)),
-            *(tag("td", tag("bdi", printable(text))) for text in (near.image, near.label)),
+            tag("td", _picture(images.read(near.image), near.image), class_="words"),
+            *(
+                tag("td", tag("bdi", printable(text)), class_="words")
+                for text in (near.image, near.label)
+            ),
         )
         for near in found
     ]
-    heads = tag("tr", *(tag("th", text) for text in ("", "distance", "", "image", "label")))
-    return tag("table", heads, *rows)
+    # Of words, as the cells below them, or of numbers.
+    names = {"": None, "distance": None, "picture": "words", "image": "words", "label": "words"}
+    heads = tag("tr", *(tag("th", name, scope="col", class_=kind) for name, kind in names.items()))
+    return tag("div", tag("table", tag("thead", heads), tag("tbody", *rows)), class_="scroll")
 
 
 def _picture(file: bytes, name: str) -> Html:
@@ -317,4 +323,4 @@ def _picture(file: bytes, name: str) -> Html:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     coded = base64.b64encode(buffer.getvalue()).decode()
-    return tag("img", src=f"data:image/png;base64,{coded}", alt=printable(name))
+    return tag("img", class_="found", src=f"data:image/png;base64,{coded}", alt=printable(name))

@@ -154,7 +154,7 @@ def _hosts(chip: _Chip, accelerator: Accelerator, count: int) -> topologies.Topo
     own = min(count, _GPUS_OF_A_HOST)
     if count % own:
         raise UserError(
-            f"--devices: is {count}, and hosts have {own} of {accelerator.kind}; give a multiple"
+            f"--devices: must be a multiple of {own}, a host's {accelerator.kind} (got {count})"
         )
     major, minor = chip.capability
     config = f"""

@@ -200,7 +200,7 @@ def check_recorded(described: Mapping[str, Any], workdir: Path, prefix: str = ""
     if difference := first_difference(recorded, stated):
         field, found, given = difference
         raise UserError(
-            f"{prefix}{field}: is {given}, and {workdir} was trained with {found}; give that"
+            f"{prefix}{field}: must be {found}, with which {workdir} was trained (got {given})"
         )
 
 

@@ -30,13 +30,13 @@ def test_accepts_every_kind_of_value():
     ("change", "line"),
     [
         ({"widht": 3}, "model.widht: unknown field; did you mean 'width'?"),
-        ({"width": 3.5}, "model.width: is 3.5 (float); give int"),
-        ({"width": True}, "model.width: is True (bool); give int"),
-        ({"rate": "fast"}, "model.rate: is 'fast' (str); give float"),
-        ({"mode": "sotf"}, "model.mode: is 'sotf' (str); give 'hard' or 'soft'"),
-        ({"size": 1.5}, "model.size: is 1.5 (float); give int or None"),
-        ({"span": 3}, "model.span: is 3 (int); give tuple"),
-        ({"flag": 1}, "model.flag: is 1 (int); give bool"),
+        ({"width": 3.5}, "model.width: must be int (got 3.5 (float))"),
+        ({"width": True}, "model.width: must be int (got True (bool))"),
+        ({"rate": "fast"}, "model.rate: must be float (got 'fast' (str))"),
+        ({"mode": "sotf"}, "model.mode: must be 'hard' or 'soft' (got 'sotf' (str))"),
+        ({"size": 1.5}, "model.size: must be int or None (got 1.5 (float))"),
+        ({"span": 3}, "model.span: must be tuple (got 3 (int))"),
+        ({"flag": 1}, "model.flag: must be bool (got 1 (int))"),
         ({"images": 1}, "model.images: unknown field; valid: flag, mode, rate, size, span, width"),
     ],
 )
@@ -47,5 +47,5 @@ def test_refuses_in_one_line(change, line):
 
 
 def test_names_what_is_missing():
-    with pytest.raises(UserError, match=r"^model\.width: missing; give int$"):
+    with pytest.raises(UserError, match=r"^model\.width: must be int \(got nothing\)$"):
         check_arguments(example, {}, "model", given=["images"])

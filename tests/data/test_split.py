@@ -53,10 +53,10 @@ def test_shuffled_classes_are_those_of_the_seed():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"seed": 0, "test_fraction": -0.1}, "test_fraction: is -0.1; give 0 to 1"),
-        ({"images_per_class": 1}, "images_per_class: is 1; give at least 2"),
-        ({"cache_mib": float("inf")}, "cache_mib: is inf; give at least 0"),
-        ({"tolerated": float("nan")}, "tolerated: is nan; give 0 to 1"),
+        ({"seed": 0, "test_fraction": -0.1}, "test_fraction: must be 0 to 1 (got -0.1)"),
+        ({"images_per_class": 1}, "images_per_class: must be at least 2 (got 1)"),
+        ({"cache_mib": float("inf")}, "cache_mib: must be at least 0 (got inf)"),
+        ({"tolerated": float("nan")}, "tolerated: must be 0 to 1 (got nan)"),
     ],
 )
 def test_numbers_out_of_range_are_refused(options, line):

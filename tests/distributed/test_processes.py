@@ -172,7 +172,7 @@ def test_the_environment_says_what_flags_do_not(monkeypatch):
     processes.join("auto", None, None)
     assert calls == [("one:1", 4, 3), ("two:2", 8, 0), (None, 4, 3)]
     monkeypatch.setenv("JAX_PROCESS_ID", "last")
-    with pytest.raises(UserError, match="JAX_PROCESS_ID: is 'last'; give a whole number"):
+    with pytest.raises(UserError, match=r"JAX_PROCESS_ID: must be a whole number \(got 'last'\)"):
         processes.join(None, None, None)
 
 

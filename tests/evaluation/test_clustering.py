@@ -77,9 +77,11 @@ def test_embeddings_that_are_not_finite_are_refused():
 def test_one_class_and_groupings_of_other_length_are_refused():
     with pytest.raises(UserError, match="labels: all 4 embeddings are of one class"):
         clustering_metrics(np.eye(4), np.full(4, 7), key=jax.random.key(0))
-    with pytest.raises(UserError, match="clusters: there are 3 for 4 labels; give one each"):
+    with pytest.raises(
+        UserError, match=r"clusters: must have a value for each of 4 labels \(got 3\)"
+    ):
         grouping_metrics(np.arange(3), np.arange(4))
-    with pytest.raises(UserError, match="labels: there are none; give at least one"):
+    with pytest.raises(UserError, match=r"labels: must have at least one row \(got none\)"):
         grouping_metrics(np.arange(0), np.arange(0))
 
 

@@ -10,7 +10,7 @@ from darkrank_jax.evaluation.neighbors import nearest_neighbors
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 
 ROWS, LABELS = np.arange(12.0).reshape(6, 2), np.array([0, 0, 0, 1, 1, 1])
-MATRIX = "; give a row for each image, [n, dim]"
+MATRIX = " must have a row for each image, [n, dim] (got "
 
 
 @pytest.fixture(autouse=True)
@@ -24,15 +24,15 @@ def as_users_have_it():
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: retrieval_metrics(ROWS[:, 0], LABELS), "embeddings: has shape [6]" + MATRIX),
+        (lambda: retrieval_metrics(ROWS[:, 0], LABELS), f"embeddings:{MATRIX}[6])"),
         (
             lambda: retrieval_metrics(ROWS, LABELS[:, None]),
-            "labels: has shape [6, 1]; give one axis, [6]",
+            "labels: must have shape [6] (got [6, 1])",
         ),
-        (lambda: nearest_neighbors(ROWS[0], ROWS, k=2), "queries: has shape [2]" + MATRIX),
+        (lambda: nearest_neighbors(ROWS[0], ROWS, k=2), f"queries:{MATRIX}[2])"),
         (
             lambda: nearest_neighbors(ROWS, ROWS[:0], k=2),
-            "gallery: there are none; give at least one row",
+            "gallery: must have at least one row (got none)",
         ),
     ],
 )

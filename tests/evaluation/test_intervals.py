@@ -81,7 +81,7 @@ def test_seeds_have_the_interval_of_student():
         ),
         (
             lambda: bootstrap_interval(VALUES, seed=0, confidence=95),
-            "confidence: is 95; give a share between 0 and 1, such as 0.95",
+            "confidence: must be a share between 0 and 1, such as 0.95 (got 95)",
         ),
         (
             lambda: paired_difference(VALUES, VALUES[1:], seed=0),
@@ -104,5 +104,5 @@ def test_what_has_no_interval_is_refused(measure, line):
 
 
 def test_no_draws_are_refused():
-    with pytest.raises(UserError, match=r"^resamples: is 0; give 1 or more"):
+    with pytest.raises(UserError, match=r"^resamples: must be 1 or more, such as 1000 \(got 0\)"):
         bootstrap_interval(np.arange(4.0), seed=0, resamples=0)

@@ -125,9 +125,9 @@ def test_far_from_the_origin_float64_is_taken_at_its_word(gallery):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"k": 0}, "k: is 0, of 23 to be found; give 1 to 23"),
-        ({"k": 24}, "k: is 24, of 23 to be found; give 1 to 23"),
-        ({"k": 23, "exclude_self": True}, "k: is 23, of 22 to be found; give 1 to 22"),
+        ({"k": 0}, "k: must be 1 to 23, the rows to be found (got 0)"),
+        ({"k": 24}, "k: must be 1 to 23, the rows to be found (got 24)"),
+        ({"k": 23, "exclude_self": True}, "k: must be 1 to 22, the rows to be found (got 23)"),
         ({"k": 2, "exclude_self": True}, "exclude_self: 9 queries are not the 23 rows"),
         ({"k": 2, "metric": "cosin"}, "metric: 'cosin' is none; did you mean 'cosine'?"),
     ],
@@ -146,7 +146,7 @@ def test_what_cannot_be_found_is_refused(gallery, arguments, line):
         (3, 0.0, {"metric": "cosine"}, "gallery: 1 of 23 rows are zero and have no direction"),
         (23, 0.0, {"metric": "cosine"}, "queries: 1 of 23 rows are zero and have no direction"),
         (23, np.inf, {}, "queries: 1 of 23 rows hold NaN or infinity, first row 21"),
-        (0, 1.0, {}, "queries: there are none; give at least one row"),
+        (0, 1.0, {}, "queries: must have at least one row (got none)"),
     ],
 )
 def test_rows_without_a_distance_are_refused(gallery, queries, value, options, line):

@@ -99,13 +99,19 @@ def test_single_shot_is_the_mean_over_all_draws():
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"gallery_ids": np.arange(59)}, "gallery_ids: there are 59 for 60 gallery images; give"),
-        ({"query_cameras": np.arange(3)}, "query_cameras: there are 3 for 19 queries; give one"),
+        (
+            {"gallery_ids": np.arange(59)},
+            "gallery_ids: must have a value for each of 60 gallery images (got 59)",
+        ),
+        (
+            {"query_cameras": np.arange(3)},
+            "query_cameras: must have a value for each of 19 queries (got 3)",
+        ),
         (
             {"query_ids": np.full(19, 99)},
             "gallery: none of 19 queries has an image of its identity",
         ),
-        ({"ks": (0, 1)}, "ks: 0 is no rank; give 1 or more"),
+        ({"ks": (0, 1)}, "ks: must be ranks of 1 or more (got 0)"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(data, change, line):

@@ -46,9 +46,9 @@ def test_duplicates_and_embeddings_at_one_point_have_distances(data):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"k1": 63}, "k1: is 63, of 62 other images; give 1 to 62"),
-        ({"k1": 3}, "k2: is 6; give 1 to k1 + 1, which is 4"),
-        ({"weight": 1.5}, "weight: is 1.5; give 0 to 1"),
+        ({"k1": 63}, "k1: must be 1 to 62, the other images (got 63)"),
+        ({"k1": 3}, "k2: must be 1 to k1 + 1, which is 4 (got 6)"),
+        ({"weight": 1.5}, "weight: must be 0 to 1 (got 1.5)"),
     ],
 )
 def test_what_is_out_of_range_is_refused(data, options, line):

@@ -148,8 +148,8 @@ def test_arrays_on_the_device_are_taken_too(data):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda e, n: (e, n[:-2]), "labels: there are 43 for 45 embeddings; give one each"),
-        (lambda e, n: (e[:0], n[:0]), "embeddings: there are none; give at least one row"),
+        (lambda e, n: (e, n[:-2]), "labels: must have a value for each of 45 embeddings (got 43)"),
+        (lambda e, n: (e[:0], n[:0]), "embeddings: must have at least one row (got none)"),
         (
             lambda e, n: (e, 0 * n),
             "labels: all 45 embeddings are of one class, so that every answer is right; give two "
@@ -178,14 +178,14 @@ def test_what_cannot_be_measured_is_refused(data, change, line):
         ),
         (
             {"gallery": np.ones((4, 5)), "gallery_labels": np.arange(3)},
-            "gallery_labels: there are 3 for 4 gallery images; give one each",
+            "gallery_labels: must have a value for each of 4 gallery images (got 3)",
         ),
         (
             {"gallery": np.full((4, 5), np.nan), "gallery_labels": np.arange(4)},
             "gallery: 4 of 4 rows hold NaN or infinity, first row 0; lower the learning rate, or "
             "see what makes the network diverge",
         ),
-        ({"ks": (0,)}, "ks: 0 is no number of answers; give 1 or more"),
+        ({"ks": (0,)}, "ks: must be numbers of answers, 1 or more (got 0)"),
     ],
 )
 def test_a_gallery_that_cannot_be_searched_is_refused(data, options, line):

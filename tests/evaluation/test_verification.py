@@ -50,8 +50,8 @@ def test_the_best_and_the_worst():
         ([0.1, 0.2], [True, True], (0.1,), "same: 2 of 2 pairs are of one class"),
         ([0.1, 0.2], [False, False], (0.1,), "same: 0 of 2 pairs are of one class"),
         ([0.1, np.nan], [True, False], (0.1,), "similarities: 1 of 2 are NaN or infinity, first 1"),
-        ([0.1, 0.2], [True], (0.1,), "same: there are 1 for 2 pairs; give one each"),
-        ([0.1, 0.2], [True, False], (1.1,), "false_accept_rates: 1.1 is no share; give 0 to 1"),
+        ([0.1, 0.2], [True], (0.1,), "same: must have a value for each of 2 pairs (got 1)"),
+        ([0.1, 0.2], [True, False], (1.1,), "false_accept_rates: must be shares, 0 to 1 (got 1.1)"),
     ],
 )
 def test_pairs_without_a_curve_are_refused(similarities, same, rates, line):

@@ -163,7 +163,7 @@ def test_protocols_are_measured_printed_and_reported(tmp_path, capsys):
             {"test": {"source": "glyphs"}},
             "evaluation.networks.a: no dataset 'tset'; did you mean 'test'?",
         ),
-        ({"a": 3}, {}, "evaluation.networks.a: is 3; give the workdir of a finished run, a file "),
+        ({"a": 3}, {}, "evaluation.networks.a: must be the workdir of a finished run, a file of "),
         (
             {"a/b": "x.npz"},
             {},
@@ -175,7 +175,7 @@ def test_protocols_are_measured_printed_and_reported(tmp_path, capsys):
             {},
             "evaluation.networks: names must not be 'images', which a file beside them has; choose",
         ),
-        ({"a": "x\0.npz"}, {}, "evaluation.networks.a: is 'x\\x00.npz'; give the workdir of a "),
+        ({"a": "x\0.npz"}, {}, "evaluation.networks.a: must be the workdir of a "),
         ({}, {"d/e": {"source": "glyphs"}}, "evaluation.datasets: names must be names of files, "),
         (
             {},
@@ -190,9 +190,9 @@ def test_protocols_are_measured_printed_and_reported(tmp_path, capsys):
         (
             {},
             {"d": {"source": "glyphs", "split": "tests"}},
-            "evaluation.datasets.d.split: is 'tests' (str); give 'train' or 'validation' or 'test'",
+            "evaluation.datasets.d.split: must be 'train' or 'validation' or 'test' (got 'tests' ",
         ),
-        ({}, {"d": {}}, "evaluation.datasets.d.source: missing; give str"),
+        ({}, {"d": {}}, "evaluation.datasets.d.source: must be str (got nothing)"),
         (
             {},
             {"d": {"source": "glyph"}},

@@ -92,8 +92,8 @@ def test_a_checkpoint_states_its_options_or_leaves_them_out(tmp_path):
     check_sizes(read_run(found.to_dict()), Splits())
     found.teacher.losses.normalized_softmax.temperature = 0.1
     assert refusal(found) == (
-        f"teacher.losses.normalized_softmax.temperature: is 0.1, and {tmp_path} was trained with "
-        "0.05; give that"
+        f"teacher.losses.normalized_softmax.temperature: must be 0.05, with which "
+        f"{tmp_path} was trained (got 0.1)"
     )
     facts = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(facts | {"channels": 3}))

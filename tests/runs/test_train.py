@@ -116,7 +116,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        (lambda: small(steps=0), "steps: is 0; give at least 1"),
+        (lambda: small(steps=0), "steps: must be at least 1 (got 0)"),
         (
             lambda: changed(small(), ensemble=ConfigDict({"a": imported()})),
             "ensemble: is for a teacher; leave it empty to train this network",
@@ -127,7 +127,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
         ),
         (
             lambda: student(small(steps=0)),
-            "teacher.steps: is 0, and there is no teacher.weights.path; give one, or train for",
+            "teacher.steps: must be at least 1 without teacher.weights.path (got 0); give a",
         ),
         (
             lambda: student(imported(embedding_dim=4)),
@@ -139,7 +139,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
         ),
         (
             lambda: changed(small(), weights__head="fc"),
-            "weights.head: is of no file; give weights.path",
+            "weights.head: must be empty without weights.path (got ",
         ),
         (
             lambda: student(changed(imported(), weights__ignore=("neck.", ""))),
@@ -151,7 +151,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
         ),
         (
             lambda: changed(small(), model__embedding_dim=-1),
-            "model.embedding_dim: is -1; give at least 0",
+            "model.embedding_dim: must be at least 0 (got -1)",
         ),
         (
             lambda: student(changed(stored("e.npz"), checkpoint="runs/a")),
@@ -176,7 +176,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
         ),
         (
             lambda: student(ensemble("sum", a=imported())),
-            "teacher.combine: is 'sum' (str); give 'concatenation' or 'mean'",
+            "teacher.combine: must be 'concatenation' or 'mean' (got 'sum' (str))",
         ),
         (
             lambda: student(ensemble(a=imported(), b=changed(imported(), data__image_size=32))),
@@ -204,11 +204,11 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
         ),
         (
             lambda: changed(small(), data__mean=(0.5, "x")),
-            "data.mean: is (0.5, 'x'); give a number, or one a channel",
+            "data.mean: must be a number, or one a channel (got (0.5, 'x'))",
         ),
         (
             lambda: changed(small(), data__std=(0.5, 0.0, 0.5)),
-            "data.std: is (0.5, 0.0, 0.5); give more than 0",
+            "data.std: must be more than 0 (got (0.5, 0.0, 0.5))",
         ),
     ],
 )

@@ -83,7 +83,7 @@ def open_entries(path: Path) -> Entries:
         names = list_files(path)
         return Entries(names, *listed_files(path, names, str(path.resolve())))
     if not path.exists():
-        raise UserError(f"{path}: is missing; give a folder, a .zip or a .tar as data.path")
+        raise UserError(f"{path}: must exist; give a folder, a .zip or a .tar as data.path")
     if not is_file(path):
         raise UserError(f"{path}: must be a folder or a file (got a pipe or a device)")
     try:

@@ -71,7 +71,7 @@ def find_images(name: str, folder: Path) -> list[Found]:
     """
     layout = STANDARD_SETS[name]
     if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; give the one that holds {_wanted(layout)}")
+        raise UserError(f"{folder}: must be a folder; give the one that holds {_wanted(layout)}")
     loose = open_entries(folder)
     packed = [
         open_entries(folder / entry)

@@ -65,7 +65,9 @@ def tfds_images(
     if own:
         root = _of_archives(own, path, root)
     elif path and not Path(path).is_dir():
-        raise UserError(f"{path}: is no folder; give that of the set's archives as data.path")
+        raise UserError(
+            f"{path}: must be a folder; give the folder of the set's archives as data.path"
+        )
     with _readable(root, name):
         builder = _builder(name, root)
         prepared = builder.is_prepared()

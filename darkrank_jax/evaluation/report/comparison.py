@@ -28,10 +28,12 @@ from darkrank_jax.evaluation.report.headline import where_measured
 from darkrank_jax.evaluation.report.markup import Html, join, named, tag
 from darkrank_jax.evaluation.report.measured import Measured
 from darkrank_jax.evaluation.report.page import (
+    AFTER_A_COMPARISON,
     Curves,
     Section,
     facts_of,
     header_of,
+    next_steps,
     of_dataset,
     picture_sections,
     settings,
@@ -152,6 +154,7 @@ def write_comparison(
     ordered = {name: curves[name] for name in _ordered(first) if name in curves}
     sections.append(Section("Learning curves", curves_section(ordered)))
     sections.append(Section("Settings", settings(first["networks"])))
+    sections.append(Section("What next", next_steps(AFTER_A_COMPARISON)))
     facts = [*facts_of(first["dataset"]), first["devices"]]
     write_page(path, name, header_of(name, comparison_headline(first), facts), sections)
 

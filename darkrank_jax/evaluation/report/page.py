@@ -24,6 +24,24 @@ from darkrank_jax.evaluation.report.tradeoff import tradeoff_section
 from darkrank_jax.files import write_text
 
 _PACKAGE = "darkrank_jax.evaluation.report"
+# What to do after a page: a purpose, and its command or flag. CONFIG, DIR and WORKDIR are the
+# reader's own.
+_OVER_SEEDS = 'darkrank --mode sweep --config CONFIG --workdir DIR --seeds "0 1 2"'
+_AFTER_A_RUN = {
+    "Repeat over seeds": _OVER_SEEDS,
+    "Compare with another run": "darkrank --mode compare WORKDIR WORKDIR",
+    "Embed and search": "darkrank --mode embed --workdir WORKDIR --images DIR --output X.npz",
+    "Deploy the student": "darkrank --mode export --workdir WORKDIR",
+}
+AFTER_A_COMPARISON = {
+    "Repeat over seeds": _OVER_SEEDS,
+    "Deploy the best student": "darkrank --mode export --workdir WORKDIR",
+}
+AFTER_A_SEARCH = {
+    "Show more images": "--nearest 20",
+    "Leave out the query itself": "--exclude_self",
+    "Print tables instead of a page": "leave out --output",
+}
 # Of the pictures on a page; several datasets share them, which bounds its size.
 _QUERIES, _POINTS = 12, 480
 
@@ -90,6 +108,7 @@ def write_report(
         sections += of_dataset(found, name, len(measured))
     sections.append(Section("Learning curves", curves_section(curves)))
     sections.append(Section("Settings", settings(results["networks"])))
+    sections.append(Section("What next", next_steps(_AFTER_A_RUN)))
     write_page(path, results["name"], _header(results), sections)
 
 
@@ -138,6 +157,14 @@ def settings(networks: dict[str, Any]) -> Html:
     return tag("dl", *entries) if entries else Html("")
 
 
+def next_steps(steps: Mapping[str, str]) -> Html:
+    """What a reader may want to do after this page, each with its command."""
+    return tag(
+        "dl",
+        *(tag(*pair) for step in steps.items() for pair in zip(("dt", "dd"), step, strict=True)),
+    )
+
+
 def write_page(
     path: str | os.PathLike[str], name: str, header: Html, sections: list[Section]
 ) -> None:
@@ -163,11 +190,12 @@ def write_page(
         tag("section", tag("h2", section.title, id=place), section.body, aria_labelledby=place)
         for section, place in zip(shown, places, strict=True)
     ]
-    script = _resource("map.js")
+    # Maps alone need it; a page without a script allows none.
+    script = _resource("map.js") if any('class="map"' in part for part in parts) else ""
     page = Template(_resource("template.html")).substitute(
         title=join([name, " \N{MIDDLE DOT} darkrank_jax"]),
         policy=policy(script),
-        script=script,
+        script=tag("script", Html(script)) if script else "",
         main=join([header, contents, *parts]),
     )
     write_text(Path(path), page)

@@ -129,14 +129,14 @@ class ViT(nn.Module):
     def _check(self, images: jax.Array) -> None:
         """Refuses a width that heads do not divide, and images that patches do not tile."""
         if self.width % _HEAD:
-            raise UserError(f"model.width: is {self.width}; give a multiple of {_HEAD}")
+            raise UserError(f"model.width: must be a multiple of {_HEAD} (got {self.width})")
         if self.registers < 0 or self.projection < 0:
             field = "registers" if self.registers < 0 else "projection"
-            raise UserError(f"model.{field}: is {getattr(self, field)}; give 0 or more")
+            raise UserError(f"model.{field}: must be 0 or more (got {getattr(self, field)})")
         if self.tokens == "class" and not self.class_token:
             raise UserError(
-                "model.tokens: is 'class', and the network has no class token; give 'attention' or "
-                "'patch'"
+                "model.tokens: must be 'attention' or 'patch' for a network without a class token "
+                "(got 'class')"
             )
         height, width = images.shape[1:3]
         if height % self.patch or width % self.patch:

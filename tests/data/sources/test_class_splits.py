@@ -37,7 +37,9 @@ def test_a_flat_source_takes_the_options_of_splits_and_its_own():
     names = list(inspect.signature(flat).parameters)
     assert names[:2] == ["own", "image_size"]
     assert "grayscale" not in names
-    with pytest.raises(UserError, match=r"^data\.options\.seed: is -2; give 0 to 4294967295$"):
+    with pytest.raises(
+        UserError, match=r"^data\.options\.seed: must be 0 to 4294967295 \(got -2\)$"
+    ):
         flat(image_size=9, seed=-2)
 
 

@@ -88,6 +88,6 @@ def test_glyphs_are_listed_as_they_are_used():
     ],
 )
 def test_glyphs_refuse_numbers_out_of_range(option, value, valid):
-    line = f"data.options.{option}: is {value}; give {valid}"
+    line = f"data.options.{option}: must be {valid} (got {value})"
     with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
         glyphs(**SMALL | {option: value})

@@ -24,8 +24,8 @@ def class_names(splits):
 @pytest.mark.parametrize(
     ("option", "value", "line"),
     [
-        ("seed", -3, "seed: is -3; give 0 to 4294967295"),
-        ("validation_fraction", float("nan"), "validation_fraction: is nan; give 0 to 1"),
+        ("seed", -3, "seed: must be 0 to 4294967295 (got -3)"),
+        ("validation_fraction", float("nan"), "validation_fraction: must be 0 to 1 (got nan)"),
         ("validation_fraction", 0.05, "validation_fraction: is 0.05; of 7 characters 0 would val"),
         ("validation_fraction", 0.9, "validation_fraction: is 0.9; of 7 characters 6 would valid"),
     ],

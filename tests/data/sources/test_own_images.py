@@ -210,7 +210,7 @@ def test_numbers_out_of_range_are_refused(option, value, valid, tmp_path):
     """Before any image is looked at, which may take long."""
     with pytest.raises(UserError) as error:
         load(tmp_path / "not even there", **{option: value})
-    assert str(error.value) == f"data.options.{option}: is {value}; give {valid}"
+    assert str(error.value) == f"data.options.{option}: must be {valid} (got {value})"
 
 
 def test_a_class_of_one_image_is_told_and_only_trained_on(tmp_path, caplog):
@@ -260,7 +260,7 @@ def test_folders_that_cannot_be_used(files, line, tmp_path, capsys):
 
 def test_what_is_no_source(tmp_path, capsys):
     assert refusal(capsys, "").startswith("data.path: is empty; give a folder of class folders")
-    assert refusal(capsys, tmp_path / "no").startswith(f"{tmp_path / 'no'}: is missing; give ")
+    assert refusal(capsys, tmp_path / "no").startswith(f"{tmp_path / 'no'}: must exist; give ")
     other = tmp_path / "images.rar"
     other.write_bytes(b"Rar!")
     assert refusal(capsys, other) == (

@@ -99,7 +99,8 @@ def refusal(name, folder):
 
 def test_what_is_missing_is_named(tmp_path):
     assert refusal("sop", tmp_path / "no") == (
-        f"{tmp_path / 'no'}: is no folder; give the one that holds Stanford_Online_Products.zip, "
+        f"{tmp_path / 'no'}: must be a folder; give the one that holds "
+        "Stanford_Online_Products.zip, "
         "Ebay_train.txt, Ebay_test.txt"
     )
     assert refusal("cub200", tmp_path) == (
@@ -144,7 +145,9 @@ def test_what_was_built_is_not_used_for_a_path_without_the_set(unpacked, tmp_pat
     data = write(tmp_path / "data", cub200()[0], unpacked=unpacked)
     load_set("cub200", tmp_path, str(data))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no: is no folder; give the one that holds CUB_200_2011"):
+    with pytest.raises(
+        UserError, match=r"no: must be a folder; give the one that holds CUB_200_2011"
+    ):
         load_set("cub200", tmp_path, str(tmp_path / "no"))
     with pytest.raises(UserError, match=r"empty: holds no image of cub200; give CUB_200_2011"):
         load_set("cub200", tmp_path, str(tmp_path / "empty"))
@@ -160,7 +163,9 @@ def test_a_set_without_its_archive(tmp_path, monkeypatch):
         SOURCES["cub200"](path=str(tmp_path / "empty"), image_size=8, data_dir=str(tmp_path))
     with pytest.raises(UserError, match=r"^data\.path: is empty, and so is the environment variab"):
         SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path))
-    with pytest.raises(UserError, match=r"^data\.options\.cache_mib: is -1; give at least 0$"):
+    with pytest.raises(
+        UserError, match=r"^data\.options\.cache_mib: must be at least 0 \(got -1\)$"
+    ):
         SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path), cache_mib=-1)
 
 

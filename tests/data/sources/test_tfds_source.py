@@ -70,7 +70,9 @@ def test_any_other_set_is_split_by_class(tmp_path):
         SOURCES["tfds"](name="no_such_set", **options)
     with pytest.raises(UserError, match=r"^data\.options\.name: no standard set 'cub'; .*'cub200'"):
         SOURCES["tfds"](name="darkrank_sets/cub", **options)
-    with pytest.raises(UserError, match=r"no: is no folder; give that of the set's archives"):
+    with pytest.raises(
+        UserError, match=r"no: must be a folder; give the folder of the set's archives"
+    ):
         SOURCES["tfds"](name="other_pets", **options | {"path": str(tmp_path / "no")})
 
 

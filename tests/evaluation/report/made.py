@@ -13,7 +13,7 @@ IMAGES, CLASSES = 60, 12
 SECTIONS = [
     *["Results", "Speed against quality", "Recall by number of images", "Rank agreement"],
     *["Nearest images", "Map of embeddings", "Distances", "Worst classes", "Learning curves"],
-    "Settings",
+    *["Settings", "What next"],
 ]
 
 

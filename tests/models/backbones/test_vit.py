@@ -100,10 +100,15 @@ def test_a_class_token_is_embedded_whatever_the_pooling():
     ("name", "options", "side", "line"),
     [
         ("vit_s16", {}, 40, "data.image_size: images of 40 x 40 pixels are no whole number of "),
-        ("vit_s16", {"width": 100}, 32, "model.width: is 100; give a multiple of 64"),
-        ("siglip_b16", {"tokens": "class"}, 32, "model.tokens: is 'class', and the network has no"),
-        ("dinov2_s14", {"registers": -1}, 28, "model.registers: is -1; give 0 or more"),
-        ("clip_vit_b32", {"projection": -4}, 32, "model.projection: is -4; give 0 or more"),
+        ("vit_s16", {"width": 100}, 32, "model.width: must be a multiple of 64 (got 100)"),
+        (
+            "siglip_b16",
+            {"tokens": "class"},
+            32,
+            "model.tokens: must be 'attention' or 'patch' for a",
+        ),
+        ("dinov2_s14", {"registers": -1}, 28, "model.registers: must be 0 or more (got -1)"),
+        ("clip_vit_b32", {"projection": -4}, 32, "model.projection: must be 0 or more (got -4)"),
     ],
 )
 def test_refuses_images_that_do_not_fit(name, options, side, line):

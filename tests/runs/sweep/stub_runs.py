@@ -19,7 +19,7 @@ STUB = """
 import json, pathlib, sys
 flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
 if flags.get("config.steps") == "0":
-    sys.exit("error: steps: is 0; give at least 1")
+    sys.exit("error: steps: must be at least 1 (got 0)")
 workdir = pathlib.Path(flags["workdir"])
 rows = [{"step": 4, "validation/nmi": 1}, {"step": 6, "validation/nmi": 0.25}]
 (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))

@@ -22,7 +22,7 @@ def test_a_run_is_trained_once_and_a_failed_one_stops_what_waits_for_it(
     waits = jobs.Job("waits", CONFIG, overrides, 4, tmp_path / "waits", after=bad.workdir)
     assert jobs.run_jobs([good, bad, waits], workers=2) == [bad, waits]
     said = capsys.readouterr().out
-    assert "bad, seed 4: failed, error: steps: is 0; give at least 1" in said
+    assert "bad, seed 4: failed, error: steps: must be at least 1 (got 0)" in said
     assert "good, seed 4: finished" in said
     assert not waits.workdir.exists()
     assert os.sched_getaffinity(0) == set(jobs.cores())

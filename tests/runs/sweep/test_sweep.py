@@ -17,8 +17,8 @@ from tests.runs.sweep.stub_runs import CONFIG, STUB
     [
         (["--config=omniglot"], "data.path: is empty, and so is the environment "),
         ([CONFIG, "--grid=learning_rat 1"], "--config.learning_rat: no field 'learning_rat' in "),
-        ([CONFIG, "--grid=steps 4 0"], "steps: is 0; give at least 1"),
-        ([CONFIG, "--config.steps=0"], "steps: is 0; give at least 1"),
+        ([CONFIG, "--grid=steps 4 0"], "steps: must be at least 1 (got 0)"),
+        ([CONFIG, "--config.steps=0"], "steps: must be at least 1 (got 0)"),
         ([CONFIG, "--grid=steps"], '--grid: steps has no values; give --grid "steps VALUE VALUE"'),
         ([CONFIG, "--grid=steps '4"], '--grid: must be a field and its values (got "steps '),
         ([CONFIG, "--grid=steps 4", "--grid=steps 5"], "--grid: steps is given twice; give all "),
