@@ -12,6 +12,7 @@ from flax import traverse_util
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.naming import Variable
+from darkrank_jax.models.timm_names import check_padding
 from darkrank_jax.models.vit_weights import POSITIONS, check_activation, resizing
 from darkrank_jax.models.weight_description import describe_weights
 from darkrank_jax.models.weight_files import first_of, read_header, read_tensors
@@ -235,6 +236,8 @@ def _load(
             expected[name] = among[name].shape
     check_fit(path, backbone, among, expected, match.prefix)
     check_activation(path, backbone)
+    if match.naming.owner == "timm's":
+        check_padding(path)
     resize = resizing(path, among, backbone, image_shape, match) if POSITIONS in sources else None
     read: dict[str, np.ndarray] = {}
     unread = read_tensors(path, {name: among[name] for name in expected})

@@ -19,6 +19,7 @@ _FIXED = ("tokens", "class_token", "distillation_token", "pre_norm", "layer_scal
 _RESNET_FIXED = ("blocks", "bottleneck", "groups", "group_width", "ibn", "average_shortcut")
 # The first convolution of an architecture -> beginnings of its names in MODELS.
 _FIRST = {
+    "conv_stem.weight": ("mobilenet_v2", "efficientnet"),
     "features.0.0.weight": ("mobilenet", "efficientnet", "convnext"),
     "stem.0.weight": ("convnext",),
     "embeddings.patch_embeddings.weight": ("convnext",),

@@ -2,15 +2,19 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flax import linen as nn
 
 from darkrank_jax.models.backbones.convnext import ConvNeXt
+from darkrank_jax.models.backbones.efficientnet import EfficientNet
+from darkrank_jax.models.backbones.mobilenet_v2 import MobileNetV2
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.convnext_names import NAMINGS as CONVNEXT_NAMINGS
 from darkrank_jax.models.naming import LEAVES, Naming, Variable, by_name, dotted
+from darkrank_jax.models.timm_names import TORCHVISION, efficientnet_source, mobilenet_v2_source
 from darkrank_jax.models.vit_names import NAMINGS as VIT_NAMINGS
 
 
@@ -28,9 +32,10 @@ def namings_of(backbone: nn.Module) -> tuple[Naming, ...]:
       >>> first.source(("params", "layer2_0", "conv1", "kernel")).names
       ('layer2.0.conv1.weight',)
     """
-    if isinstance(backbone, ResNet):
-        return _resnet_namings(backbone)
-    return _NAMINGS.get(type(backbone), (Naming("the usual", by_name(dotted)),))
+    for kind, namings in _NAMINGS.items():
+        if isinstance(backbone, kind):
+            return namings(backbone)
+    return (Naming("the usual", by_name(dotted)),)
 
 
 def _resnet_namings(backbone: ResNet) -> tuple[Naming, ...]:
@@ -79,8 +84,16 @@ def _hugging_face_name(variable: Variable) -> str:
     return f"{where}.{kind}.{LEAVES[variable[-1]]}"
 
 
+def _efficientnet_namings(backbone: EfficientNet) -> tuple[Naming, ...]:
+    source = functools.partial(efficientnet_source, lite=backbone.lite)
+    return (TORCHVISION, Naming("timm's", source))
+
+
 # Backbone -> whose names a file may have; backbones that are not here keep their source's own.
-_NAMINGS: dict[type, tuple[Naming, ...]] = {
-    ConvNeXt: CONVNEXT_NAMINGS,
-    ViT: VIT_NAMINGS,
+_NAMINGS: dict[type, Callable[[Any], tuple[Naming, ...]]] = {
+    ConvNeXt: lambda _: CONVNEXT_NAMINGS,
+    EfficientNet: _efficientnet_namings,
+    MobileNetV2: lambda _: (TORCHVISION, Naming("timm's", mobilenet_v2_source)),
+    ResNet: _resnet_namings,
+    ViT: lambda _: VIT_NAMINGS,
 }

@@ -26,6 +26,7 @@ class Settings(NamedTuple):
       size: height and width of the images it was trained on.
       interpolation: by which images are resized.
       activation: of a transformer's blocks, as an option of MODELS.
+      architecture: timm's name of the network.
       files: names of the files that were read.
     """
 
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     size: tuple[int, int] | None = None
     interpolation: str | None = None
     activation: str | None = None
+    architecture: str | None = None
     files: tuple[str, ...] = ()
 
 
@@ -72,7 +74,8 @@ def _of_model(content: Mapping[str, Any]) -> dict[str, Any]:
     """Of config.json: timm's, or transformers'."""
     timm = content if "input_size" in content else _part(content, "pretrained_cfg")
     if timm:
-        return _of_timm(timm)
+        architecture = content.get("architecture")
+        return _of_timm(timm) | {"architecture": architecture and str(architecture)}
     vision = _part(content, "vision_config") or content
     return {
         "size": _size(vision.get("image_size")),

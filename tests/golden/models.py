@@ -159,11 +159,25 @@ def networks(directory: Path, full: bool) -> dict:
         x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
         return x.mean(dim=(2, 3))
 
+    def of_timm(name):
+        """A network that timm builds from a table, narrow."""
+        from timm.models import efficientnet
+
+        maker = {
+            "mobilenet_v2": efficientnet._gen_mobilenet_v2,
+            "efficientnet_b0": efficientnet._gen_efficientnet,
+            "efficientnet_lite0": efficientnet._gen_efficientnet_lite,
+        }[name]
+        return maker("mobilenetv2_100" if name == "mobilenet_v2" else name, width)
+
     vit = {} if full else {"embed_dim": 128, "num_heads": 2, "depth": 3, "img_size": 64}
     return {
         "convnext_tiny": (convnext_tiny(), pooled("features")),
         "efficientnet_b0": (efficientnet_b0(), pooled("features")),
         "inception_bn": (bninception.BNInception(), pooled("features")),
+        "timm_efficientnet_b0": (of_timm("efficientnet_b0"), pooled("forward_features")),
+        "timm_efficientnet_lite0": (of_timm("efficientnet_lite0"), pooled("forward_features")),
+        "timm_mobilenet_v2": (of_timm("mobilenet_v2"), pooled("forward_features")),
         "mobilenet_v2": (models.mobilenet_v2(width_mult=width), pooled("features")),
         "mobilenet_v3_large": (mobilenet_v3("large"), pooled("features")),
         "mobilenet_v3_small": (mobilenet_v3("small"), pooled("features")),
