@@ -120,3 +120,12 @@ def test_triplet_curve_in_a_figure_ends_where_the_negative_is_a_margin_away():
     # The anchor's positive is at sqrt(2 - 2 * 0.85) = .548, the margin .2.
     assert (push[figures.CURVE < 0.74] > 0).all()
     assert (push[figures.CURVE > 0.76] == 0).all()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_no_delimiter_stretches_around_a_sum_which_the_drawing_library_cannot_draw(page):
+    for formula in re.findall(r"^\$\$\n(.*?)\n\$\$$", page.read_text(), re.MULTILINE | re.DOTALL):
+        depth = 0
+        for token in re.findall(r"\\(left|right|sum)(?![a-z])", formula):
+            depth += {"left": 1, "right": -1, "sum": 0}[token]
+            assert depth == 0 or token != "sum", f"{formula}: write \\bigg( for \\left("
