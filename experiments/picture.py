@@ -36,7 +36,7 @@ PANELS = (
     Panel("Omniglot, 600 steps", "omniglot/results.csv"),
     Panel("Cars-196 (half), teacher from scratch", "cars196_half/results.csv"),
     Panel("Grocery Store, pretrained teacher", "photographs/grocery_store_short.csv"),
-    Panel("Cars-196 (half), the same, 4,000 steps", "photographs/cars196_half_long.csv"),
+    Panel("Cars-196 (half), pretrained teacher, 4,000 steps", "photographs/cars196_half_long.csv"),
 )
 # Colours of a theme: text, lines, and the three networks.
 THEMES = {
