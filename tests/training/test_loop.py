@@ -115,7 +115,7 @@ def test_training_ends_after_validations_that_are_none_the_better_and_stays_ende
     def validate(*_):
         return dict.fromkeys(("recall_at_1", "map_at_r"), next(scores))
 
-    monkeypatch.setattr(loop, "_validate", validate)
+    monkeypatch.setattr(loop, "retrieval_metrics", validate)
     run = read(small(steps=9, eval_every=1, log_every=1, patience=2))
     arguments = (Splits()[run.data], tmp_path, make_mesh(8, jax.devices()[:1]), "student", None)
     for _ in range(2):
