@@ -26,8 +26,8 @@ class Settings(NamedTuple):
       size: height and width of the images it was trained on.
       interpolation: by which images are resized.
       activation: of a transformer's blocks, as an option of MODELS.
-      architecture: timm's name of the network.
       files: names of the files that were read.
+      architecture: timm's name of the network.
     """
 
     mean: tuple[float, ...] | None = None
@@ -35,8 +35,8 @@ class Settings(NamedTuple):
     size: tuple[int, int] | None = None
     interpolation: str | None = None
     activation: str | None = None
-    architecture: str | None = None
     files: tuple[str, ...] = ()
+    architecture: str | None = None
 
 
 def read_settings(path: str | Path) -> Settings:

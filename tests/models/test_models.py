@@ -6,11 +6,10 @@ import pytest
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model, compute_dtype, model_options
-from darkrank_jax.models.backbones.resnet import DEPTHS
 from tests.models.backbones.architectures import shapes
 
 # Options of a backbone beside its width.
-OWN = {name: {"stem"} for name in DEPTHS}
+OWN = {name: {"stem", "last_stride"} for name in MODELS if name.startswith("resne")}
 VIT = {"depth", "patch", "tokens", "registers", "activation", "projection"}
 OWN |= {name: VIT for name in MODELS if name.startswith(("vit", "deit", "dino", "clip", "siglip"))}
 OWN |= {name: {"depth"} for name in MODELS if name.startswith("efficientnet")}

@@ -52,7 +52,14 @@ SPREAD = (0.229, 0.224, 0.225)
                     },
                 }
             },
-            Settings(IMAGENET, SPREAD, (224, 192), "bicubic", None, ("config.json",)),
+            Settings(
+                IMAGENET,
+                SPREAD,
+                (224, 192),
+                "bicubic",
+                files=("config.json",),
+                architecture="vit_base_patch16_224",
+            ),
         ),
         (
             {

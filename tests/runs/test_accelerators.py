@@ -57,7 +57,7 @@ def test_gpus_come_in_hosts_of_eight(asked):
     ("name", "count", "line"),
     [
         ("tpu_v5e", 12, "is 12, and a slice has a power of two of TPU v5 lite; give 8 or 16"),
-        ("a100", 20, "is 20, and hosts have 8 of NVIDIA A100-SXM4-80GB; give a multiple"),
+        ("a100", 20, r"must be a multiple of 8, a host's NVIDIA A100-SXM4-80GB \(got 20\)"),
     ],
 )
 def test_numbers_that_they_do_not_come_in_are_refused(name, count, line, asked):

@@ -45,7 +45,7 @@ def draw():
         build_model(**run_of().model),
         optax.sgd(1.0),
         image_shape=(16, 16, 1),
-        class_weights=["normalized_softmax"],
+        class_weights={"normalized_softmax": 1},
         num_classes=8,
         averaged=False,
         key=KEY,
