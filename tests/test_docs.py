@@ -55,6 +55,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page):
     read_page(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "loss"), CONFIGS.items(), ids=CONFIGS)
 def test_the_code_of_a_page_runs_and_its_config_trains_a_step(page, loss, tmp_path):
     config = read_page(ROOT / "docs" / "guides" / page)["get_config"]().unlock()

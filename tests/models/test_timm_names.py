@@ -14,7 +14,11 @@ from darkrank_jax.models.timm_names import mobilenet_v2_source
 from darkrank_jax.models.weight_fit import torch_axes
 from tests.models.backbones.architectures import check_outputs, shapes
 
-NAMES = ["efficientnet_b0", "efficientnet_lite0", "mobilenet_v2"]
+NAMES = [
+    pytest.param("efficientnet_b0", marks=pytest.mark.slow),
+    "efficientnet_lite0",
+    "mobilenet_v2",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,6 +41,7 @@ def test_outputs_are_timms(name, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_file_of_timms_names_is_told(tmp_path):
     """Of the published width, since no other is looked for."""
     _, variables = shapes(MODELS["mobilenet_v2"](), (64, 64))
