@@ -1,20 +1,23 @@
 """Files written whole or not at all, and JSON read back with an error that names the file."""
 
 import contextlib
+import csv
 import errno
+import io
 import itertools
 import json
 import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from darkrank_jax.digests import digest
 from darkrank_jax.errors import UserError
+from darkrank_jax.terminal import csv_cell
 
 # What to do about an error of the system, where it is not simply "choose another place".
 _ADVICE = {
@@ -134,6 +137,27 @@ def write_text(path: Path, text: str) -> None:
     Bytes of file names that are not UTF-8 are written as backslash escapes.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]], separator: str = ","
+) -> None:
+    """Writes a table, whole or not at all; a spreadsheet runs none of its cells.
+
+    Args:
+      path: of the file; its folder is made.
+      columns: their names, the first line.
+      rows: of as many values each.
+      separator: between the values.
+
+    Raises:
+      UserError: the file cannot be written; the earlier one is still there.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+    for row in (columns, *rows):
+        writer.writerow(map(csv_cell, row))
+    write_text(path, text.getvalue())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -18,9 +18,10 @@ from darkrank_jax.config.reader import read_run
 from darkrank_jax.config.resolved import resolve, teacher_fields
 from darkrank_jax.config.run import needs_teacher
 from darkrank_jax.errors import UserError
+from darkrank_jax.files import write_csv
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.sweep.jobs import Job, default_workers, run_jobs
-from darkrank_jax.runs.sweep.seed_table import collect, spread, write_csv
+from darkrank_jax.runs.sweep.seed_table import collect, spread
 from experiments.refusing import refusing
 
 TUNING_SEED, SEEDS = 3, (0, 1, 2)
@@ -124,7 +125,7 @@ def run_experiment(
         workers = arguments.workers or default_workers()
         if arguments.long:
             tuning = read_tuning(places["tuning"], setup)
-            found = test_chosen(setup, tuning, arguments.workdir, workers, long)
+            found = train_chosen(setup, tuning, arguments.workdir, workers, long)
         else:
             found = compare(setup, arguments.workdir, workers, arguments.steps, arguments.steps)
             write_rows(places["tuning"], found.tuning, found.methods)
@@ -162,10 +163,10 @@ def compare(
     if setup.teacher is not None:
         _fill_store(setup, workdir, tried[Case(TEACHER, 0, TUNING_SEED)])
     tuning = _scores(tried, list(tried), workers, ("recall_at_1", CHOSEN_BY), "validation/")
-    return test_chosen(setup, tuning, workdir, workers, steps)
+    return train_chosen(setup, tuning, workdir, workers, steps)
 
 
-def test_chosen(setup: Setup, tuning: Scores, workdir: Path, workers: int, steps: int) -> Found:
+def train_chosen(setup: Setup, tuning: Scores, workdir: Path, workers: int, steps: int) -> Found:
     """Tests the settings that validated best; the arguments are those of `compare`."""
     methods, chosen = setup.methods, choose(tuning, setup.methods)
     final = _jobs(setup, workdir, SEEDS, steps)

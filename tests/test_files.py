@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import csv
 import errno
 import os
 import re
@@ -138,3 +139,23 @@ def test_read_json_refuses_nesting_beyond_the_stack(tmp_path):
 def test_text_with_undecodable_names_is_written_as_utf8(tmp_path):
     files.write_text(tmp_path / "a", "caf\udce9 ü")
     assert (tmp_path / "a").read_bytes() == b"caf\\udce9 \xc3\xbc"
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path):
+    files.write_csv(tmp_path / "new" / "a.csv", ["name", "=b"], [["=1+1", -0.5], ["a,b", "@x"]])
+    with (tmp_path / "new" / "a.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["name", "'=b"], ["'=1+1", "-0.5"], ["a,b", "'@x"]]
+
+
+def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    files.write_csv(path, ["a"], [[1]])
+
+    def full(place):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(UserError, match=r"a\.csv: cannot be written \(No space left on device\); "):
+        files.write_csv(path, ["a"], [[2]])
+    assert path.read_text() == "a\n1\n"
+    assert list(tmp_path.iterdir()) == [path]

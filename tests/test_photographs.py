@@ -8,6 +8,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -52,7 +53,7 @@ def test_zero_shot_recall_is_what_other_code_measured(name, data, recall):
     config.data.options = {"num_train_classes": 98}
     config.steps = 0
     run = read_run(config.to_dict(), "teacher")
-    splits, mesh = Splits(), make_mesh(1)
+    splits, mesh = Splits(), make_mesh(1, jax.devices()[:1])
     split = splits[run.data]["test"]
     found = retrieval_metrics(embed(load(run, splits, Path(), mesh), split, mesh), split.labels)
     assert abs(found["recall_at_1"] - recall) <= 0.003

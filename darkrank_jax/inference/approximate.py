@@ -40,8 +40,8 @@ def write_approximate(vectors: np.ndarray, kind: str, path: Path) -> Index:
 
     Args:
       vectors: float32 [n, dim].
-      kind: "hnsw", a graph of neighbours beside the vectors, the fastest, or "ivf_pq", lists of
-        codes of a byte for four numbers, a sixteenth of the vectors' size.
+      kind: "hnsw", a graph of neighbours beside the vectors, or "ivf_pq", lists of codes: a byte
+        for four numbers, and eight bytes a row.
       path: of the index.
 
     Returns:

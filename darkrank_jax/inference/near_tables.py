@@ -1,14 +1,11 @@
 """The nearest of each query in a file: .csv, .tsv or .parquet, a row a neighbour."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from darkrank_jax.evaluation.embedding_files import escape, load_pyarrow
-from darkrank_jax.files import replacing, write_text
-from darkrank_jax.terminal import csv_cell
+from darkrank_jax.files import replacing, write_csv
 
 
 class Near(NamedTuple):
@@ -55,8 +52,4 @@ def write_near(path: Path, tables: Mapping[str, Sequence[Near]]) -> None:
         with replacing(path) as beside, beside.open("wb") as file:
             pyarrow.parquet.write_table(table, file)
         return
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=SEPARATORS[path.suffix], lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(map(csv_cell, row) for row in rows)
-    write_text(path, text.getvalue())
+    write_csv(path, COLUMNS, rows, SEPARATORS[path.suffix])

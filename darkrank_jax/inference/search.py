@@ -4,7 +4,7 @@ import base64
 import io
 import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,25 +76,20 @@ def embed_images(
     found = list_images(Path(images))
     place = str(Path(images).absolute())
     known = _known(network, workdir, path, place) if append else None
-    if known is not None:
-        there = set(known.ids.tolist())
-        new = [row for row, name in enumerate(found.ids) if name not in there]
-        found = found._replace(
-            ids=[found.ids[row] for row in new], labels=[found.labels[row] for row in new]
-        )
-    remove_unfinished(path.absolute().parent)
-    if known is None or found.ids:
-        rows, vectors = _embed(network, found, invert, tolerated)
-        ids, labels = (np.array([column[row] for row in rows], str) for column in found[:2])
-        gallery = Gallery(ids, labels, vectors, network.facts | {"place": place})
-        gallery = _joined(known, gallery) if known is not None else gallery
-        write_gallery(gallery, path)
-        added = f", {len(ids):,} of them new" if known is not None else ""
-        count, dim = gallery.vectors.shape
-        print(f"Wrote {output}: {count:,} embeddings of {dim} numbers{added}.")
-    else:
+    found = _without(found, known.ids.tolist()) if known else found
+    if known and not found.ids:
         gallery = known
         print(f"{output} has all of the {len(known.ids):,} images already.")
+    else:
+        remove_unfinished(path.absolute().parent)
+        rows, vectors = _embed(network, found, invert, tolerated)
+        ids, labels = (np.array([column[row] for row in rows], str) for column in found[:2])
+        new = Gallery(ids, labels, vectors, network.facts | {"place": place})
+        gallery = _joined(known, new) if known else new
+        write_gallery(gallery, path)
+        added = f", {len(ids):,} of them new" if known else ""
+        count, dim = gallery.vectors.shape
+        print(f"Wrote {output}: {count:,} embeddings of {dim} numbers{added}.")
     if index:
         written = write_approximate(gallery.vectors, index, path.with_suffix(f".{index}.faiss"))
         print(
@@ -229,6 +224,14 @@ def _known(network: LoadedRun, workdir: Path, path: Path, place: str) -> Gallery
             "another --output"
         )
     return known
+
+
+def _without(images: ImagesIn, known: Iterable[str]) -> ImagesIn:
+    """Images less those of some names."""
+    there = set(known)
+    kept = [row for row, name in enumerate(images.ids) if name not in there]
+    ids, labels = ([column[row] for row in kept] for column in images[:2])
+    return images._replace(ids=ids, labels=labels)
 
 
 def _joined(known: Gallery, new: Gallery) -> Gallery:

@@ -3,10 +3,10 @@
 import re
 
 from darkrank_jax.models.naming import (
+    TORCHVISION,
     Naming,
     TensorSource,
     Variable,
-    by_name,
     dotted,
     last_axis,
     whole,
@@ -57,7 +57,7 @@ def _source(variable: Variable, names: dict[str, str], grn_axes: int) -> TensorS
 
 
 NAMINGS = (
-    Naming("torchvision's", by_name(dotted)),
+    TORCHVISION,
     Naming("timm's", lambda variable: _source(variable, _TIMM, 0)),
     # Its norm stands after the pooling.
     Naming("Hugging Face's", lambda variable: _source(variable, _HUGGING_FACE, 3), ("layernorm.",)),

@@ -199,3 +199,7 @@ def _with_leaf(name: str, leaf: str | None) -> str:
 
 
 _WHOLE = TensorLayout(lambda shape: [shape], lambda tensors: tensors[0])
+
+
+# Those of the modules here, which are named as torchvision's.
+TORCHVISION = Naming("torchvision's", by_name(dotted))

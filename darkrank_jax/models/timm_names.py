@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.naming import Naming, TensorSource, Variable, by_name, dotted, whole
+from darkrank_jax.models.naming import TensorSource, Variable, dotted, whole
 from darkrank_jax.models.weight_settings import read_settings
 
 # Blocks of MobileNetV2's stages, which torchvision counts through.
@@ -85,6 +85,3 @@ def _mobilenet_v2_units(layers: int) -> list[str]:
     *inner, last = range(layers)
     pairs = [f"conv.{layer}.{unit}" for layer in inner for unit in (0, 1)]
     return [*pairs, f"conv.{last}", f"conv.{last + 1}"]
-
-
-TORCHVISION = Naming("torchvision's", by_name(dotted))

@@ -13,8 +13,8 @@ from darkrank_jax.models.backbones.mobilenet_v2 import MobileNetV2
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.convnext_names import NAMINGS as CONVNEXT_NAMINGS
-from darkrank_jax.models.naming import LEAVES, Naming, Variable, by_name, dotted
-from darkrank_jax.models.timm_names import TORCHVISION, efficientnet_source, mobilenet_v2_source
+from darkrank_jax.models.naming import LEAVES, TORCHVISION, Naming, Variable, by_name, dotted
+from darkrank_jax.models.timm_names import efficientnet_source, mobilenet_v2_source
 from darkrank_jax.models.vit_names import NAMINGS as VIT_NAMINGS
 
 
@@ -44,10 +44,8 @@ def _resnet_namings(backbone: ResNet) -> tuple[Naming, ...]:
     places = places | (_DEEP_STEM if backbone.stem == "deep" else {})
     own = Naming("torchvision's or timm's", by_name(functools.partial(_torchvision_name, places)))
     other = Naming("Hugging Face's", by_name(_hugging_face_name))
-    plain = ResNet(backbone.blocks, backbone.bottleneck, backbone.width, stem=backbone.stem)
-    varied = ("groups", "group_width", "ibn", "average_shortcut")
-    same = all(getattr(backbone, field) == getattr(plain, field) for field in varied)
-    return (own, other) if same and backbone.stem != "deep" else (own,)
+    varied = backbone.ibn or backbone.average_shortcut or backbone.groups > 1
+    return (own,) if varied or backbone.stem == "deep" else (own, other)
 
 
 # Module -> its place in torchvision's and timm's sequences.
@@ -64,7 +62,8 @@ def _torchvision_name(places: Mapping[str, str], variable: Variable) -> str:
     """("params", "layer1_0", "downsample_conv", "kernel") is layer1.0.downsample.0.weight there."""
     first, *rest = dotted(variable).split(".")
     if block := re.fullmatch(r"(layer\d)_(\d+)", first):
-        unit = places.get(rest[0], rest[0]) if rest[0].startswith("downsample") else rest[0]
+        # A block has a conv1 of its own.
+        unit = places[rest[0]] if rest[0] in _SHORTCUT else rest[0]
         return ".".join([*block.groups(), unit, *rest[1:]])
     return ".".join([places.get(first, first), *rest])
 

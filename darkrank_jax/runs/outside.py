@@ -28,6 +28,8 @@ def write_embeddings(run: Run, path: Path, function: Callable[[np.ndarray], Any]
     """
     if run.teacher is None:
         raise UserError("teacher: is empty; state the image_size that the function takes")
+    if path.suffix != ".npz":
+        raise UserError(f"{path}: must end in .npz; give another name")
     splits = Splits()[dataclasses.replace(run.data, image_size=run.teacher.data.image_size)]
     seen = [splits["train"]]
     if not splits["train"].class_names:
@@ -37,8 +39,6 @@ def write_embeddings(run: Run, path: Path, function: Callable[[np.ndarray], Any]
     if not len(ids):
         ids, seen = np.arange(len(splits["train"].labels)), seen[:1]
     vectors = np.concatenate([embed_images(_checked(function), split.images) for split in seen])
-    if path.suffix != ".npz":
-        raise UserError(f"{path}: must end in .npz; give another name")
     with replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, ids=ids, vectors=vectors)
 

@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from darkrank_jax.files import write_csv
 from darkrank_jax.runs.sweep.jobs import Job, default_workers, run_jobs
-from darkrank_jax.runs.sweep.seed_table import collect, spread, write_csv
+from darkrank_jax.runs.sweep.seed_table import collect, spread
 from experiments.comparison import add_workers
 from experiments.refusing import refusing
 

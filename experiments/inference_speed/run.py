@@ -25,10 +25,9 @@ from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.export.command import export_run
 from darkrank_jax.export.formats import FORMATS
 from darkrank_jax.export.source import load_source
-from darkrank_jax.files import replacing
+from darkrank_jax.files import replacing, write_csv
 from darkrank_jax.inference.load import load_run
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.runs.sweep.seed_table import write_csv
 from darkrank_jax.workdir.run_file import recorded_run
 from experiments.refusing import refusing
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from darkrank_jax.runs.sweep.seed_table import write_csv
+from darkrank_jax.files import write_csv
 from darkrank_jax.workdir.metrics_log import read_log
 from experiments.refusing import refusing
 

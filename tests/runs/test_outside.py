@@ -64,6 +64,12 @@ def test_the_function_sees_all_images_at_the_size_of_the_teacher(tmp_path):
     assert shapes == [(256, 24, 24, 1)]
 
 
+def test_a_file_of_another_kind_is_refused_before_anything_is_embedded(tmp_path):
+    path = tmp_path / "teacher.npy"
+    with pytest.raises(UserError, match=r"teacher\.npy: must end in \.npz"):
+        darkrank_jax.embed_outside(taught(embeddings=str(path)), path, pytest.fail)
+
+
 FUNCTIONS = {
     "must give floats [256, dim] (got uint8": lambda images: images[:, 0, :, 0],
     "must give floats [256, dim] (got float32 [1, 2])": lambda _: np.ones((1, 2), np.float32),

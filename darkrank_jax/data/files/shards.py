@@ -134,7 +134,7 @@ def expand(path: str) -> tuple[str, ...]:
 def shard_listing(path: str, *, labelled: bool) -> Listing:
     """The images of shards, in the order of shards and of the files in them.
 
-    The index is made once for a state of the shards and lies in the user's cache: 20 bytes an image
+    The index is made once for a state of the shards and lies in the user's cache: 24 bytes an image
     and its name, of which what is used is mapped to memory.
 
     Args:

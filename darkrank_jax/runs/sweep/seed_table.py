@@ -1,17 +1,14 @@
 """What the runs of a sweep found: a row for each network, and a table over seeds."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from darkrank_jax.files import write_text
+from darkrank_jax.files import write_csv
 from darkrank_jax.runs.results import read_results
 from darkrank_jax.runs.sweep.jobs import Job
-from darkrank_jax.terminal import csv_cell
 from darkrank_jax.workdir.metrics_log import read_log
 
 METRICS = ("recall_at_1", "map_at_r", "nmi")
@@ -86,24 +83,6 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes rows of any fields as CSV."""
     fields = list(dict.fromkeys(field for row in rows for field in row))
     write_csv(path, fields, ([row.get(field, "") for field in fields] for row in rows))
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Writes a table, whole or not at all; a spreadsheet runs none of its cells.
-
-    Args:
-      path: of the file; its folder is made.
-      columns: their names, the first line.
-      rows: of as many values each.
-
-    Raises:
-      UserError: the file cannot be written; the earlier one is still there.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in (columns, *rows):
-        writer.writerow(map(csv_cell, row))
-    write_text(path, text.getvalue())
 
 
 def _validation(job: Job, network: str, found: Mapping[str, Any], metrics: Sequence[str]) -> Row:

@@ -1,14 +1,7 @@
 """Tables of experiments: their figures, and files that are written whole or not at all."""
 
-import csv
-import errno
-import os
-
 import numpy as np
-import pytest
 
-from darkrank_jax import files
-from darkrank_jax.errors import UserError
 from darkrank_jax.runs.sweep import seed_table as tables
 
 
@@ -31,23 +24,3 @@ def test_the_table_has_the_spread_and_a_shared_teacher_once(tmp_path):
     written = (tmp_path / "rows.csv").read_text().splitlines()
     assert written[:2] == ["name,seed,network,nmi", "a,0,teacher,0.8"]
     assert len(written) == 9
-
-
-def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path):
-    tables.write_csv(tmp_path / "new" / "a.csv", ["name", "=b"], [["=1+1", -0.5], ["a,b", "@x"]])
-    with (tmp_path / "new" / "a.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [["name", "'=b"], ["'=1+1", "-0.5"], ["a,b", "'@x"]]
-
-
-def test_a_table_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch):
-    path = tmp_path / "a.csv"
-    tables.write_csv(path, ["a"], [[1]])
-
-    def full(place):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(files, "sync", full)
-    with pytest.raises(UserError, match=r"a\.csv: cannot be written \(No space left on device\); "):
-        tables.write_csv(path, ["a"], [[2]])
-    assert path.read_text() == "a\n1\n"
-    assert list(tmp_path.iterdir()) == [path]
