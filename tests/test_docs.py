@@ -21,6 +21,8 @@ from docs import figures, table
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text())]
+# Pages whose code takes many seconds.
+LONG = {"index.md", "losses.md", "pretrained.md"}
 # Page of the guides -> the loss whose value shows that its config trains.
 CONFIGS = {"own_data.md": "supcon", "add_a_loss.md": "cosine"}
 
@@ -49,7 +51,12 @@ def test_every_file_of_tests_that_a_page_names_exists():
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name not in CONFIGS], ids=lambda page: page.name
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.name in LONG else (), id=page.name)
+        for page in PAGES
+        if page.name not in CONFIGS
+    ],
 )
 def test_the_code_of_a_page_runs_from_top_to_bottom(page):
     read_page(page)

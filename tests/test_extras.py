@@ -36,6 +36,7 @@ def output_without(hidden, code):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["train", "export"])
 def test_the_table_holds_the_modules_of_the_requirements(extra):
     name = {"train": "requirements.txt", "export": "requirements-export.txt"}[extra]

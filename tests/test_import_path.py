@@ -64,6 +64,7 @@ def output_of(folder, *arguments):
 SCRIPT = "import sys; sys.path.remove(''); from darkrank_jax.main import console; console()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [("-m", "darkrank_jax.main"), ("-c", SCRIPT)])
 def test_a_command_runs_no_file_of_the_current_folder_but_a_config_imports_there(folder, start):
     said = output_of(folder, *start, "--config=own.py", "--mode=prepare")

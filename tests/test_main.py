@@ -182,6 +182,7 @@ def test_names_the_field_in_which_a_teachers_checkpoint_differs(
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_a_teachers_checkpoint_serves_another_run(finished, capsys, tmp_path):
     workdir = tmp_path / "w"
     arguments = (

@@ -46,6 +46,7 @@ def needed_by(distribution):
     return modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alone", "name"), [("jax", "stablehlo"), ("onnxruntime", "onnx")])
 def test_a_file_runs_with_one_package_alone(alone, name, workdir, tmp_path):
     export_run(workdir, formats=name, output=str(tmp_path / "runs/demo/export"))

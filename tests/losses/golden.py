@@ -91,6 +91,9 @@ def loss_of(case):
     return HOW[case.rsplit("_", 1)[0]][0]
 
 
+_SLOW = pytest.mark.slow
+
+
 def golden_cases(module):
     """Tests of a module of losses on its golden cases, of two types of numbers each."""
     cases = [
@@ -98,7 +101,12 @@ def golden_cases(module):
     ]
     assert cases
     return pytest.mark.parametrize(
-        ("dtype", "family", "case"), [(d, *c) for d in ("float64", "float32") for c in cases]
+        ("dtype", "family", "case"),
+        [
+            pytest.param(dtype, *case, marks=() if dtype == "float64" or not place else _SLOW)
+            for dtype in ("float64", "float32")
+            for place, case in enumerate(cases)
+        ],
     )
 
 

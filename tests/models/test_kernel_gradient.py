@@ -42,7 +42,7 @@ def with_gradients(function, x, kernel):
 
 
 # Three images are summed in one part, eight in a part for each of the devices.
-@pytest.mark.parametrize("batch", [3, 8])
+@pytest.mark.parametrize("batch", [3, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_equal_xla(case, batch):
     shape, sides, strides, padding = CASES[case]

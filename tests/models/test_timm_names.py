@@ -16,7 +16,7 @@ from tests.models.backbones.architectures import check_outputs, shapes
 
 NAMES = [
     pytest.param("efficientnet_b0", marks=pytest.mark.slow),
-    "efficientnet_lite0",
+    pytest.param("efficientnet_lite0", marks=pytest.mark.slow),
     "mobilenet_v2",
 ]
 

@@ -198,6 +198,7 @@ def test_durations_have_three_digits_and_a_unit(low, high, said):
     assert plans.duration_range(low, high) == said
 
 
+@pytest.mark.slow
 def test_what_is_computed_twice_counts_twice(run):
     mesh = make_mesh(BATCH, jax.devices()[:1])
     plain, chunked, both = (

@@ -90,6 +90,7 @@ def test_an_ensemble_of_weights_and_a_chain_teaches(tmp_path, capsys):
     assert again["teacher"]["metrics"] == networks["teacher"]["metrics"]
 
 
+@pytest.mark.slow
 def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
     tmp_path, monkeypatch
 ):

@@ -305,6 +305,7 @@ def test_a_signal_during_validation_stops_and_another_number_of_devices_goes_on(
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_asked_to_stop_without_more_images_a_run_saves_the_step_it_is_at(tmp_path, monkeypatch):
     """As when a worker was stopped: the batches end early; the step is between two validations."""
     one = make_mesh(8, jax.devices()[:1])
@@ -325,6 +326,7 @@ def test_asked_to_stop_without_more_images_a_run_saves_the_step_it_is_at(tmp_pat
     assert [row["step"] for row in read_log(tmp_path) if "loss" in row] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_last_save_is_awaited_stops_once_it_is_there(tmp_path, monkeypatch):
     one = make_mesh(8, jax.devices()[:1])
     original = checkpoints.wait
