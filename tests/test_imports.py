@@ -135,7 +135,8 @@ assert {"flax", "optax", "absl"} <= Hide.hidden
 sys.meta_path.insert(0, Hide())
 import jax, jax.numpy as jnp
 from darkrank_jax import losses
-from darkrank_jax.losses import masks, memory, miners, pairwise, reductions, sorting
+from darkrank_jax.losses import masks, memory, miners, pairwise, reductions
+from darkrank_jax.losses.internals import sorting
 rows = jnp.array([[0.5, -1.0], [1.5, 0.3], [0.2, 2.0]])
 arrays = {"embeddings": rows, "logits": rows, "features": rows, "maps": rows.reshape(3, 1, 2, 1)}
 arrays |= {f"teacher_{name}": array[::-1] for name, array in arrays.items()}

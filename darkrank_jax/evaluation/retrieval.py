@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.gallery_rows import Rows
 from darkrank_jax.evaluation.inputs import alike, check_classes, check_lengths
-from darkrank_jax.losses.sorting import argsort, sort
+from darkrank_jax.losses.internals.sorting import argsort, sort
 
 # Queries whose distances are held at once, which bounds the memory.
 QUERIES = 128

@@ -36,13 +36,13 @@ from darkrank_jax.losses.darkrank import (
     darkrank_hard_loss,
     darkrank_soft_loss,
 )
-from darkrank_jax.losses.devices import gather_rows
 from darkrank_jax.losses.distillation import (
     attention_transfer_loss,
     embedding_match_loss,
     fitnet_loss,
     kd_loss,
 )
+from darkrank_jax.losses.internals.devices import gather_rows
 from darkrank_jax.losses.multiplied_angles import large_margin_softmax_loss, sphereface_loss
 from darkrank_jax.losses.pairwise import normalize
 from darkrank_jax.losses.proxies import proxy_anchor_loss, proxy_nca_loss

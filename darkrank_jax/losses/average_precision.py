@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_positive, check_whole
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import check_positive, check_whole
+from darkrank_jax.losses.internals.devices import on_any_mesh
+from darkrank_jax.losses.internals.tiles import map_rows
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.pairwise import cosines, normalize, safe_divide, squared_distances
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
-from darkrank_jax.losses.tiles import map_rows
 
 
 @on_any_mesh

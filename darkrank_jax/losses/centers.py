@@ -8,14 +8,14 @@ import math
 
 import jax
 
-from darkrank_jax.losses.checks import check_positive, check_range
 from darkrank_jax.losses.classification import (
     class_cosines,
     class_inputs,
     cross_entropy,
     with_angular_margin,
 )
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import check_positive, check_range
+from darkrank_jax.losses.internals.devices import on_any_mesh
 from darkrank_jax.losses.reductions import ReduceFn, mean
 
 

@@ -8,8 +8,13 @@ import math
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_positive, check_range, check_whole
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import (
+    check_arrays,
+    check_positive,
+    check_range,
+    check_whole,
+)
+from darkrank_jax.losses.internals.devices import on_any_mesh
 from darkrank_jax.losses.masks import valid_rows
 from darkrank_jax.losses.pairwise import (
     inner_products,

@@ -18,7 +18,6 @@ from darkrank_jax.losses import (
     darkrank,
     distillation,
     multiplied_angles,
-    prefixes,
     proxies,
     relational,
     rkd,
@@ -26,6 +25,7 @@ from darkrank_jax.losses import (
     tuplets,
     variance,
 )
+from darkrank_jax.losses.internals.prefixes import prefix_of
 
 
 class Loss(NamedTuple):
@@ -217,7 +217,7 @@ def combine(
             # So that a trace of the run, or its program, tells whose time it is.
             with jax.named_scope(name):
                 given = [
-                    prefixes.prefix_of(inputs[name], loss.inputs, size)
+                    prefix_of(inputs[name], loss.inputs, size)
                     for size in arguments.get("prefixes", ())
                 ] or [inputs[name]]
                 values[name] = functools.reduce(

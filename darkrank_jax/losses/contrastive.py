@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_flags, check_positive, check_range
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import check_flags, check_positive, check_range
+from darkrank_jax.losses.internals.devices import on_any_mesh
 from darkrank_jax.losses.masks import ABSENT_LOGIT, labelled_pairs, masked_logsumexp
 from darkrank_jax.losses.miners import mined_pairs, multi_similarity_pairs
 from darkrank_jax.losses.pairwise import cosines, distances, inner_products, nan_if, normalize

@@ -4,8 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from darkrank_jax.losses.checks import check_arrays, check_choice, check_positive, check_whole
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import (
+    check_arrays,
+    check_choice,
+    check_positive,
+    check_whole,
+)
+from darkrank_jax.losses.internals.devices import on_any_mesh
+from darkrank_jax.losses.internals.sorting import argsort
 from darkrank_jax.losses.masks import anchor_weights, other_mask, valid_rows
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -16,7 +22,6 @@ from darkrank_jax.losses.pairwise import (
 )
 from darkrank_jax.losses.ranking import order_nll, permutation_kl_loss, weights_of_positions
 from darkrank_jax.losses.reductions import ReduceFn, mean
-from darkrank_jax.losses.sorting import argsort
 
 # Lists of up to this length are found without a sort.
 _ROUNDS = 8

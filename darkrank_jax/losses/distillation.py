@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_positive, check_range
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import check_arrays, check_positive, check_range
+from darkrank_jax.losses.internals.devices import on_any_mesh
 from darkrank_jax.losses.masks import valid_rows
 from darkrank_jax.losses.pairwise import normalize, zero_rows
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean

@@ -7,7 +7,7 @@ Anchors are the first `num_anchors` rows of the batch (None: all of it), so mask
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_arrays, check_whole
+from darkrank_jax.losses.internals.checks import check_arrays, check_whole
 from darkrank_jax.losses.pairwise import upcast, zero_rows
 
 # Logit of what a mask leaves out: its exponential is 0, and no difference of it is NaN.

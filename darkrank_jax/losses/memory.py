@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_whole, check_width
+from darkrank_jax.losses.internals.checks import check_whole, check_width
 from darkrank_jax.losses.masks import valid_rows
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_choice
+from darkrank_jax.losses.internals.checks import check_choice
+from darkrank_jax.losses.internals.sorting import argsort
 from darkrank_jax.losses.pairwise import cosines
-from darkrank_jax.losses.sorting import argsort
 
 
 class Triplets(NamedTuple):

@@ -8,7 +8,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_positive, check_whole
 from darkrank_jax.losses.classification import (
     angle_of,
     class_cosines,
@@ -16,7 +15,8 @@ from darkrank_jax.losses.classification import (
     cross_entropy,
     own_logits,
 )
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import check_positive, check_whole
+from darkrank_jax.losses.internals.devices import on_any_mesh
 from darkrank_jax.losses.pairwise import safe_sqrt, upcast
 from darkrank_jax.losses.reductions import ReduceFn, mean
 

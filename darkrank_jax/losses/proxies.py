@@ -6,14 +6,14 @@ Proxies are class weights [dim, classes]: column c is the proxy of class c.
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_positive
 from darkrank_jax.losses.classification import (
     class_cosines,
     class_inputs,
     cross_entropy,
     unknown_labels,
 )
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import check_positive
+from darkrank_jax.losses.internals.devices import on_any_mesh
 from darkrank_jax.losses.masks import masked_logsumexp
 from darkrank_jax.losses.pairwise import nan_if, upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean

@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from darkrank_jax.losses.checks import (
+from darkrank_jax.losses.internals.checks import (
     check_arrays,
     check_choice,
     check_flags,
     check_given,
     check_whole,
 )
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.devices import on_any_mesh
+from darkrank_jax.losses.internals.sorting import argsort
 from darkrank_jax.losses.pairwise import nan_if, upcast
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean
-from darkrank_jax.losses.sorting import argsort
 
 MAX_EXACT = 16
 # Score of an item that is not there: never chosen before the others, and finite, since the

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from darkrank_jax.losses.checks import check_kind
+from darkrank_jax.losses.internals.checks import check_kind
 
 ReduceFn = Callable[..., Any] | None
 

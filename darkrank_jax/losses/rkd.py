@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.devices import on_any_mesh
+from darkrank_jax.losses.internals.tiles import map_rows, tiled, untiled
 from darkrank_jax.losses.masks import other_mask, pair_mask, teacher_student_rows
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -16,7 +17,6 @@ from darkrank_jax.losses.pairwise import (
     squared_distances,
 )
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, row_means
-from darkrank_jax.losses.tiles import map_rows, tiled, untiled
 
 # Of vertices: squared lengths of their edges and inverse lengths, each as rows of its matrix and as
 # columns. They are equal, but where rows lie on several devices, each device has its own part of

@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.losses import miners
-from darkrank_jax.losses.checks import (
+from darkrank_jax.losses.internals.checks import (
     check_arrays,
     check_choice,
     check_flags,
     check_given,
     check_range,
 )
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.devices import on_any_mesh
+from darkrank_jax.losses.internals.sorting import argsort, sort
 from darkrank_jax.losses.masks import labelled_pairs
 from darkrank_jax.losses.pairwise import (
     distances,
@@ -23,7 +24,6 @@ from darkrank_jax.losses.pairwise import (
     squared_distances,
 )
 from darkrank_jax.losses.reductions import ReduceFn, apply_reduction, mean, mean_nonzero
-from darkrank_jax.losses.sorting import argsort, sort
 
 
 @on_any_mesh

@@ -5,9 +5,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from darkrank_jax.losses.checks import check_flags, check_positive, check_range
 from darkrank_jax.losses.classification import angle_of
-from darkrank_jax.losses.devices import on_any_mesh
+from darkrank_jax.losses.internals.checks import check_flags, check_positive, check_range
+from darkrank_jax.losses.internals.devices import on_any_mesh
 from darkrank_jax.losses.masks import (
     ABSENT_LOGIT,
     label_masks,

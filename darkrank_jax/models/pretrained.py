@@ -11,12 +11,9 @@ from flax import traverse_util
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.resnet import ResNet
-from darkrank_jax.models.naming import Variable
-from darkrank_jax.models.timm_names import check_padding
-from darkrank_jax.models.vit_weights import POSITIONS, check_activation, resizing
-from darkrank_jax.models.weight_description import describe_weights
-from darkrank_jax.models.weight_files import first_of, read_header, read_tensors
-from darkrank_jax.models.weight_fit import (
+from darkrank_jax.models.weights.description import describe_weights
+from darkrank_jax.models.weights.files import first_of, read_header, read_tensors
+from darkrank_jax.models.weights.fit import (
     check_fit,
     detect_resnet,
     expected_shapes,
@@ -24,8 +21,11 @@ from darkrank_jax.models.weight_fit import (
     torch_axes,
     torch_shapes,
 )
-from darkrank_jax.models.weight_match import Header, find_network, without
-from darkrank_jax.models.weight_names import namings_of
+from darkrank_jax.models.weights.match import Header, find_network, without
+from darkrank_jax.models.weights.names import namings_of
+from darkrank_jax.models.weights.naming import Variable
+from darkrank_jax.models.weights.timm_names import check_padding
+from darkrank_jax.models.weights.vit import POSITIONS, check_activation, resizing
 from darkrank_jax.terminal import printable
 
 __all__ = [

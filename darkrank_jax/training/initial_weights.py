@@ -16,7 +16,7 @@ from darkrank_jax.distributed.mesh import put, replicated
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import build_model
 from darkrank_jax.models.pretrained import load_linear, load_norm, load_weights
-from darkrank_jax.models.weight_settings import read_settings
+from darkrank_jax.models.weights.settings import read_settings
 from darkrank_jax.terminal import printable
 from darkrank_jax.training.network import Network, build
 from darkrank_jax.training.state import TrainState

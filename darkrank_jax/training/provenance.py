@@ -7,7 +7,7 @@ from pathlib import Path
 from darkrank_jax.config.run import Run
 from darkrank_jax.data import Split
 from darkrank_jax.digests import digest, file_digest
-from darkrank_jax.models.weight_files import weight_paths
+from darkrank_jax.models.weights.files import weight_paths
 from darkrank_jax.training import checkpoints
 from darkrank_jax.workdir.manifests import NAME
 

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from darkrank_jax import losses
-from darkrank_jax.losses import tiles
+from darkrank_jax.losses.internals import tiles
 from tests.losses.batches import (
     BATCH,
     QUICK,

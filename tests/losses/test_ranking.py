@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darkrank_jax import losses
-from darkrank_jax.losses import checks, reductions
+from darkrank_jax.losses import reductions
+from darkrank_jax.losses.internals import checks
 from tests.losses.batches import unlabelled_batch
 from tests.references import losses as reference
 

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from darkrank_jax.models import MODELS
 from darkrank_jax.models.backbones.resnet import InstanceAndBatchNorm, ResNet
 from darkrank_jax.models.pretrained import describe_weights, detect_resnet, tensor_name
-from darkrank_jax.models.weight_fit import torch_axes
+from darkrank_jax.models.weights.fit import torch_axes
 from tests.models.backbones.architectures import check_outputs
 
 # torchvision's figures, and what its classifier of 1000 classes has of them.

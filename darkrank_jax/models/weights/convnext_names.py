@@ -2,7 +2,7 @@
 
 import re
 
-from darkrank_jax.models.naming import (
+from darkrank_jax.models.weights.naming import (
     TORCHVISION,
     Naming,
     TensorSource,

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from transformer_files import loaded, small
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models import weight_files
 from darkrank_jax.models.pretrained import detect_resnet, load_linear, load_resnet, load_weights
+from darkrank_jax.models.weights import files
 from tests.models.resnet_files import BASIC, ORIGINAL
 from tests.models.saved_weights import refusal, same, saved, sharded
 
@@ -192,7 +192,7 @@ def test_only_the_networks_own_tensors_are_read(tensors, tmp_path, monkeypatch):
 
     others = {"optimizer.step": np.ones(9), "fc.weight": np.ones((4, 64))}
     path = saved(tensors | others, tmp_path / "more.safetensors")
-    monkeypatch.setattr(weight_files, "safe_open", Counting)
+    monkeypatch.setattr(files, "safe_open", Counting)
     load_resnet(path, ignore=("optimizer.",))
     own = (name for name in tensors if not name.endswith("num_batches_tracked"))
     assert sorted(read) == sorted(name for name in own if not name.startswith("fc."))

@@ -1,6 +1,6 @@
 """The names of a vision transformer's variables in files of other projects."""
 
-from darkrank_jax.models.naming import (
+from darkrank_jax.models.weights.naming import (
     Naming,
     TensorSource,
     by_name,
@@ -13,7 +13,7 @@ from darkrank_jax.models.naming import (
     transposed,
     vector,
 )
-from darkrank_jax.models.positions import Method
+from darkrank_jax.models.weights.positions import Method
 
 Table = dict[str, str | TensorSource]
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from flax import linen as nn
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.naming import Naming, Shape, TensorSource, Variable
-from darkrank_jax.models.weight_files import Entry, first_of
-from darkrank_jax.models.weight_names import namings_of
+from darkrank_jax.models.weights.files import Entry, first_of
+from darkrank_jax.models.weights.names import namings_of
+from darkrank_jax.models.weights.naming import Naming, Shape, TensorSource, Variable
 
 Header = Mapping[str, Entry]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.weight_settings import Settings, read_settings
+from darkrank_jax.models.weights.settings import Settings, read_settings
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
 SPREAD = (0.229, 0.224, 0.225)

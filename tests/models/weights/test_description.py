@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.weight_description import describe_weights
+from darkrank_jax.models.weights.description import describe_weights
 from tests.models.saved_weights import saved
 
 

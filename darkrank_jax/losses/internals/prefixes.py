@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
-from darkrank_jax.losses.checks import check_whole
+from darkrank_jax.losses.internals.checks import check_whole
 from darkrank_jax.losses.pairwise import normalize
 
 

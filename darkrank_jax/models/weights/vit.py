@@ -10,10 +10,10 @@ from flax import linen as nn
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.vit import ViT
-from darkrank_jax.models.naming import Variable
-from darkrank_jax.models.positions import find_layout, fit_positions
-from darkrank_jax.models.weight_match import Header, Match
-from darkrank_jax.models.weight_settings import read_settings
+from darkrank_jax.models.weights.match import Header, Match
+from darkrank_jax.models.weights.naming import Variable
+from darkrank_jax.models.weights.positions import find_layout, fit_positions
+from darkrank_jax.models.weights.settings import read_settings
 from darkrank_jax.terminal import printable
 
 POSITIONS: Variable = ("params", "pos_embed")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darkrank_jax.losses import tiles
+from darkrank_jax.losses.internals import tiles
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 21])

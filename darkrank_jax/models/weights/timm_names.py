@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.models.naming import TensorSource, Variable, dotted, whole
-from darkrank_jax.models.weight_settings import read_settings
+from darkrank_jax.models.weights.naming import TensorSource, Variable, dotted, whole
+from darkrank_jax.models.weights.settings import read_settings
 
 # Blocks of MobileNetV2's stages, which torchvision counts through.
 _BLOCKS = (1, 2, 3, 4, 3, 3, 1)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.vit import ViT
-from darkrank_jax.models.naming import Naming, Variable
-from darkrank_jax.models.positions import Grid
-from darkrank_jax.models.weight_files import first_of, read_header
-from darkrank_jax.models.weight_match import Header
-from darkrank_jax.models.weight_names import namings_of
-from darkrank_jax.models.weight_settings import Settings, read_settings
+from darkrank_jax.models.weights.files import first_of, read_header
+from darkrank_jax.models.weights.match import Header
+from darkrank_jax.models.weights.names import namings_of
+from darkrank_jax.models.weights.naming import Naming, Variable
+from darkrank_jax.models.weights.positions import Grid
+from darkrank_jax.models.weights.settings import Settings, read_settings
 
 
 class TransformerFacts(NamedTuple):

@@ -12,10 +12,17 @@ from darkrank_jax.models.backbones.efficientnet import EfficientNet
 from darkrank_jax.models.backbones.mobilenet_v2 import MobileNetV2
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
-from darkrank_jax.models.convnext_names import NAMINGS as CONVNEXT_NAMINGS
-from darkrank_jax.models.naming import LEAVES, TORCHVISION, Naming, Variable, by_name, dotted
-from darkrank_jax.models.timm_names import efficientnet_source, mobilenet_v2_source
-from darkrank_jax.models.vit_names import NAMINGS as VIT_NAMINGS
+from darkrank_jax.models.weights.convnext_names import NAMINGS as CONVNEXT_NAMINGS
+from darkrank_jax.models.weights.naming import (
+    LEAVES,
+    TORCHVISION,
+    Naming,
+    Variable,
+    by_name,
+    dotted,
+)
+from darkrank_jax.models.weights.timm_names import efficientnet_source, mobilenet_v2_source
+from darkrank_jax.models.weights.vit_names import NAMINGS as VIT_NAMINGS
 
 
 def namings_of(backbone: nn.Module) -> tuple[Naming, ...]:

@@ -13,9 +13,9 @@ from flax import traverse_util
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.resnet import ResNet
-from darkrank_jax.models.naming import Shape, TensorSource, Variable
-from darkrank_jax.models.weight_files import first_of, read_header
-from darkrank_jax.models.weight_match import Header, find_network, without
+from darkrank_jax.models.weights.files import first_of, read_header
+from darkrank_jax.models.weights.match import Header, find_network, without
+from darkrank_jax.models.weights.naming import Shape, TensorSource, Variable
 
 
 def detect_resnet(

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS
 from darkrank_jax.models.pretrained import describe_weights, load_weights
-from darkrank_jax.models.timm_names import mobilenet_v2_source
-from darkrank_jax.models.weight_fit import torch_axes
+from darkrank_jax.models.weights.fit import torch_axes
+from darkrank_jax.models.weights.timm_names import mobilenet_v2_source
 from tests.models.backbones.architectures import check_outputs, shapes
 
 NAMES = [

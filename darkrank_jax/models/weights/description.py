@@ -9,10 +9,10 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
-from darkrank_jax.models.weight_facts import TransformerFacts, detect_vit
-from darkrank_jax.models.weight_files import first_of, read_header
-from darkrank_jax.models.weight_fit import detect_resnet, fits
-from darkrank_jax.models.weight_settings import Settings, read_settings
+from darkrank_jax.models.weights.facts import TransformerFacts, detect_vit
+from darkrank_jax.models.weights.files import first_of, read_header
+from darkrank_jax.models.weights.fit import detect_resnet, fits
+from darkrank_jax.models.weights.settings import Settings, read_settings
 
 _OPTIONS = ("width", "depth", "patch", "registers", "activation", "projection")
 _FIXED = ("tokens", "class_token", "distillation_token", "pre_norm", "layer_scale")

@@ -15,7 +15,7 @@ from transformer_files import (
     with_text,
 )
 
-from darkrank_jax.models.weight_description import describe_weights
+from darkrank_jax.models.weights.description import describe_weights
 from tests.models.saved_weights import saved
 
 

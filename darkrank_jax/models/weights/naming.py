@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darkrank_jax.models.positions import Method
+from darkrank_jax.models.weights.positions import Method
 
 Variable = tuple[str, ...]
 Shape = tuple[int, ...]

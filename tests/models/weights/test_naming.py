@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from darkrank_jax.models import naming
+from darkrank_jax.models.weights import naming
 
 # Shape of the variable with PyTorch's axes -> source, shapes in the file, and the variable by hand.
 CASES = {

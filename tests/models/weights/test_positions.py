@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from darkrank_jax.models.positions import find_layout, fit_positions
+from darkrank_jax.models.weights.positions import find_layout, fit_positions
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from darkrank_jax.losses import sorting
+from darkrank_jax.losses.internals import sorting
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
