@@ -160,6 +160,16 @@ class Run:
             yield from member.nested(f"{prefix}ensemble.{name}.")
         yield self, prefix
 
+    def trained_networks(self) -> "Iterator[tuple[str, Run]]":
+        """The networks that are trained, one after the other, each with what a person calls it."""
+        for part, prefix in self.nested():
+            if part is not self and part.is_trained and not part.checkpoint:
+                name = prefix.replace("ensemble.", "").rstrip(".")
+                yield "'s ".join(name.split(".")), part
+        if self.baseline:
+            yield "baseline", self.baseline_run
+        yield "student" if self.teacher else "network", self
+
     def embedding_networks(self, where: str) -> "Iterator[tuple[Run, str]]":
         """The networks that embed images for this run, each with its field: itself, or members."""
         for name, member in self.ensemble.items():

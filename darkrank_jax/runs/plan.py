@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def plan(
     check_sizes(run, splits)
     limit = memory * _GB or (device.memory if device else 0)
     beyond = {}
-    for place, (network, part) in enumerate(trained_networks(run)):
+    for place, (network, part) in enumerate(run.trained_networks()):
         mesh = make_mesh(part.data.batch_size, found)
         taken = plan_step(part, splits, mesh)
         size, images = part.data.batch_size, f"{part.data.batch_size:,} images"
@@ -115,7 +115,11 @@ def plan(
         dtype = compute_dtype(part.model.get("dtype", "float32")).__name__
         lines = _described(taken, mesh, name, device, f"{images}{chunks}, {dtype}")
         if part.store_teacher:
-            lines["cache"] = stored_outputs(part, splits)
+            teacher = arrays_of(abstract_teacher(part, splits), size, splits)
+            stored = [x for key, x in teacher.items() if f"teacher_{key}" in part.loss_inputs]
+            train, sampler = splits[part.data]["train"], part.data.sampler
+            batches = Batches(train, part.data, sampler, part.seed, part.steps, train)
+            lines["cache"] = stored_outputs(stored, batches, part.store_dtype)
         if device is not None:
             lines |= _timed(taken.seconds(device, mesh.size), size, part.steps, device)
         lines = "\n".join(f"{title:<10} {line}" for title, line in lines.items())
@@ -128,23 +132,6 @@ def plan(
             f"plan: a device needs {listed}, and {USABLE:.0%} of its {limit / _GB:.0f} GB are for "
             f"the step; {_REMEDY}"
         )
-
-
-def trained_networks(run: Run) -> Iterator[tuple[str, Run]]:
-    """The networks that `--mode train` trains, one after the other.
-
-    Args:
-      run: read from a config.
-
-    Yields:
-      What a person calls it, and its run: those of the teacher, the baseline, the student.
-    """
-    for part, prefix in run.nested():
-        if part is not run and part.is_trained and not part.checkpoint:
-            yield "'s ".join(prefix.replace("ensemble.", "").rstrip(".").split(".")), part
-    if run.baseline:
-        yield "baseline", run.baseline_run
-    yield "student" if run.teacher else "network", run
 
 
 def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
@@ -311,18 +298,20 @@ def _described(
     }
 
 
-def stored_outputs(run: Run, splits: Splits) -> str:
-    """What the stored outputs of a run's teacher take on disk, and what they save, in a line."""
-    arrays = arrays_of(abstract_teacher(run, splits), run.data.batch_size, splits)
-    stored = {name: x for name, x in arrays.items() if f"teacher_{name}" in run.loss_inputs}
-    numbers = sum(array.size for array in stored.values())
-    train = splits[run.data]["train"]
-    batches = Batches(train, run.data, run.data.sampler, run.seed, run.steps, train).num_stored()
-    size = batches * numbers * np.dtype(run.store_dtype).itemsize
-    shared = "dataset" if run.data.views else "dataset and seed"
+def stored_outputs(arrays: Iterable[jax.ShapeDtypeStruct], batches: Batches, dtype: str) -> str:
+    """What the stored outputs of a teacher take on disk, and what they save, in a line.
+
+    Args:
+      arrays: of the teacher for a batch, those that are stored.
+      batches: of the student.
+      dtype: of the numbers on disk.
+    """
+    seen, numbers = batches.num_stored(), sum(array.size for array in arrays)
+    size = seen * numbers * np.dtype(dtype).itemsize
+    shared = "dataset" if batches.data.views else "dataset and seed"
     return (
-        f"{size / 1e6:,.1f} MB of {run.store_dtype} on disk; the teacher runs on {batches:,} "
-        f"batches once for all students of its {shared}, in place of {run.steps:,} for each"
+        f"{size / 1e6:,.1f} MB of {dtype} on disk; the teacher runs on {seen:,} batches once for "
+        f"all students of its {shared}, in place of {batches.steps:,} for each"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from darkrank_jax.config.description import describe
 from darkrank_jax.config.run import Data, Run
-from darkrank_jax.data import Images, Split, check_batch
+from darkrank_jax.data import Images, check_batch
 from darkrank_jax.data.pixels.augmentation import augment
 from darkrank_jax.data.pixels.crops import whole
 from darkrank_jax.errors import UserError
@@ -62,8 +62,11 @@ def check_sizes(run: Run, splits: Splits, prefix: str = "") -> Networks:
             _check_network(part, splits, where)
             networks[where] = abstract_network(part, splits)
             if part.is_trained and not part.checkpoint:
-                taught = _teacher_arrays(part, networks.get(f"{where}teacher."), splits)
-                own = arrays_of(networks[where], part.data.batch_size, splits)
+                size = part.data.batch_size
+                own = arrays_of(networks[where], size, splits)
+                teacher = networks.get(f"{where}teacher.") or abstract_teacher(part, splits)
+                outputs = arrays_of(teacher, size, splits).items()
+                taught = {f"teacher_{name}": array for name, array in outputs}
                 fields = {"losses": part.losses, "baseline": part.baseline}
                 _check_losses(fields, part.data, own | taught, where)
     return networks
@@ -98,7 +101,8 @@ def _check_network(run: Run, splits: Splits, prefix: str) -> None:
     read_weights(run.weights, run.model, data, channels)
     if not run.is_trained:
         return
-    _check_labels(run, train, prefix)
+    if not train.class_names:
+        _check_labels({"losses": run.losses, "baseline": run.baseline}, data, prefix)
     check_batch(
         len(train.class_names),
         data.num_labelled,
@@ -112,29 +116,20 @@ def _check_network(run: Run, splits: Splits, prefix: str) -> None:
         _check_classes(teachers, data, splits, prefix, kd="logits" in run.loss_inputs)
 
 
-def _teacher_arrays(run: Run, teacher: Embedder | None, splits: Splits) -> Shapes:
-    """Shapes of all arrays that losses can have of a run's teacher."""
-    known = teacher or abstract_teacher(run, splits)
-    arrays = arrays_of(known, run.data.batch_size, splits)
-    return {f"teacher_{name}": array for name, array in arrays.items()}
-
-
-def _check_labels(run: Run, train: Split, prefix: str) -> None:
-    """Refuses losses and a sampler that need the labels which images do not have."""
-    if train.class_names:
-        return
-    for field in ("losses", "baseline"):
-        for name in getattr(run, field):
+def _check_labels(fields: Mapping[str, Iterable[str]], data: Data, prefix: str) -> None:
+    """Refuses losses and a sampler that need labels, where images have none."""
+    for field, losses in fields.items():
+        for name in losses:
             if not sees_unlabelled(name) or "logits" in LOSSES[name].inputs:
                 raise UserError(
                     f"{prefix}{field}.{name}: learns from labels, and the images of "
-                    f"{prefix}data.source {run.data.source!r} have none; name losses that compare "
+                    f"{prefix}data.source {data.source!r} have none; name losses that compare "
                     "with a teacher, such as darkrank_soft"
                 )
-    if run.data.sampler["name"] != "random":
+    if data.sampler["name"] != "random":
         raise UserError(
             f"{prefix}data.sampler.name: must be random, since the images of {prefix}data.source "
-            f"{run.data.source!r} have no labels (got {run.data.sampler['name']}); give random"
+            f"{data.source!r} have no labels (got {data.sampler['name']}); give random"
         )
 
 

@@ -67,13 +67,11 @@ def compile_stages(
       teacher: see `compile_step`.
     """
 
-    def stage(part: Run) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    stages = []
+    for part in (run.frozen, run) if run.freeze_steps else (run,):
         model, optimizer, _ = build(part, channels=channels, num_classes=num_classes)
-        return compile_step(part, model, optimizer, teacher)
-
-    whole = stage(run)
-    first = stage(run.frozen) if run.freeze_steps else whole
-    return lambda step: first if step < run.freeze_steps else whole
+        stages.append(compile_step(part, model, optimizer, teacher))
+    return lambda step: stages[0 if step < run.freeze_steps else -1]
 
 
 def teach(teacher: Embedder, inputs: Collection[str]) -> Callable[[Any, jax.Array], Arrays]:

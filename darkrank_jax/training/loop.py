@@ -133,6 +133,7 @@ def _train(
     train_step = compile_stages(run, channels, num_classes, teaching.network)
     variables = teaching.network.variables if teaching.network else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
+    is_over = functools.partial(_ended_early, workdir, run.patience * run.eval_every)
 
     with catch_signals() as requested:
         with ExitStack() as stack:
@@ -150,7 +151,7 @@ def _train(
             alone = jax.process_count() == 1
             stream = stack.enter_context(batches.stream(step, requested if alone else lambda: 0))
             meter, logged = Meter(run.data.batch_size, seconds), step
-            for batch in meter.timed(() if _ended_early(run, workdir, step) else stream):
+            for batch in meter.timed(() if is_over(step) else stream):
                 batch |= {"teacher": teaching.stored(step, batch)}
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
                     on_devices = put(batch, by_rows(mesh))
@@ -181,7 +182,7 @@ def _train(
                         raise _interrupted(name, workdir, step, run.steps, number)
                     if validating and run.patience:
                         checkpoints.wait(manager)
-                        if _ended_early(run, workdir, step):
+                        if is_over(step):
                             break
                 meter.resume()
             if requested() and step < run.steps and manager.latest_step() != step:
@@ -193,10 +194,10 @@ def _train(
             raise _interrupted(name, workdir, step, run.steps, number)
 
 
-def _ended_early(run: Run, workdir: Path, step: int) -> bool:
-    """Whether `patience` validations in a row, up to a step that is saved, were none the better."""
-    best = checkpoints.best_step(workdir) if run.patience else None
-    return best is not None and step - best >= run.patience * run.eval_every
+def _ended_early(workdir: Path, patience: int, step: int) -> bool:
+    """Whether no validation was better in the last steps, up to one that is saved; 0: never."""
+    best = checkpoints.best_step(workdir) if patience else None
+    return best is not None and step - best >= patience
 
 
 def _validate(

@@ -15,6 +15,7 @@ from darkrank_jax.runs import plan as plans
 from darkrank_jax.runs.accelerators import ACCELERATORS
 from darkrank_jax.runs.plan import Plan, plan_step
 from darkrank_jax.runs.splits import Splits
+from darkrank_jax.training.batches import Batches
 from tests import devices_config, tiny_config
 
 BATCH, CLASSES, DIM, WIDTH, TOKENS = 16, 12, 8, 64, 5
@@ -165,11 +166,11 @@ def test_every_network_that_is_trained_has_a_plan(run, monkeypatch, tmp_path, ca
     pair = dataclasses.replace(plain, ensemble={"small": assistant, "wide": plain}, steps=0)
     whole = dataclasses.replace(run, teacher=pair, baseline={"triplet": {"weight": 1.0}})
     teachers = ["teacher's small's teacher", "teacher's small", "teacher's wide"]
-    names = [name for name, _ in plans.trained_networks(whole)]
+    names = [name for name, _ in whole.trained_networks()]
     assert names == [*teachers, "baseline", "student"]
     there = dataclasses.replace(run, teacher=dataclasses.replace(plain, checkpoint="runs/x"))
-    assert [name for name, _ in plans.trained_networks(there)] == ["student"]
-    assert [name for name, _ in plans.trained_networks(plain)] == ["network"]
+    assert [name for name, _ in there.trained_networks()] == ["student"]
+    assert [name for name, _ in plain.trained_networks()] == ["network"]
     taken = iter([80e9, 10e9, 75e9])
     monkeypatch.setattr(plans, "plan_step", lambda *_: Plan(1, 1e9, int(next(taken)), 0, 0, 1e6))
     monkeypatch.setattr(plans, "has_compiler", lambda accelerator: False)
@@ -266,11 +267,18 @@ def test_stored_outputs_are_counted(views, dtype, line):
     config = tiny_config.get_config().unlock()
     config.update({"store_teacher": True, "store_dtype": dtype})
     config.data.views = views
-    expected = "0.0 MB " + line.format("" if views else " and seed")
-    assert plans.stored_outputs(read_run(config.to_dict()), Splits()) == expected
-    # Of 48 images, each 8 numbers of an embedding and 12 logits.
+    # Of 8 images in a batch, each 8 numbers of an embedding and 12 logits; of 48 in all.
+    arrays = [jax.ShapeDtypeStruct((8, numbers), np.float32) for numbers in (8, 12)]
+
+    def stored() -> str:
+        run = read_run(config.to_dict())
+        train = Splits()[run.data]["train"]
+        batches = Batches(train, run.data, run.data.sampler, run.seed, run.steps, train)
+        return plans.stored_outputs(arrays, batches, dtype)
+
+    assert stored() == "0.0 MB " + line.format("" if views else " and seed")
     config.data.views = 20000
-    found = plans.stored_outputs(read_run(config.to_dict()), Splits())
+    found = stored()
     size = {"float32": 4, "float16": 2}[dtype] * 20000 * 48 * (8 + 12) / 1e6
     assert found.startswith(
         f"{size:,.1f} MB of {dtype} on disk; the teacher runs on 120,000 batches"
