@@ -22,9 +22,12 @@ from darkrank_jax.files import write_csv
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.sweep.jobs import Job, default_workers, run_jobs
 from darkrank_jax.runs.sweep.seed_table import collect, spread
+from darkrank_jax.workdir.metrics_log import read_log
 from experiments.refusing import refusing
 
 TUNING_SEED, SEEDS = 3, (0, 1, 2)
+# Of a student with `--long`.
+VALIDATIONS = 12
 HERE = Path(__file__).parent
 CHOSEN_BY = "map_at_r"
 TEACHER, ALONE = "teacher", "student alone"
@@ -60,6 +63,8 @@ class Setup(NamedTuple):
       teacher_steps: of teachers; 0: as configured.
       beside_alone: settings of the other methods are what they add to the losses with which the
         student alone validates best.
+      eval_every: steps between validations of students whose steps are given; the checkpoint that
+        validates best is tested. 0: the last one is.
     """
 
     config: str
@@ -70,6 +75,7 @@ class Setup(NamedTuple):
     teacher: int | None = None
     teacher_steps: int = 0
     beside_alone: bool = False
+    eval_every: int = 0
 
 
 class Found(NamedTuple):
@@ -104,7 +110,8 @@ def run_experiment(
       metrics: of results.json, the columns.
       workdir: takes the runs, unless the command names another.
       description: of the command.
-      long: steps of a student with `--long`, which writes long.csv.
+      long: steps of a student with `--long`, which writes long.csv, and curves.csv with its
+        validations.
     """
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     add_workers(parser)
@@ -120,12 +127,15 @@ def run_experiment(
     arguments = parser.parse_args()
     chosen_methods = {name: methods[name] for name in methods if name in arguments.methods}
     setup = Setup(config, chosen_methods, metrics, teacher_steps=arguments.steps)
-    places = {name: arguments.tables / f"{name}.csv" for name in ("tuning", "results", "long")}
+    names = ("tuning", "results", "long", "curves")
+    places = {name: arguments.tables / f"{name}.csv" for name in names}
     with refusing():
         workers = arguments.workers or default_workers()
         if arguments.long:
             tuning = read_tuning(places["tuning"], setup)
+            setup = setup._replace(eval_every=long // VALIDATIONS)
             found = train_chosen(setup, tuning, arguments.workdir, workers, long)
+            write_curves(places["curves"], found, setup, arguments.workdir, long)
         else:
             found = compare(setup, arguments.workdir, workers, arguments.steps, arguments.steps)
             write_rows(places["tuning"], found.tuning, found.methods)
@@ -270,6 +280,27 @@ def write_rows(path: Path, scores: Scores, methods: Methods) -> None:
     write_csv(path, columns, rows)
 
 
+def write_curves(path: Path, found: Found, setup: Setup, workdir: Path, steps: int) -> None:
+    """Writes a row for each validation of each network that was tested.
+
+    Args:
+      path: of the CSV file.
+      found: of `train_chosen`.
+      setup: of it.
+      workdir: of it.
+      steps: of the students.
+    """
+    jobs = _jobs(setup, workdir, SEEDS, steps)
+    metrics = ("recall_at_1", CHOSEN_BY)
+    rows = (
+        [*case, row["step"], *(row[f"validation/{metric}"] for metric in metrics)]
+        for case in found.results
+        for row in read_log(jobs[case].workdir)
+        if f"validation/{CHOSEN_BY}" in row
+    )
+    write_csv(path, [*Case._fields, "step", *metrics], rows)
+
+
 def _jobs(setup: Setup, workdir: Path, seeds: Sequence[int], steps: int) -> dict[Case, Job]:
     """Every run with some seeds."""
     return {
@@ -294,7 +325,7 @@ def _job(case: Case, setup: Setup, workdir: Path, steps: int) -> Job:
     teacher_seed = setup.teacher if setup.teacher is not None else case.seed
     name = f"{case.method}, setting {case.setting}"
     overrides: dict[str, Any] = {"baseline": {}}
-    length = {"steps": steps, "eval_every": steps} if steps else {}
+    length = {"steps": steps, "eval_every": setup.eval_every or steps} if steps else {}
     if case.method == TEACHER:
         overrides |= teacher_fields(setup.config, resolve(setup.config, setup.fields))
         steps = setup.teacher_steps

@@ -104,6 +104,12 @@ def test_a_longer_budget_has_the_settings_of_tuning(run, tmp_path, capsys):
     rows = rows_of(tmp_path / "long.csv")
     assert {row["losses"] for row in rows} == {"", "3 triplet", "2 rkd_angle"}
     assert "| RKD | 2 rkd_angle | 0.250 ± 0.000 | 0.410 ± 0.010 |" in table
+    curves = {(row["method"], row["seed"]): row for row in rows_of(tmp_path / "curves.csv")}
+    assert len(curves) == 9
+    assert curves["RKD", "1"] == {
+        "method": "RKD", "setting": "0", "seed": "1", "step": "6",
+        "recall_at_1": "0.3", "map_at_r": "0.6",
+    }  # fmt: skip
     text = (tmp_path / "tuning.csv").read_text()
     (tmp_path / "tuning.csv").write_text(text.replace("5 rkd_angle", "7 rkd_angle"))
     with pytest.raises(SystemExit):
