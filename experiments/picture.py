@@ -35,8 +35,11 @@ class Panel(NamedTuple):
 PANELS = (
     Panel("Omniglot, 600 steps", "omniglot/results.csv"),
     Panel("Cars-196 (half), teacher from scratch", "cars196_half/results.csv"),
-    Panel("Grocery Store, pretrained teacher", "photographs/grocery_store_short.csv"),
-    Panel("Cars-196 (half), pretrained teacher, 4,000 steps", "photographs/cars196_half_long.csv"),
+    Panel("Grocery Store, pretrained teacher", "photographs/scratch_grocery_store_short.csv"),
+    Panel(
+        "Cars-196 (half), pretrained teacher, 4,000 steps",
+        "photographs/scratch_cars196_half_long.csv",
+    ),
 )
 # Colours of a theme: text, lines, and the three networks.
 THEMES = {

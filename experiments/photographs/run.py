@@ -1,14 +1,15 @@
 """Compares distillation from a pretrained teacher on three sets; README.md has the question.
 
     DARKRANK_DATA=DIR DARKRANK_WEIGHTS=DIR python -m experiments.photographs.run
-        [--sets grocery_store ...] [--budgets short long] [--methods NAME ...] [--workers N]
-        [--workdir DIR]
+        [--students scratch ...] [--sets grocery_store ...] [--budgets short long]
+        [--methods NAME ...] [--workers N] [--workdir DIR]
 
 experiments/comparison.py says how it goes: settings are tried at the short budget with a seed of
 their own, and chosen on validation classes; test classes are looked at once, with other seeds.
 """
 
 import argparse
+import itertools
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -26,11 +27,22 @@ from experiments.comparison import (
 )
 from experiments.refusing import refusing
 
-CONFIG = "configs/photographs.py"
 METRICS = ("recall_at_1", "map_at_r", "nmi")
 HERE = Path(__file__).parent
-# Steps of a student.
-BUDGETS = {"short": 1500, "long": 4000}
+BUDGETS = ("short", "long")
+
+
+class Student(NamedTuple):
+    """A student and its teacher: the config, and the student's steps at each budget."""
+
+    config: str
+    budgets: dict[str, int]
+
+
+STUDENTS = {
+    "scratch": Student("configs/photographs.py", {"short": 1500, "long": 4000}),
+    "pretrained": Student("configs/pretrained_student.py", {"short": 600, "long": 1500}),
+}
 
 
 class Photographs(NamedTuple):
@@ -85,24 +97,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add_workers(parser)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument("--students", nargs="+", choices=STUDENTS, default=list(STUDENTS))
+    parser.add_argument("--budgets", nargs="+", choices=BUDGETS, default=BUDGETS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--workdir", type=Path, default=Path("runs/photographs"))
     arguments = parser.parse_args()
     with refusing():
         workers = arguments.workers or default_workers()
-        for name in arguments.sets:
-            methods = {method: METHODS[method] for method in METHODS if method in arguments.methods}
-            setup, place = setup_of(SETS[name], methods), arguments.workdir / name
+        methods = {method: METHODS[method] for method in METHODS if method in arguments.methods}
+        for student, name in itertools.product(arguments.students, arguments.sets):
+            steps = STUDENTS[student].budgets
+            setup = setup_of(STUDENTS[student].config, SETS[name], methods)
+            place = arguments.workdir / student / name
             for budget in arguments.budgets:
-                found = compare(setup, place, workers, BUDGETS[budget], BUDGETS["short"])
-                write_rows(HERE / f"{name}_tuning.csv", found.tuning, found.methods)
-                write_rows(HERE / f"{name}_{budget}.csv", found.results, found.methods)
-                print(f"\n{name}, {BUDGETS[budget]:,} steps:\n")
+                found = compare(setup, place, workers, steps[budget], steps["short"])
+                write_rows(HERE / f"{student}_{name}_tuning.csv", found.tuning, found.methods)
+                write_rows(HERE / f"{student}_{name}_{budget}.csv", found.results, found.methods)
+                print(f"\n{student}, {name}, {steps[budget]:,} steps:\n")
                 print(table(found), flush=True)
 
 
-def setup_of(photographs: Photographs, methods: Methods) -> Setup:
+def setup_of(config: str, photographs: Photographs, methods: Methods) -> Setup:
     """What is compared on a set: one teacher for all seeds, which sees each view once."""
     path = os.path.join(os.environ.get("DARKRANK_DATA", ""), photographs.archive)
     data = {"path": path, "options": {"num_train_classes": photographs.classes}}
@@ -110,7 +125,7 @@ def setup_of(photographs: Photographs, methods: Methods) -> Setup:
     fields |= {f"teacher.{field}": value for field, value in fields.items()}
     # Alone, a student sees a new view each time, which is better if anything.
     alone = {"data.views": 0}
-    return Setup(CONFIG, methods, METRICS, fields, alone, teacher=0, beside_alone=True)
+    return Setup(config, methods, METRICS, fields, alone, teacher=0, beside_alone=True)
 
 
 if __name__ == "__main__":
