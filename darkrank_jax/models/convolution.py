@@ -125,11 +125,12 @@ def general_convolution(
     """A convolution, computed as it is fast where it runs, for Flax's `conv_general_dilated`.
 
     A depthwise one is that of `depthwise`. On CPUs the gradient in the kernel goes by rows
-    (`with_gradient_by_rows`), and some are matrix products: for maps that come out
-    smaller than the kernel, the last of a network that sees small images, and for their gradients,
-    XLA has only a loop there, which takes 5 to 100 times as long; and where the kernel is one
-    place, its gradient is slower there than that of a product. On NVIDIA GPUs the first of a
-    network goes by `_by_blocks`. What is grouped otherwise, dilated or exported is XLA's.
+    (`with_gradient_by_rows`), and some are matrix products: for maps that come out smaller than the
+    kernel, the last of a network that sees small images, and for their gradients, XLA has only a
+    loop there, which takes 5 to 100 times as long, and for maps of the kernel's size up to twice as
+    long; and where the kernel is one place, its gradient is slower there than that of a product. On
+    NVIDIA GPUs the first of a network goes by `_by_blocks`. What is grouped otherwise, dilated or
+    exported is XLA's.
     """
     sides, groups = kernel.shape[:2], options["feature_group_count"]
     spread = (options.get(name) or () for name in ("lhs_dilation", "rhs_dilation"))
@@ -137,7 +138,8 @@ def general_convolution(
     if not plain and groups > 1 and groups == x.shape[-1] == kernel.shape[-1]:
         return depthwise(x, kernel, strides, padding)
     sizes = window_counts(x, sides, strides, padding)
-    small = any(size < side for size, side in zip(sizes, sides, strict=True))
+    small = all(size <= side for size, side in zip(sizes, sides, strict=True))
+    small |= any(size < side for size, side in zip(sizes, sides, strict=True))
     pointwise = all(number == 1 for number in (*sides, *strides))
     stem = x.shape[-1] <= _FEW_CHANNELS and tuple(strides) == (2, 2) and min(sides) > 1
 
