@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from darkrank_jax.data.loading.in_order import in_order
 from darkrank_jax.data.pixels.crops import center_crop, whole
 from darkrank_jax.data.pixels.pictures import decode, to_picture
 from darkrank_jax.data.pixels.resampling import cut
@@ -65,8 +67,8 @@ class LoadedRun:
         Args:
           images: one, or several: paths, bytes of files, Pillow images, arrays (NumPy's, JAX's or
             what NumPy can convert) uint8 [h, w], [h, w, 1 or 3] or [n, h, w, 1 or 3]. An iterator
-            is read as it is needed. Arrays of floats are refused, as 1 may be white or nearly
-            black.
+            is read one batch before it is needed. Arrays of floats are refused, as 1 may be white
+            or nearly black.
           batch_size: images at once.
           invert: white becomes black: for ink on paper, where the network knows chalk on slate.
 
@@ -77,7 +79,9 @@ class LoadedRun:
           UserError: a file is missing or not an image.
           NotAnImage: something else was given, a `UserError` and a `TypeError`; names its place.
         """
-        found = [self._embed(each) for each in _batches(self._prepared(images, invert), batch_size)]
+        # Threads prepare the next batch while the network embeds one.
+        with closing(self._prepared(images, invert, batch_size)) as prepared:
+            found = [self._embed(each) for each in _batches(prepared, batch_size)]
         dim = self.facts["embedding_dim"]
         return np.concatenate(found) if found else np.zeros((0, dim), np.float32)
 
@@ -96,16 +100,24 @@ class LoadedRun:
             pixels = cut(pixels, box, size)
         return 255 - pixels if invert else pixels
 
-    def _prepared(self, images: Any, invert: bool) -> Iterable[np.ndarray]:
+    def _prepared(self, images: Any, invert: bool, ahead: int) -> Generator[np.ndarray]:
         if not isinstance(images, _FILES):
             images = _as_array(images)
         if isinstance(images, _FILES) or (isinstance(images, np.ndarray) and images.ndim < 4):
-            return [self._prepare(images, "images", invert)]
+            yield self._prepare(images, "images", invert)
+            return
         if isinstance(images, Mapping) or not isinstance(images, Iterable):
             raise _refused("images", type(images).__name__)
-        return (
-            self._prepare(image, f"images[{place}]", invert) for place, image in enumerate(images)
-        )
+
+        def prepare(numbered: tuple[int, Any]) -> np.ndarray:
+            place, image = numbered
+            return self._prepare(image, f"images[{place}]", invert)
+
+        if isinstance(images, np.ndarray):
+            # Nothing to decode, and a thread's call takes longer than a small image.
+            yield from map(prepare, enumerate(images))
+        else:
+            yield from in_order(prepare, enumerate(images), os.cpu_count() or 1, ahead)
 
     def _embed(self, batch: np.ndarray) -> np.ndarray:
         """Filled up to a power of two, so that few sizes are compiled."""

@@ -4,12 +4,14 @@ import base64
 import io
 import itertools
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from darkrank_jax.data.files.archives import read_file
+from darkrank_jax.data.loading.in_order import in_order
 from darkrank_jax.data.pixels.pictures import decode, to_picture
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.neighbors import nearest_neighbors
@@ -37,6 +39,8 @@ from darkrank_jax.terminal import aligned, printable
 # Share of the images that may be unreadable, as in training; the first of these are named.
 TOLERATED = 0.01
 _MOST_FAULTS = 10
+# Pictures that are decoded before the network asks for them.
+_AHEAD = 64
 _THUMBNAIL = 96
 
 
@@ -169,17 +173,23 @@ def _embed(
     faults: list[str] = []
     count = len(found.ids)
 
+    height, width, channels = network.facts["image_shape"]
+
+    def read(name: str) -> np.ndarray | UserError:
+        try:
+            # With its name, as an error of the file has to say which it is.
+            file = found.read(name)
+            return decode(file, name, size=(height, width), grayscale=channels == 1)
+        except UserError as error:
+            return error
+
     def readable() -> Iterator[np.ndarray]:
-        height, width, channels = network.facts["image_shape"]
-        for row, name in enumerate(found.ids):
-            try:
-                # With its name, as an error of the file has to say which it is.
-                file = found.read(name)
-                picture = decode(file, name, size=(height, width), grayscale=channels == 1)
-            except UserError as error:
-                faults.append(str(error))
+        pictures = in_order(read, found.ids, os.cpu_count() or 1, _AHEAD)
+        for row, picture in enumerate(pictures):
+            if isinstance(picture, UserError):
+                faults.append(str(picture))
                 if len(faults) > tolerated * count or len(faults) == count:
-                    raise _too_many(error, faults, count) from error
+                    raise _too_many(picture, faults, count) from picture
             else:
                 rows.append(row)
                 yield picture

@@ -1,10 +1,7 @@
 """Batches in the order of steps, made ahead by threads or processes; the same for any number."""
 
-import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from darkrank_jax.data.images import Images
+from darkrank_jax.data.loading.in_order import in_order
 from darkrank_jax.data.loading.sampler import (
     SAMPLERS,
     check_batch,
@@ -240,16 +238,7 @@ def _made_by_threads(
         filled = np.empty(shape, np.uint8)
         return make(step, filled), filled
 
-    rest = iter(steps)
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="batches")
-    try:
-        ahead = deque(pool.submit(made, step) for step in itertools.islice(rest, 2 * num_threads))
-        while ahead:
-            found = ahead.popleft().result()
-            ahead.extend(pool.submit(made, step) for step in itertools.islice(rest, 1))
-            yield found
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return in_order(made, steps, num_threads, 2 * num_threads)
 
 
 def _fill_as_parent(

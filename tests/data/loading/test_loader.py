@@ -30,7 +30,7 @@ def stream(first_step=0, num_steps=7, num_threads=1, **changes):
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def equal(one, other):

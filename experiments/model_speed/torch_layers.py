@@ -1,6 +1,6 @@
 """What bounds the convolutions of ResNet-18 on a CPU: each beside PyTorch's, in GFLOP/s.
 
-    python -m experiments.model_speed.layers [--batch 32] [--rounds 9]
+    python -m experiments.model_speed.torch_layers [--batch 32] [--rounds 9]
 
 Convolutions forward, as ResNet-18 has them at 96 pixels, and a matrix product of as many FLOP,
 which is as fast as XLA multiplies at all. Both libraries in one process, by turns, on all cores.
