@@ -26,7 +26,10 @@ def test_a_notebook_has_no_outputs(path):
 
 @pytest.mark.parametrize("own", [False, True])
 def test_the_config_of_the_notebook_is_of_the_built_in_sources(own, tmp_path, monkeypatch):
-    """The cells up to the config alone, with characters and with a folder of class folders."""
+    """The cells up to the config alone, with characters and with a folder of class folders.
+
+    Within a checkout, and opened alone where the package is installed.
+    """
     for label in range(8 * own):
         for number in range(2):
             pixels = np.random.default_rng([label, number]).integers(0, 256, (9, 14, 3), np.uint8)
@@ -35,7 +38,8 @@ def test_the_config_of_the_notebook_is_of_the_built_in_sources(own, tmp_path, mo
             Image.fromarray(pixels).save(path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("DARKRANK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("DARKRANK_CHECKOUT", str(Path(__file__).parent.parent))
+    checkout = Path(__file__).parent.parent if own else tmp_path / "nowhere"
+    monkeypatch.setenv("DARKRANK_CHECKOUT", str(checkout))
     monkeypatch.setenv("DARKRANK_IMAGES", str(tmp_path / "images") if own else "")
     (path,) = (path for path in NOTEBOOKS if path.stem == "darkrank_colab")
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]

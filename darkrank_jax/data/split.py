@@ -63,6 +63,10 @@ class Split(_Fields):
         known = as_images(images) if isinstance(images, np.ndarray) else images
         return super().__new__(cls, known, *others, **named)
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.images.shape))
+        return f"Split(images {shape}, {len(self.class_names)} classes)"
+
     @classmethod
     def _make(cls, iterable: Iterable[Any]) -> "Split":  # pyright: ignore
         # Of `_replace`, which would pass `__new__` by.

@@ -166,6 +166,11 @@ def _as_array(value: Any) -> Any:
 
 def _open(image: Any, name: str, size: tuple[int, int], *, grayscale: bool) -> np.ndarray:
     """Pixels [h, w, c] of anything that may be an image, gray or coloured as is asked."""
+    if isinstance(image, str | os.PathLike) and Path(image).is_dir():
+        raise UserError(
+            f"{printable(os.fspath(image))}: is a folder; give its files, or --mode embed for a "
+            "gallery of all"
+        )
     if isinstance(image, _FILES):
         said = name if isinstance(image, bytes) else ""
         return decode(image, said, size=size, grayscale=grayscale)

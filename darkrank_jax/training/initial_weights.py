@@ -14,8 +14,13 @@ from darkrank_jax.config.run import Data, Run, Weights
 from darkrank_jax.data import height_and_width
 from darkrank_jax.distributed.mesh import put, replicated
 from darkrank_jax.errors import UserError
-from darkrank_jax.models import build_model
-from darkrank_jax.models.pretrained import load_linear, load_norm, load_weights
+from darkrank_jax.models import MODELS, build_model
+from darkrank_jax.models.pretrained import (
+    describe_weights,
+    load_linear,
+    load_norm,
+    load_weights,
+)
 from darkrank_jax.models.weights.settings import read_settings
 from darkrank_jax.terminal import printable
 from darkrank_jax.training.network import Network, build
@@ -47,13 +52,16 @@ def read_weights(
         return {}
     report_settings(weights.path, data.mean, data.std, size)
     network: Any = build_model(**model)
-    loaded = load_weights(
-        weights.path,
-        network.backbone,
-        image_shape=(*size, channels),
-        prefix=weights.prefix or None,
-        ignore=weights.ignore,
-    )
+    try:
+        loaded = load_weights(
+            weights.path,
+            network.backbone,
+            image_shape=(*size, channels),
+            prefix=weights.prefix or None,
+            ignore=weights.ignore,
+        )
+    except UserError as error:
+        raise UserError(f"{error}{_other_network(weights.path, model)}") from error
     variables = {collection: {"backbone": values} for collection, values in loaded.items()}
     if not (weights.head or weights.neck):
         return variables
@@ -82,6 +90,23 @@ def read_weights(
         variables["params"]["embedding_bn"] = params
         variables["batch_stats"]["embedding_bn"] = statistics
     return variables
+
+
+def _other_network(path: str, model: Mapping[str, Any]) -> str:
+    """How an error ends where the file holds a known network that is not the model."""
+    try:
+        found = describe_weights(path)
+    except UserError:
+        return ""
+    # Two 3x3 stems have the same weights, so that the file does not say which it is.
+    options = {name: value for name, value in found["options"].items() if name != "stem"}
+    stated = {"name": found["model"], **options}
+    differing = [f"model.{name}" for name, value in stated.items() if model.get(name) != value]
+    if found["model"] not in MODELS or not differing:
+        return ""
+    listed = ", ".join(f"{name} {value}" for name, value in options.items())
+    shown = f"{found['model']} ({listed})" if listed else found["model"]
+    return f"; it looks like {shown}: set {' and '.join(differing)}"
 
 
 def report_settings(path: str, mean: Any, std: Any, size: tuple[int, int]) -> None:

@@ -68,3 +68,8 @@ def test_numbers_out_of_range_are_refused(options, line):
 def test_an_image_size_is_a_square_or_height_and_width():
     assert height_and_width(7) == (7, 7)
     assert height_and_width((7, 3)) == (7, 3)
+
+
+def test_a_split_is_shown_in_one_line():
+    split = Split(np.zeros((2, 4, 5, 1), np.uint8), np.zeros(2, np.int32), ("a",))
+    assert repr(split) == "Split(images 2 x 4 x 5 x 1, 1 classes)"

@@ -90,3 +90,11 @@ def test_path_bytes_picture_and_arrays_give_one_embedding(network, tmp_path):
     for image in (file, Image.fromarray(large), large, jnp.asarray(large), large[:, :, None]):
         np.testing.assert_array_equal(network.embed(image)[0], expected)
         np.testing.assert_array_equal(network.embed([image])[0], expected)
+
+
+def test_embed_of_a_folder_says_what_to_give(network, pictures):
+    with pytest.raises(UserError) as error:
+        network.embed(pictures)
+    assert str(error.value) == (
+        f"{pictures}: is a folder; give its files, or --mode embed for a gallery of all"
+    )

@@ -12,7 +12,9 @@ from safetensors.numpy import load_file, save_file
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
+from darkrank_jax.models import MODELS
 from darkrank_jax.models.pretrained import detect_resnet, load_resnet
+from darkrank_jax.models.weights import fit, naming
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training import initial_weights
 from darkrank_jax.training.initial_weights import import_network, read_weights, with_weights
@@ -149,3 +151,21 @@ def test_a_student_starts_from_weights_and_the_files_own_head(tmp_path):
     assert state.params["class_weights"]["softmax"].shape == (5, 7)
     line = refusal(weights_of, dataclasses.replace(run, model={**run.model, "embedding_dim": 6}))
     assert line.startswith(f"{path}: its layer 'fc' makes 5 numbers of 64, and the model 6 of 64;")
+
+
+def test_a_file_of_another_width_says_which():
+    said = refusal(weights_of, read_run(imported(width=16).to_dict(), "teacher"))
+    assert said.endswith("; it looks like resnet18 (width 8): set model.width")
+
+
+@pytest.mark.slow
+def test_a_file_of_another_network_is_named(tmp_path):
+    backbone = MODELS["osnet_x0_25"]()
+    shapes = fit.torch_shapes(backbone, (64, 32, 3))
+    names = {naming.dotted(variable): shape for variable, shape in shapes.items()}
+    path = tmp_path / "weights.safetensors"
+    save_file({name: np.zeros(shape, np.float32) for name, shape in names.items()}, path)
+    config = changed(imported(), weights__path=str(path))
+    said = refusal(weights_of, read_run(config.to_dict(), "teacher"))
+    assert said.startswith(f"{path}: ")
+    assert said.endswith("; it looks like osnet_x0_25: set model.name")
