@@ -113,17 +113,28 @@ def get_config() -> ConfigDict:
     config.baseline = ConfigDict()
 
     config.steps = 1000  # batches to train on; 0, for a teacher with weights: none
+    # Instead of steps, which are then 0: an epoch is as many batches as hold the number of images
+    # trained on, rounded up at the end, whichever of them the sampler draws.
+    config.epochs = 0.0
     # A name of darkrank_jax.optimizers.OPTIMIZERS and its options.
     config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 1e-4})
     config.learning_rate = 1e-3  # the schedule's peak
     # Factors of it for "backbone", "head" (what makes the embedding) and "class_weights". For a
     # backbone of pretrained weights often 0.1; with 0 it stays as it is, its norms' statistics too.
     config.learning_rates = ConfigDict()
+    # Factor of it for each block of the backbone from the embedding down, often 0.65 to 0.9; 1: the
+    # same for all (darkrank_jax/models/depths.py).
+    config.layer_decay = 1.0
     config.freeze_steps = 0  # first steps in which the backbone stays as it is, as with factor 0
     # A name of darkrank_jax.optimizers.SCHEDULES and its options.
     config.schedule = ConfigDict({"name": "cosine", "warmup_steps": 50})
+    config.warmup_epochs = 0.0  # instead of the schedule's warmup_steps, which are then 0
     config.clip_norm = 0.0  # largest norm of the whole gradient; 0: no clipping
     config.ema_decay = 0.0  # of averaged parameters, which are then evaluated; 0: none are kept
+
+    # Each image is mixed with another of the batch by a share of the distribution Beta(m, m), and
+    # teacher and student see the same mixture; 0: none is. Only where no loss learns from labels.
+    config.mixup = 0.0
 
     # Parts that a batch goes through the networks in, one after the other, so that memory holds the
     # activations of one. Losses and relations are of the whole batch all the same, and the
@@ -163,6 +174,11 @@ def get_config() -> ConfigDict:
 
 
 def share_images(student: ConfigDict) -> None:
-    """Lets one flag change the images and classes of student and teacher, which see the same."""
-    for field in ("path", "options", "image_size"):
-        student.teacher.data[field] = student.data.get_ref(field)
+    """Lets a flag of the student's data change the teacher's too, in fields that are the same.
+
+    A flag of the teacher's changes the teacher's alone.
+    """
+    fields = ("source", "path", "options", "image_size", "mean", "std")
+    for field in (*fields, "batch_size", "images_per_class", "num_threads", "num_workers"):
+        if student.teacher.data[field] == student.data[field]:
+            student.teacher.data[field] = student.data.get_oneway_ref(field)

@@ -23,6 +23,8 @@ def get_config() -> ConfigDict:
     student.losses = ConfigDict(
         {"rkd_distance": {"weight": 1.0}, "darkrank_soft": default.whole_lists()}
     )
+    # As much as can be: what a teacher says of mixtures needs no label (Beyer et al., CVPR 2022).
+    student.mixup = 1.0
     student.teacher = _common()
     default.share_images(student)
     student.teacher.model.update({"name": "resnet50", "embedding_dim": 0})

@@ -3,7 +3,7 @@
 A schedule whose `warmup_steps` are as many as the run's steps or more ends within its rise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -144,8 +144,15 @@ def check_cycles(cycles: int) -> None:
 
 
 def decays(params: Any) -> Any:
-    """Which parameters decay: matrices and kernels, not biases and the scales of norms."""
-    return jax.tree.map(lambda parameter: parameter.ndim > 1, params)
+    """Which parameters decay: kernels and class weights.
+
+    Biases, norms, scales of layers, tokens and position embeddings do not.
+    """
+
+    def decay(path: Sequence[Any], _: Any) -> bool:
+        return path[-1].key == "kernel" or path[0].key == "class_weights"
+
+    return jax.tree_util.tree_map_with_path(decay, params)
 
 
 def make_schedule(config: Mapping[str, Any], value: float, steps: int) -> optax.Schedule:
@@ -159,6 +166,8 @@ def make_optimizer(
     schedule: optax.Schedule,
     clip_norm: float,
     learning_rates: Mapping[str, float] | None = None,
+    layer_decay: float = 1.0,
+    depths: Callable[[Iterable[str]], Mapping[str, int]] | None = None,
 ) -> optax.GradientTransformation:
     """Builds `OPTIMIZERS[optimizer["name"]]` behind a clip of the gradient's global norm.
 
@@ -168,6 +177,9 @@ def make_optimizer(
       clip_norm: largest global norm of the gradient; 0 does not clip.
       learning_rates: part in PARTS -> factor of the learning rate, weight decay included; 1 for
         parts that are not there. None: no part has one, and the optimizer's state no place for it.
+      layer_decay: factor of the learning rate, weight decay included, for each block of the
+        backbone between a parameter and the embedding.
+      depths: of `models.depths.depths_of`; None: `layer_decay` is not used.
 
     Returns:
       A gradient transformation.
@@ -185,7 +197,7 @@ def make_optimizer(
     if clip_norm:
         transforms.insert(0, optax.clip_by_global_norm(clip_norm))
     if learning_rates is not None:
-        transforms.append(_scaled_by_part(dict(learning_rates)))
+        transforms.append(_scaled(dict(learning_rates), layer_decay, depths))
     return optax.chain(*transforms) if len(transforms) > 1 else transforms[0]
 
 
@@ -201,10 +213,21 @@ def part_of(path: Sequence[Any]) -> str:
     return "backbone" if names[1] == "backbone" else "head"
 
 
-def _scaled_by_part(factors: Mapping[str, float]) -> optax.GradientTransformation:
-    """Multiplies what an optimizer does to each part."""
+def _scaled(
+    factors: Mapping[str, float],
+    layer_decay: float,
+    depths: Callable[[Iterable[str]], Mapping[str, int]] | None,
+) -> optax.GradientTransformation:
+    """Multiplies what an optimizer does to each part, and to each block of the backbone."""
 
-    def scaled(path: Sequence[Any], update: jax.Array) -> jax.Array:
-        return update * factors.get(part_of(path), 1.0)
+    def scale(updates: Any, _: Any) -> Any:
+        depth = depths(updates["model"]["backbone"]) if depths else {}
 
-    return optax.stateless(lambda updates, _: jax.tree_util.tree_map_with_path(scaled, updates))
+        def scaled(path: Sequence[Any], update: jax.Array) -> jax.Array:
+            part = part_of(path)
+            below = depth.get(path[2].key, 0) if part == "backbone" else 0
+            return update * (factors.get(part, 1.0) * layer_decay**below)
+
+        return jax.tree_util.tree_map_with_path(scaled, updates)
+
+    return optax.stateless(scale)

@@ -57,3 +57,15 @@ def test_one_flag_moves_the_classes_of_student_and_teacher(name):
     config = flagged(name, "data.options.num_train_classes=6")
     assert config["data"]["options"]["num_train_classes"] == 6
     assert config["teacher"]["data"]["options"] == config["data"]["options"]
+
+
+def test_a_flag_of_the_student_s_data_moves_the_teacher_s_and_one_of_the_teacher_s_does_not():
+    path = Path(default.__file__).parent / "own_images.py"
+    flags = ("data.mean=0.4", "teacher.data.image_size=448", "data.batch_size=32")
+    flags += ("teacher.data.batch_size=16", "data.num_workers=3")
+    config = config_of_command(f"--config={path}", *(f"--config.{flag}" for flag in flags))
+    student, teacher = config.to_dict()["data"], config.to_dict()["teacher"]["data"]
+    assert (student["mean"], teacher["mean"]) == (0.4, 0.4)
+    assert (student["image_size"], teacher["image_size"]) == (224, 448)
+    assert (student["batch_size"], teacher["batch_size"]) == (32, 16)
+    assert (student["num_workers"], teacher["num_workers"]) == (3, 3)

@@ -89,6 +89,26 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     assert [json.loads(row)["step"] for row in rows] == [2, 4, 4, 5, 6, 8, 8]
 
 
+# Of six batches each: the same eight steps, with a warm-up of two.
+EPOCHS = ("steps=0", "epochs=1.3", "schedule.warmup_steps=0", "warmup_epochs=0.3")
+
+
+def test_a_run_in_epochs_goes_on_to_the_bits_of_its_steps(finished, copy, capsys):
+    flags = [f"--config.{flag}" for flag in EPOCHS]
+    assert run(copy, *flags) == 0
+    assert f"{copy} is done" in capsys.readouterr().out
+    (copy / "results.json").unlink()
+    shutil.rmtree(copy / "checkpoints" / "8")
+    assert run(copy, *flags) == 0
+    (step, params), (_, expected) = newest_params(copy), newest_params(finished)
+    assert step == 8
+    assert all((a == b).all() for a, b in zip(params, expected, strict=True))
+    flags[1] = "--config.epochs=2"
+    capsys.readouterr()
+    said = refusal(capsys, CONFIG, f"--workdir={finished}", *flags)
+    assert said.startswith(f"{finished}: holds a run whose steps is 8, not 12; give another")
+
+
 def test_a_loss_that_is_no_number_stops_the_run(copy, capsys, monkeypatch):
     (copy / "results.json").unlink()
     shutil.rmtree(copy / "checkpoints" / "8")

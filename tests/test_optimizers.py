@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, make_schedule
+from darkrank_jax.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    decays,
+    make_optimizer,
+    make_schedule,
+)
 
 PARAMS = {
     "conv": {"kernel": jnp.array([[0.5, -2.0], [3.0, 0.25]]), "bias": jnp.array([1.0, -1.0])},
@@ -142,3 +148,47 @@ def test_a_part_has_the_learning_rate_of_its_factor_and_others_the_whole():
             np.testing.assert_allclose(a, factor * b, rtol=1e-6)
     (a,), (b,) = (jax.tree.leaves(each["class_weights"]) for each in (moved, plain))
     np.testing.assert_allclose(a, 4 * b, rtol=1e-6)
+
+
+def test_kernels_and_class_weights_decay_and_nothing_else():
+    params = {
+        "model": {
+            "backbone": {
+                "cls_token": jnp.ones((1, 1, 4)),
+                "pos_embed": jnp.ones((1, 9, 4)),
+                "block": {"layer_scale": jnp.ones((4, 1, 1)), "conv": {"kernel": jnp.ones((4,))}},
+            },
+            "gem": {"power": jnp.ones(())},
+            "embedding": {"kernel": jnp.ones((4, 2)), "bias": jnp.ones((2,))},
+        },
+        "class_weights": {"arcface": jnp.ones((2, 5))},
+    }
+    paths = jax.tree_util.tree_leaves_with_path(decays(params))
+    found = {jax.tree_util.keystr(path, simple=True, separator="/") for path, mask in paths if mask}
+    assert found == {
+        "model/backbone/block/conv/kernel", "model/embedding/kernel", "class_weights/arcface"
+    }  # fmt: skip
+
+
+def test_a_block_has_the_learning_rate_decayed_by_its_depth_and_its_part_factor():
+    blocks = {"conv1": PARAMS["conv"], "layer1_0": PARAMS, "layer2_0": PARAMS["norm"]}
+    head = {"kernel": jnp.array([[0.5, -3.0]])}
+    params = {"model": {"backbone": blocks, "embedding": head}, "class_weights": {}}
+    gradient = jax.tree.map(lambda leaf: 0.3 * leaf + 0.1, params)
+    depths = {"conv1": 3, "layer1_0": 2, "layer2_0": 1}
+    optimizer = {"name": "adamw", "weight_decay": 0.2}
+    plain = make_optimizer(optimizer, lambda _: 0.1, 0.0)
+    decayed = make_optimizer(
+        optimizer, lambda _: 0.1, 0.0, {"backbone": 0.5}, 0.8, lambda names: depths
+    )
+    whole, moved = (
+        each.update(gradient, each.init(params), params)[0]["model"] for each in (plain, decayed)
+    )
+    for name, factor in {"conv1": 0.256, "layer1_0": 0.32, "layer2_0": 0.4}.items():
+        for a, b in zip(
+            jax.tree.leaves(moved["backbone"][name]),
+            jax.tree.leaves(whole["backbone"][name]),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, factor * b, rtol=1e-6)
+    np.testing.assert_array_equal(moved["embedding"]["kernel"], whole["embedding"]["kernel"])

@@ -19,6 +19,7 @@ from darkrank_jax.data import SOURCES, height_and_width
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.protocols import PROTOCOLS
 from darkrank_jax.losses import LOSSES
+from darkrank_jax.losses.combination import sees_unlabelled
 from darkrank_jax.models import MODELS, model_options
 from darkrank_jax.optimizers import PARTS
 
@@ -57,8 +58,10 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
     run = Run(**{**config, **parts})
     _check_origin(run, prefix)
     check_numbers(run, prefix)
+    _check_epochs(run, prefix)
     _check_tables(run, prefix)
     _check_teacher(run, prefix)
+    _check_mixup(run, prefix)
     _check_evaluation(run.evaluation, f"{prefix}evaluation")
     return run
 
@@ -81,7 +84,7 @@ def _check_origin(run: Run, prefix: str) -> None:
                 "vectors in one file, and give it to the teacher"
             )
     if not found:
-        untrained = bool(prefix) and run.steps == 0
+        untrained = bool(prefix) and run.steps == run.epochs == 0
         _check_weights(run.weights, run.model, prefix, untrained=untrained)
 
 
@@ -136,7 +139,9 @@ def check_numbers(run: Run, prefix: str) -> None:
     minima = {
         "seed": 0,
         # Only a teacher can be there already.
-        "steps": 0 if prefix else 1,
+        "steps": 0 if prefix or run.epochs else 1,
+        "epochs": 0,
+        "warmup_epochs": 0,
         "log_every": 1,
         "eval_every": 1,
         "keep_checkpoints": 1,
@@ -144,6 +149,7 @@ def check_numbers(run: Run, prefix: str) -> None:
         "ema_decay": 0,
         "freeze_steps": 0,
         "patience": 0,
+        "mixup": 0,
         "chunks": 1,
         "profile": 0,
         "data.batch_size": 2,
@@ -171,6 +177,10 @@ def check_numbers(run: Run, prefix: str) -> None:
                 f"{prefix}learning_rates.{part}: must be a factor of learning_rate, at least 0 "
                 f"(got {factor!r})"
             )
+    if not 0 < run.layer_decay <= 1:
+        raise UserError(
+            f"{prefix}layer_decay: must be more than 0 and at most 1 (got {run.layer_decay})"
+        )
     if run.ema_decay >= 1:
         raise UserError(f"{prefix}ema_decay: must be less than 1 (got {run.ema_decay})")
     _check_images(run.data, f"{prefix}data")
@@ -180,6 +190,18 @@ def check_numbers(run: Run, prefix: str) -> None:
             f"({prefix}data.batch_size) are no whole number of classes of "
             f"{run.data.images_per_class} ({prefix}data.images_per_class); give another number"
         )
+
+
+def _check_epochs(run: Run, prefix: str) -> None:
+    """Refuses a length, or a warm-up, that is given in steps and in epochs."""
+    warmup = run.schedule.get("warmup_steps", 0)
+    both = {"epochs": ("steps", run.steps), "warmup_epochs": ("schedule.warmup_steps", warmup)}
+    for field, (other, steps) in both.items():
+        if getattr(run, field) and steps:
+            raise UserError(
+                f"{prefix}{field}: must be 0 beside {prefix}{other} of {steps} (got "
+                f"{getattr(run, field)}); set one of them to 0"
+            )
 
 
 def _check_images(data: Data, where: str) -> None:
@@ -280,6 +302,28 @@ def _check_teacher(run: Run, prefix: str) -> None:
                     f"{where}: kd compares class logits, so exactly one classification loss must "
                     "be there; add normalized_softmax"
                 )
+
+
+def _check_mixup(run: Run, prefix: str) -> None:
+    """Refuses mixed images where a loss learns from labels, or no teacher sees them."""
+    if not run.mixup:
+        return
+    for name in run.losses:
+        if not sees_unlabelled(name) or "logits" in LOSSES[name].inputs:
+            raise UserError(
+                f"{prefix}mixup: must be 0 beside {prefix}losses.{name}, which learns from labels "
+                f"(got {run.mixup}); name losses that compare with a teacher alone"
+            )
+    embeddings = run.teacher.embeddings if run.teacher else ""
+    for field, found in {
+        "store_teacher": run.store_teacher,
+        "teacher.embeddings": embeddings,
+    }.items():
+        if found:
+            raise UserError(
+                f"{prefix}mixup: must be 0 beside {prefix}{field}, which is of images as they are "
+                f"(got {run.mixup}); leave one of them out"
+            )
 
 
 def _check_image_sizes(student: Data, sizes: Mapping[str, Any], prefix: str) -> None:

@@ -114,6 +114,11 @@ class Run:
     store_dtype: Literal["float32", "float16"] = "float32"
     freeze_steps: int = 0
     patience: int = 0
+    layer_decay: float = 1.0
+    # `runs.splits.in_steps` makes `steps` and the schedule's `warmup_steps` of these two.
+    epochs: float = 0.0
+    warmup_epochs: float = 0.0
+    mixup: float = 0.0
 
     @property
     def frozen(self) -> "Run":
@@ -123,7 +128,7 @@ class Run:
     @property
     def is_trained(self) -> bool:
         """Whether the run trains a network of its own, rather than load one."""
-        return not (self.ensemble or self.embeddings) and self.steps > 0
+        return not (self.ensemble or self.embeddings) and (self.steps > 0 or self.epochs > 0)
 
     @property
     def loss_inputs(self) -> set[str]:
@@ -194,7 +199,7 @@ class Run:
         teacher = self.teacher if self.data.asks_teacher else None
         data = dataclasses.replace(self.data, batch_size=self.data.num_labelled, unlabelled={})
         return dataclasses.replace(
-            self, losses=self.baseline, teacher=teacher, baseline={}, data=data
+            self, losses=self.baseline, teacher=teacher, baseline={}, data=data, mixup=0.0
         )
 
 

@@ -25,7 +25,7 @@ from darkrank_jax.runs.accelerators import (
 from darkrank_jax.runs.preflight import check_sizes
 from darkrank_jax.runs.program import operations
 from darkrank_jax.runs.shapes import abstract_network, abstract_teacher, arrays_of
-from darkrank_jax.runs.splits import Splits
+from darkrank_jax.runs.splits import Splits, in_steps
 from darkrank_jax.training.batches import Batches
 from darkrank_jax.training.compiled import compile_step
 from darkrank_jax.training.network import build
@@ -104,6 +104,7 @@ def plan(
     if name:
         run = run.computing_in("bfloat16")
     splits = Splits()
+    run = in_steps(run, splits)
     check_sizes(run, splits)
     limit = memory * _GB or (device.memory if device else 0)
     beyond = {}

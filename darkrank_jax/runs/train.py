@@ -13,7 +13,7 @@ from darkrank_jax.runs.evaluate import DatasetSource, datasets_of, report
 from darkrank_jax.runs.preflight import NO_LABELS, check_sizes, summary
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import load, roles_of
-from darkrank_jax.runs.splits import Splits
+from darkrank_jax.runs.splits import Splits, in_steps
 from darkrank_jax.training.checkpoints import check_place
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.network import Embedder, make_ensemble
@@ -39,7 +39,10 @@ def train_and_report(run: Run, workdir: Path) -> None:
     """
     if run.checkpoint:
         raise UserError("checkpoint: is for a teacher; leave it empty to train this network")
-    done = workdir / "results.json"
+    splits, done = Splits(), workdir / "results.json"
+    # The first process builds what the others then find built.
+    with lead_first():
+        run = in_steps(run, splits)
     if done.exists():
         teacher = teacher_digest(run.teacher, workdir / "teacher")
         check_same(workdir, describe(run), digests=input_digests({}, teacher))
@@ -56,8 +59,7 @@ def train_and_report(run: Run, workdir: Path) -> None:
     for part, prefix in run.nested():
         if part.is_trained and not part.checkpoint:
             make_mesh(part.data.batch_size, where=f"{prefix}data")
-    mesh, splits = make_mesh(run.data.batch_size), Splits()
-    # The first process builds what the others then find built.
+    mesh = make_mesh(run.data.batch_size)
     with lead_first():
         networks = check_sizes(run, splits)
     if leads():

@@ -38,6 +38,7 @@ def compile_step(
         logits_of(run.losses) if "logits" in inputs else None,
         teach(teacher, inputs) if teacher else None,
         run.data.num_labelled if run.data.unlabelled else None,
+        run.mixup,
     )
     step = make_train_step(
         make_forward(

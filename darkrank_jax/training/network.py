@@ -23,6 +23,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embed import embed_images
 from darkrank_jax.losses import LOSSES, centers_of
 from darkrank_jax.models import build_model, model_options
+from darkrank_jax.models.depths import depths_of
 from darkrank_jax.optimizers import make_optimizer, make_schedule
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.state import TrainState, create_state
@@ -52,6 +53,10 @@ class Network(NamedTuple):
     workdir: Path
     channels: int
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.image_shape))
+        return f"Network({self.run.model['name']}, images {shape}, step {self.step})"
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the images it takes."""
@@ -79,6 +84,9 @@ class Ensemble(NamedTuple):
     run: Run
     members: "Mapping[str, Embedder]"
     workdir: Path
+
+    def __repr__(self) -> str:
+        return f"Ensemble({self.run.combine} of {', '.join(self.members)})"
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -134,10 +142,13 @@ def build(
     """
     model = build_model(**run.model)
     schedule = make_schedule(run.schedule, run.learning_rate, run.steps)
+    decays = run.layer_decay != 1
     # A stage with the backbone frozen has the same state as the one that follows it.
-    rates = run.learning_rates if run.learning_rates or run.freeze_steps else None
-    optimizer = make_optimizer(run.optimizer, schedule, run.clip_norm, rates)
-
+    rates = run.learning_rates if run.learning_rates or run.freeze_steps or decays else None
+    depths = depths_of(model.backbone) if decays else None
+    optimizer = make_optimizer(
+        run.optimizer, schedule, run.clip_norm, rates, run.layer_decay, depths
+    )
     names = run.class_weights if class_weights is None else class_weights
 
     def initial_state() -> TrainState:

@@ -24,9 +24,12 @@ Scale = float | tuple[float, ...]
 
 
 def normalize_images(
-    images: UInt8[Array, "batch height width channels"], mean: Scale, std: Scale
+    images: UInt8[Array, "batch height width channels"]
+    | Float[Array, "batch height width channels"],
+    mean: Scale,
+    std: Scale,
 ) -> Float[Array, "batch height width channels"]:
-    """Bytes to numbers around 0: (images / 255 - mean) / std, in float32.
+    """Levels, 0 to 255, to numbers around 0: (images / 255 - mean) / std, in float32.
 
     Example:
       >>> images = jnp.array([[[[51, 255]]]], jnp.uint8)
@@ -80,6 +83,7 @@ class Objective(NamedTuple):
       teach: the teacher's arrays ("teacher_embeddings", ...) from its variables and the images;
         None where the batch holds them, or there is no teacher.
       num_labelled: images of a batch, its first ones, that have labels.
+      mixup: of `mix`; 0: images stay as they are.
     """
 
     loss_fn: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -87,6 +91,7 @@ class Objective(NamedTuple):
     logits_fn: Callable[[Arrays, Mapping[str, jax.Array]], jax.Array] | None = None
     teach: Callable[[Any, jax.Array], Arrays] | None = None
     num_labelled: int | None = None
+    mixup: float = 0.0
 
 
 class Update(NamedTuple):
@@ -151,6 +156,13 @@ def make_train_step(
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         rows, teacher = dict(batch), batch["teacher"]
         shown = rows.pop("teacher_images", batch["images"])
+        own = jax.random.fold_in(key, state.step)
+        if objective.mixup:
+            # No row begins a chunk there, so that no other key is the same.
+            mixing = jax.random.fold_in(own, len(shown))
+            rows["images"], shown = (
+                mix(images, objective.mixup, mixing) for images in (rows["images"], shown)
+            )
         if objective.teach is not None:
             with jax.named_scope("teacher"):
                 teacher, _ = in_chunks(
@@ -160,7 +172,7 @@ def make_train_step(
         rows["teacher"] = jax.lax.stop_gradient(teacher)
         rows["place"] = jnp.arange(len(batch["labels"]))
         (total, (values, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params, state, rows, jax.random.fold_in(key, state.step)
+            state.params, state, rows, own
         )
         with jax.named_scope("optimizer"):
             updates, opt_state = update.optimizer.update(gradient, state.opt_state, state.params)
@@ -174,6 +186,24 @@ def make_train_step(
         return state, metrics
 
     return train_step
+
+
+def mix(images: jax.Array, strength: float, key: PRNGKeyArray) -> jax.Array:
+    """Each image with the one at its place from the end of the batch (Zhang et al., ICLR 2018).
+
+    share * image + (1 - share) * other, share from Beta(strength, strength), one for each image
+
+    Args:
+      images: [batch, height, width, channels], levels 0 to 255.
+      strength: the larger, the more even are the shares.
+      key: random key; the same shares for images of another size.
+
+    Returns:
+      float32, of the same shape.
+    """
+    share = jax.random.beta(key, strength, strength, (len(images), 1, 1, 1))
+    levels = images.astype(jnp.float32)
+    return share * levels + (1.0 - share) * levels[::-1]
 
 
 def make_forward(

@@ -1,5 +1,6 @@
 """What a workdir says of the run in it: run.json, and whether another run may go on there."""
 
+import dataclasses
 import errno
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from darkrank_jax.config.description import check_description, read_description, without_removed
-from darkrank_jax.config.run import Run
+from darkrank_jax.config.run import HOLDERS, Run
 from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_json, write_text, writing
@@ -40,6 +41,13 @@ _SCHEMA = {
     "identity?": {str: str},
     "center_crop?": float,
     "class_weights?": [str],
+}
+# Fields that earlier versions did not have, as they then were.
+_ABSENT = {
+    field.name: field.default
+    for holder in (Run, *HOLDERS.values())
+    for field in dataclasses.fields(holder)
+    if isinstance(field.default, int | float | str)
 }
 _ADVICE = "give another --workdir, or delete this one to start again"
 
@@ -199,9 +207,9 @@ def first_difference(found: Any, expected: Any, field: str = "") -> tuple[str, A
     free = next((names for mark, names in marks.items() if mark in both), ())
     for name in sorted(both.keys() - set(free)):
         inner = f"{field}.{name}" if field else name
-        here, there = found.get(name), expected.get(name)
-        # A list or table that an earlier version did not have is an empty one, and a type float32.
-        if None in (here, there) and (here or there) in ([], {}, None, "float32"):
+        here, there = (each.get(name, _ABSENT.get(name)) for each in (found, expected))
+        # A list or table that an earlier version did not have is an empty one.
+        if None in (here, there) and (here or there) in ([], {}, None):
             continue
         if difference := first_difference(here, there, inner):
             return difference

@@ -25,7 +25,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "optimizer": {"name": "adamw", "weight_decay": 1e-4},
         "learning_rate": 3e-4,
         "learning_rates": {},
-        "schedule": {"name": "cosine", "warmup_steps": 50},
+        "layer_decay": 1.0,
+        "schedule": {"name": "cosine"},
         "freeze_steps": 0,
         "ema_decay": 0.0,
         "patience": 0,
@@ -41,7 +42,7 @@ def jobs_of(workdir: Path, steps: int) -> list[Job]:
       workdir: takes the runs.
       steps: of each run; 0: as configured.
     """
-    length = {"steps": steps, "eval_every": steps} if steps else {}
+    length = {"steps": steps, "epochs": 0.0, "eval_every": steps} if steps else {}
     return [
         Job(name, CONFIG, {**fields, **length}, seed, workdir / name / f"seed{seed}")
         for seed in SEEDS

@@ -4,8 +4,27 @@ import pytest
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
-from tests import devices_config
+from tests import devices_config, tiny_config
 from tests.command import CONFIG, refusal
+
+
+@pytest.mark.parametrize("stored", ["store_teacher", "teacher.embeddings"])
+def test_refuses_mixed_images_that_a_teacher_cannot_see(stored):
+    config = tiny_config.small()
+    config.losses = {"rkd_angle": {"weight": 1.0}}
+    config.mixup, config.teacher = 0.5, tiny_config.small()
+    config.teacher.losses = {"triplet": {"weight": 1.0}}
+    assert read_run(config.to_dict()).baseline_run.mixup == 0
+    if stored == "store_teacher":
+        config.store_teacher = True
+    else:
+        config.teacher.embeddings = "e.npz"
+    with pytest.raises(UserError) as error:
+        read_run(config.to_dict())
+    assert str(error.value) == (
+        f"mixup: must be 0 beside {stored}, which is of images as they are (got 0.5); leave one "
+        "of them out"
+    )
 
 
 def test_refuses_chunks_that_tear_classes_apart():
@@ -58,6 +77,26 @@ def test_refuses_chunks_that_tear_classes_apart():
         (
             "learning_rates={'bakbone': 0.1}",
             "learning_rates: unknown name 'bakbone'; did you mean 'backbone'?",
+        ),
+        ("layer_decay=0.0", "layer_decay: must be more than 0 and at most 1 (got 0.0)"),
+        (
+            "teacher.layer_decay=1.5",
+            "teacher.layer_decay: must be more than 0 and at most 1 (got 1.5)",
+        ),
+        (
+            "epochs=3.5",
+            "epochs: must be 0 beside steps of 8 (got 3.5); set one of them to 0",
+        ),
+        (
+            "teacher.warmup_epochs=1.5",
+            "teacher.warmup_epochs: must be 0 beside teacher.schedule.warmup_steps of 2 (got 1.5); "
+            "set one of them to 0",
+        ),
+        ("epochs=-1.0", "epochs: must be at least 0 (got -1.0)"),
+        (
+            "mixup=0.5",
+            "mixup: must be 0 beside losses.kd, which learns from labels (got 0.5); name losses "
+            "that compare with a teacher alone",
         ),
         ("data.std=0.0", "data.std: must be more than 0 (got 0.0)"),
         ("model.name=resnet19", "model.name: unknown name 'resnet19'; did you mean 'resnet18'?"),

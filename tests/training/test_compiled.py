@@ -79,3 +79,27 @@ def test_the_backbone_is_frozen_in_the_first_steps_alone_and_one_state_serves_bo
         statistics.append(any(moved(before.batch_stats, after.batch_stats)))
     assert backbones == statistics == [False, False, True, True]
     assert heads == [True] * 4
+
+
+def test_layer_decay_slows_each_block_by_its_depth_and_leaves_the_head():
+    changes = {
+        "losses": {"triplet": {"weight": 1.0}},
+        "layer_decay": 0.5,
+        "optimizer": {"name": "sgd", "momentum": 0.0},
+        "schedule": {"name": "constant"},
+        "learning_rate": 0.25,
+    }
+    run = read_run(tiny_config.small().to_dict() | changes)
+    _, optimizer, initial_state = build(run, channels=1, num_classes=5)
+    shapes = jax.eval_shape(initial_state).params
+    params = jax.tree.map(lambda shape: np.ones(shape.shape, np.float32), shapes)
+    state = jax.eval_shape(optimizer.init, shapes)
+    counts = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), state)
+    updates, _ = jax.jit(optimizer.update)(params, counts, params)
+    found = {**updates["model"]["backbone"], "embedding": updates["model"]["embedding"]}
+    # A stem and four stages of one block.
+    depths = {"conv1": 5, "bn1": 5, "embedding": 0} | {f"layer{n}_0": 5 - n for n in range(1, 5)}
+    assert depths.keys() == found.keys()
+    for name, depth in depths.items():
+        for leaf in jax.tree.leaves(found[name]):
+            np.testing.assert_allclose(leaf, np.full(leaf.shape, -0.25 * 0.5**depth), rtol=1e-6)

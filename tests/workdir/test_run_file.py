@@ -138,6 +138,24 @@ def test_a_run_that_was_claimed_before_a_list_existed_resumes_with_it_empty(tmp_
     )
 
 
+def test_a_run_that_was_claimed_before_a_field_existed_resumes_with_its_default(tmp_path):
+    run = run_of()
+    claim(tmp_path, run, **SIZES)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    for part in (facts["run"], facts["run"]["teacher"]):
+        for name in ("patience", "freeze_steps", "layer_decay", "epochs", "mixup", "store_dtype"):
+            del part[name]
+        del part["weights"]["neck"]
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    run_file.check_same(tmp_path, describe(run))
+    assert "holds a run whose layer_decay is 1.0, not 0.5" in refusal(
+        tmp_path, run_of(layer_decay=0.5)
+    )
+    assert "holds a run whose teacher.freeze_steps is 0, not 3" in refusal(
+        tmp_path, run_of({"freeze_steps": 3})
+    )
+
+
 def test_a_baseline_may_come_later(tmp_path):
     run = run_of()
     claim(tmp_path, run, **SIZES)

@@ -11,6 +11,8 @@ from PIL import Image, ImageEnhance
 from darkrank_jax.data.pixels.crops import CROPS, Crop
 from darkrank_jax.data.pixels.pictures import to_array, to_picture
 from darkrank_jax.data.pixels.resampling import Box, cut
+from darkrank_jax.data.pixels.trivial_augment import trivial_augment
+from darkrank_jax.data.pixels.warping import warp
 
 
 def random_affine(
@@ -35,27 +37,11 @@ def random_affine(
     Returns:
       uint8 [h, w, c].
     """
-    height, width = image.shape[:2]
     angle = np.deg2rad(rng.uniform(-degrees, degrees))
     factor = rng.uniform(*scale)
     slant = rng.uniform(-shear, shear)
-    shift = rng.uniform(-translate, translate, size=2) * (width, height)
-    cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
-    # Pillow asks for the way back: from a place of the result to one of the image.
-    a, b, d, e = cos, sin + cos * slant, -sin, cos - sin * slant
-    middle_x, middle_y = (width / 2, height / 2)
-    x, y = middle_x + shift[0], middle_y + shift[1]
-    c, f = middle_x - a * x - b * y, middle_y - d * x - e * y
-    fill = np.median(image[[0, 0, -1, -1], [0, -1, 0, -1]], axis=0).astype(int).tolist()
-    picture = to_picture(image)
-    moved = picture.transform(
-        picture.size,
-        Image.Transform.AFFINE,
-        (a, b, c, d, e, f),
-        resample=Image.Resampling.BILINEAR,
-        fillcolor=tuple(fill) if len(fill) == 3 else fill[0],
-    )
-    return to_array(moved)
+    across, down = rng.uniform(-translate, translate, size=2)
+    return warp(image, angle=angle, factor=factor, shear=slant, shift=(across, down))
 
 
 def random_crop(image: np.ndarray, rng: np.random.Generator, *, padding: int = 4) -> np.ndarray:
@@ -157,12 +143,40 @@ def _turn_hue(picture: Image.Image, turn: float) -> Image.Image:
     return Image.merge("HSV", (moved, saturation, value)).convert("RGB")
 
 
+def gaussian_blur(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    probability: float = 0.5,
+    sigma: tuple = (0.0005, 0.009),
+) -> np.ndarray:
+    """Blurs with a probability (Chen et al., SimCLR, ICML 2020).
+
+    Args:
+      image: uint8 [h, w, c].
+      rng: random numbers.
+      probability: of blurring.
+      sigma: smallest and largest width of the blur, as a share of the shorter side, so that an
+        image of another size looks the same; 0.1 to 2 pixels of 224 by default.
+
+    Returns:
+      uint8 [h, w, c].
+    """
+    share = rng.uniform(*sigma)
+    if rng.random() >= probability:
+        return image
+    width = share * min(image.shape[:2])
+    return cv2.GaussianBlur(image, (0, 0), width).reshape(image.shape) if width else image
+
+
 # In the order of use: shapes first, then colours, and what is covered comes last.
 AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
     "random_affine": random_affine,
     "random_crop": random_crop,
     "horizontal_flip": horizontal_flip,
+    "trivial_augment": trivial_augment,
     "color_jitter": color_jitter,
+    "gaussian_blur": gaussian_blur,
     "random_erasing": random_erasing,
 }
 

@@ -20,6 +20,7 @@ from darkrank_jax.config.reader import read_run
 from darkrank_jax.config.resolved import digest_of, flags_of, resolve
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import read_json, write_text
+from darkrank_jax.runs.splits import Splits, in_steps
 from darkrank_jax.workdir.run_file import is_workdir, read_facts
 
 # What runs a job, in this interpreter; flags follow.
@@ -180,7 +181,7 @@ def _refuse_other_teacher(job: Job) -> None:
     """
     if not is_workdir(job.workdir):
         return
-    told = json.loads(json.dumps(describe(read_run(job.resolved()))))
+    told = json.loads(json.dumps(describe(in_steps(read_run(job.resolved()), Splits()))))
     found, wanted = (
         dict(_leaves("teacher", run["teacher"])) for run in (read_facts(job.workdir)["run"], told)
     )

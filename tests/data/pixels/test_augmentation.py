@@ -13,6 +13,8 @@ NOTHING = {
     "random_crop": {"padding": 0},
     "random_erasing": {"probability": 0.0},
     "color_jitter": {},
+    "gaussian_blur": {"probability": 0.0},
+    "trivial_augment": {"strength": 0.0},
 }
 
 
@@ -31,7 +33,8 @@ def test_defaults_keep_shape_and_follow_the_generator(name, image):
     assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)
     np.testing.assert_array_equal(results[3], AUGMENTATIONS[name](image, np.random.default_rng(3)))
     np.testing.assert_array_equal(image, before)
-    if name not in ("random_affine", "color_jitter"):  # whose defaults are no change
+    # Of which the defaults are no change, or none of so few pixels.
+    if name not in ("random_affine", "color_jitter", "gaussian_blur"):
         assert len({result.tobytes() for result in results}) > 1
 
 
@@ -107,6 +110,16 @@ def test_jitter_turns_red_to_green_by_a_third_of_the_circle():
     np.testing.assert_array_equal(AUGMENTATIONS["color_jitter"](GRAY, Fixed(), hue=0.4), GRAY)
 
 
+def test_blur_is_a_gaussian_of_a_share_of_the_shorter_side():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[20, 30] = 255
+    options = {"probability": 1.0, "sigma": (0.05, 0.05)}
+    blurred = AUGMENTATIONS["gaussian_blur"](image, np.random.default_rng(0), **options)
+    rows, columns = np.mgrid[:40, :60]
+    bell = np.exp(-((rows - 20) ** 2 + (columns - 30) ** 2) / (2 * (0.05 * 40) ** 2))
+    np.testing.assert_allclose(blurred[:, :, 1], 255 * bell / bell.sum(), atol=1)
+
+
 def test_an_image_is_cut_flipped_and_coloured_in_the_order_of_the_table():
     # Written in another order than they apply in.
     changes = {
@@ -142,7 +155,9 @@ def test_two_sizes_have_the_same_part_and_the_same_changes(seed, crop):
         crop: {},
         "random_affine": {"degrees": 15.0, "translate": 0.1, "scale": (0.9, 1.1)},
         "horizontal_flip": {},
+        "trivial_augment": {"strength": 0.3},
         "color_jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.3, "hue": 0.1},
+        "gaussian_blur": {"sigma": (0.01, 0.05)},
         "random_erasing": {"probability": 0.7},
     }
     large = picture.astype(np.uint8)

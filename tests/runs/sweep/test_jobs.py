@@ -8,6 +8,7 @@ import pytest
 from darkrank_jax.config.description import describe
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.errors import UserError
+from darkrank_jax.runs.splits import Splits, in_steps
 from darkrank_jax.runs.sweep import jobs, seed_table
 from tests.runs.sweep.stub_runs import CONFIG, STUB, own_config
 
@@ -93,6 +94,21 @@ def test_a_finished_run_of_another_teacher_is_refused_in_a_line(
     assert failed == ([changed] if line else [])
     assert changed.is_done() == (not line)
     assert line == "" or said.startswith(f"x, seed 4: failed, {job.workdir}: {line}")
+
+
+def test_a_finished_run_whose_teacher_s_length_is_in_epochs_is_done(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(jobs, "COMMAND", ("-c", STUB))
+    # Eight steps of six an epoch.
+    job = jobs.Job("x", CONFIG, {"teacher.steps": 0, "teacher.epochs": 1.3}, 4, tmp_path / "x")
+    job.workdir.mkdir()
+    run = in_steps(read_run(job.resolved()), Splits())
+    assert run.teacher.steps == 8
+    facts = {"run": describe(run), "channels": 1, "num_classes": 12}
+    (job.workdir / "run.json").write_text(json.dumps(facts))
+    assert jobs.run_jobs([job], workers=1) == []
+    longer = job._replace(overrides={"teacher.steps": 0, "teacher.epochs": 3.0})
+    assert jobs.run_jobs([longer], workers=1) == [longer]
+    assert "holds a run whose teacher.steps is 8, not 18; delete it" in capsys.readouterr().out
 
 
 def test_there_is_one_worker_where_jax_has_an_accelerator(monkeypatch, capsys):
