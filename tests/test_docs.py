@@ -1,19 +1,35 @@
 """The code on the pages that users copy from."""
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
+from safetensors.numpy import save_file
+from scipy.spatial.distance import cdist
 
 from darkrank_jax import losses
 from darkrank_jax.config.reader import read_run
-from darkrank_jax.data import SOURCES
+from darkrank_jax.data import AUGMENTATIONS, SAMPLERS, SOURCES
+from darkrank_jax.data.loading.sampler import class_rows
 from darkrank_jax.distributed.mesh import make_mesh
+from darkrank_jax.errors import UserError
+from darkrank_jax.evaluation.protocols import PROTOCOLS, Embedded
+from darkrank_jax.export.command import export_run
+from darkrank_jax.export.formats import FORMATS, LOADERS
 from darkrank_jax.export.source import load_source
+from darkrank_jax.inference.load import load_run
+from darkrank_jax.losses import LOSSES
+from darkrank_jax.models import MODELS
+from darkrank_jax.models.pretrained import channels_first, load_weights
+from darkrank_jax.models.weights.names import NAMINGS
+from darkrank_jax.optimizers import OPTIMIZERS
 from darkrank_jax.runs import train as runs
+from darkrank_jax.runs.results import read_results
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.metrics_log import read_log
 from docs import figures, table
@@ -23,14 +39,22 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text())]
 # Pages whose code takes many seconds.
 LONG = {"index.md", "losses.md", "pretrained.md"}
+# Pages whose code needs what is not installed everywhere: tests/training/test_hooks.py has it.
+ELSEWHERE = {"track.md"}
 # Page of the guides -> the loss whose value shows that its config trains.
-CONFIGS = {"own_data.md": "supcon", "add_a_loss.md": "cosine"}
+CONFIGS = {"own_data.md": "supcon"}
+TABLES = (
+    AUGMENTATIONS, LOADERS, FORMATS, LOSSES, MODELS, NAMINGS, OPTIMIZERS, PROTOCOLS, SAMPLERS,
+    SOURCES,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def tables():
     """What a page enters in a table is for that page alone."""
-    with mock.patch.dict(SOURCES), mock.patch.dict(losses.LOSSES):
+    with ExitStack() as stack:
+        for table_of_names in TABLES:
+            stack.enter_context(mock.patch.dict(table_of_names))
         yield
 
 
@@ -55,7 +79,7 @@ def test_every_file_of_tests_that_a_page_names_exists():
     [
         pytest.param(page, marks=pytest.mark.slow if page.name in LONG else (), id=page.name)
         for page in PAGES
-        if page.name not in CONFIGS
+        if page.name not in {*CONFIGS, *ELSEWHERE}
     ],
 )
 def test_the_code_of_a_page_runs_from_top_to_bottom(page):
@@ -66,21 +90,84 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page):
 @pytest.mark.parametrize(("page", "loss"), CONFIGS.items(), ids=CONFIGS)
 def test_the_code_of_a_page_runs_and_its_config_trains_a_step(page, loss, tmp_path):
     config = read_page(ROOT / "docs" / "guides" / page)["get_config"]().unlock()
-    for each in filter(None, (config, config.teacher)):
-        each.model.update({"name": "resnet10", "width": 4, "stem": "strided", "embedding_dim": 8})
-        each.data.update({"image_size": (16, 24 if "own" in page else 16), "batch_size": 8})
-        each.steps = each.log_every = each.schedule.warmup_steps = 1
-        if each.data.source == "glyphs":
-            each.data.options = {"num_classes": 20, "images_per_class": 4}
+    config.model.update({"name": "resnet10", "width": 4, "stem": "strided", "embedding_dim": 8})
+    config.data.update({"image_size": (16, 24), "batch_size": 8})
+    config.steps = config.log_every = config.schedule.warmup_steps = 1
     run = read_run(config.to_dict())
     runs.train(run, Splits(), tmp_path, "network", make_mesh(8, jax.devices()[:1]))
     (value,) = [row[f"losses/{loss}"] for row in read_log(tmp_path) if "loss" in row]
     assert np.isfinite(value)
     assert value > 0.01
     # The workdir is enough to use the network, without what the config file entered in tables.
-    SOURCES.pop("stripes", None)
-    losses.LOSSES.pop("cosine", None)
+    SOURCES.pop("stripes")
     assert load_source(tmp_path).facts["embedding_dim"] == 8
+
+
+EXTEND = ROOT / "docs" / "guides" / "extend.md"
+
+
+def test_the_parts_of_the_page_on_extending_do_what_they_say(tmp_path):
+    names = read_page(EXTEND)
+    # A file under the page's names for tensors.
+    tiny, image = names["Tiny"](width=3), np.zeros((1, 16, 24, 1), np.float32)
+    variables = jax.jit(lambda: tiny.init(jax.random.key(1), image, train=False))()
+    flat = traverse_util.flatten_dict(variables)
+    tensors = {names["our_name"](name): channels_first(np.asarray(x)) for name, x in flat.items()}
+    assert {"stages.0.conv.weight", "stages.2.bn.running_var"} < tensors.keys()
+    save_file(tensors, tmp_path / "ours.safetensors")
+    loaded = load_weights(tmp_path / "ours.safetensors", tiny, image_shape=image.shape[1:])
+    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+    # Three classes of two images in four: with a high power the classes of four images.
+    labels = np.repeat(np.arange(6), [2, 4, 2, 4, 2, 4])
+    options = {"seed": 0, "batch_size": 6, "images_per_class": 2, "power": 30.0}
+    for step in range(3):
+        rows = names["large_classes"](class_rows(labels), step=step, **options)
+        assert sorted(labels[rows]) == [1, 1, 3, 3, 5, 5]
+    image, rng = np.array([[[3], [255]]], np.uint8), np.random.default_rng(0)
+    assert names["invert"](image, rng, probability=1.0).tolist() == [[[252], [0]]]
+    assert names["invert"](image, rng, probability=0.0) is image
+    # One row is the nearest of all others.
+    points = np.array([[0.0], [1.0], [-1.2], [1.3], [-1.5]])
+    points = np.concatenate([points, [[0.0], [2.0], [2.5], [-2.7], [3.0]]], axis=1)
+    hubs = names["hubness"](Embedded(points, np.arange(5)), k=1)
+    near = cdist(points, points) + np.diag(np.full(5, np.inf))
+    assert hubs == {"largest_hub_at_1": np.bincount(near.argmin(axis=1)).max()}
+
+
+def test_the_config_of_the_page_on_extending_is_checked_by_signatures():
+    config = read_page(EXTEND)["get_config"]().unlock()
+    run = read_run(config.to_dict())
+    assert (run.model["name"], run.optimizer["name"]) == ("tiny", "adabelief")
+    config.data.sampler.powr = 2.0
+    with pytest.raises(UserError, match=r"data\.sampler\.powr: .* did you mean 'power'"):
+        read_run(config.to_dict())
+
+
+@pytest.mark.slow
+def test_the_config_of_the_page_on_extending_trains_is_measured_and_exported(tmp_path):
+    config = read_page(EXTEND)["get_config"]().unlock()
+    config.teacher.model.update({"name": "resnet10", "width": 4})
+    config.baseline = {}
+    for each in (config, config.teacher):
+        each.model.embedding_dim = 8
+        each.data.update({"image_size": 16, "batch_size": 8})
+        each.data.options = {"num_classes": 20, "images_per_class": 8}
+        each.steps = each.log_every = each.schedule.warmup_steps = 1
+    runs.train_and_report(read_run(config.to_dict()), tmp_path / "run")
+    rows = [row for row in read_log(tmp_path / "run") if "loss" in row]
+    assert rows[0]["losses/cosine"] > 0.01
+    networks = read_results(tmp_path / "run" / "results.json")["networks"]
+    for name in ("teacher", "student"):
+        assert networks[name]["protocols"]["hubness"]["largest_hub_at_5"] >= 5
+    export_run(tmp_path / "run", formats="npz,safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
+    expected = load_run(tmp_path / "run").embed(images)
+    for file in ("model.npz", "model.safetensors"):
+        found = load_run(tmp_path / "run" / "export" / file).embed(images)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    # The workdir is enough to use the network, without the losses that the file entered.
+    losses.LOSSES.pop("cosine")
+    assert load_source(tmp_path / "run").facts["embedding_dim"] == 8
 
 
 def test_every_loss_has_a_row_with_what_its_docstring_says():

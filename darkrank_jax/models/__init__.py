@@ -95,7 +95,7 @@ def model_options(name: str) -> dict[str, Any]:
       Type by option.
 
     Raises:
-      UserError: the name is unknown; names the nearest.
+      UserError: the name is unknown, and the nearest is named; its entry is not a module class.
 
     Example:
       >>> sorted(model_options("resnet18"))[:3]
@@ -103,6 +103,7 @@ def model_options(name: str) -> dict[str, Any]:
     """
     if name not in MODELS:
         raise UserError(f"unknown name {name!r}; {nearest(name, MODELS)}")
+    _check_backbone(name)
     dtypes = {"dtype": typing.Literal["auto", "float32", "bfloat16"]}
     return {**_options(MODELS[name]), **_options(EmbeddingModel), **dtypes}
 
@@ -161,6 +162,22 @@ def compute_dtype(dtype: str) -> Any:
         # A CPU computes half precision by way of the other.
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return _DTYPES[dtype]
+
+
+def _check_backbone(name: str) -> None:
+    """Refuses an entry of MODELS that `build_model` cannot make a backbone of."""
+    maker = MODELS[name]
+    module = maker.func if isinstance(maker, functools.partial) else maker
+    if not (isinstance(module, type) and issubclass(module, nn.Module)):
+        raise UserError(
+            f"MODELS[{name!r}]: must be a Flax module class or a functools.partial of one (got "
+            f"{module!r}); its fields are options of a config's model"
+        )
+    if "dtype" not in {field.name for field in dataclasses.fields(module)}:
+        raise UserError(
+            f"MODELS[{name!r}]: {module.__name__} must have a field dtype, the type of its "
+            "computation; add `dtype: Any = jnp.float32`"
+        )
 
 
 def _options(maker: Any) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from darkrank_jax.errors import UserError
 from darkrank_jax.losses import pairwise
 
 
@@ -45,8 +46,12 @@ class EmbeddingModel(nn.Module):
         Returns:
           "embeddings" float32 [batch, dim]; "features" float32 [batch, channels], pooled;
           "maps", the backbone's.
+
+        Raises:
+          UserError: the backbone returns something else than maps.
         """
         maps = self.backbone(images, train and not frozen_backbone)
+        _check_maps(self.backbone, maps, images.shape[0])
         if frozen_backbone:
             maps = jax.lax.stop_gradient(maps)
         features = POOLINGS[self.pooling](maps[-1].astype(jnp.float32))
@@ -60,6 +65,19 @@ class EmbeddingModel(nn.Module):
         if self.normalize:
             embeddings = pairwise.normalize(embeddings)
         return {"embeddings": embeddings, "features": features, "maps": maps}
+
+
+def _check_maps(backbone: nn.Module, maps: Any, batch: Any) -> None:
+    """Refuses what is not a tuple of maps [batch, height, width, channels]."""
+    found = jax.tree.map(lambda each: list(getattr(each, "shape", ())), maps)
+    shapes = found if isinstance(maps, tuple) else ()
+    if not shapes or any(
+        not isinstance(shape, list) or len(shape) != 4 or shape[0] != batch for shape in shapes
+    ):
+        raise UserError(
+            f"model.name: {type(backbone).__name__} must return a tuple of maps [{batch}, height, "
+            f"width, channels], the last one embedded (got {found}); return (maps,)"
+        )
 
 
 class GeneralizedMean(nn.Module):

@@ -1,9 +1,12 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
+from darkrank_jax.errors import UserError
 from darkrank_jax.models import EmbeddingModel
 
 
@@ -13,6 +16,39 @@ class Itself(nn.Module):
     @nn.compact
     def __call__(self, images, train):
         return (images,)
+
+
+class Gives(nn.Module):
+    """A backbone that gives what it is asked to."""
+
+    make: Any
+
+    @nn.compact
+    def __call__(self, images, train):
+        return self.make(images)
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda x: x, "[4, 3, 5, 6]"),
+        (lambda x: [x], "[[4, 3, 5, 6]]"),
+        (lambda x: (), "()"),
+        (lambda x: (x, x.mean(axis=(1, 2))), "([4, 3, 5, 6], [4, 6])"),
+        (lambda x: (x[:1],), "([1, 3, 5, 6],)"),
+        (lambda x: ((x, x), x), "(([4, 3, 5, 6], [4, 3, 5, 6]), [4, 3, 5, 6])"),
+        (lambda x: (x, None), "([4, 3, 5, 6], None)"),
+    ],
+)
+def test_a_backbone_that_returns_no_tuple_of_maps_is_named(make, found):
+    model = EmbeddingModel(Gives(make), embedding_dim=2)
+    images = jax.ShapeDtypeStruct((4, 3, 5, 6), jnp.float32)
+    with pytest.raises(UserError) as error:
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    assert str(error.value) == (
+        "model.name: Gives must return a tuple of maps [4, height, width, channels], the last one "
+        f"embedded (got {found}); return (maps,)"
+    )
 
 
 @pytest.fixture

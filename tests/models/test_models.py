@@ -1,8 +1,11 @@
 """Networks of the table: their options, their types of numbers, and maps of odd images."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import linen as nn
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model, compute_dtype, model_options
@@ -53,6 +56,36 @@ def test_what_does_not_exist_is_refused_in_one_line(name, options, line):
         build_model(name, **options)
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+class WithoutType(nn.Module):
+    width: int = 8
+
+
+@pytest.mark.parametrize(
+    ("maker", "line"),
+    [
+        (
+            lambda width=8: None,
+            "MODELS['own']: must be a Flax module class or a functools.partial of one (got "
+            "<function <lambda>",
+        ),
+        (
+            WithoutType(),
+            "MODELS['own']: must be a Flax module class or a functools.partial of one (got Without",
+        ),
+        (
+            functools.partial(WithoutType, width=3),
+            "MODELS['own']: WithoutType must have a field dtype, the type of its computation; add "
+            "`dtype: Any = jnp.float32`",
+        ),
+    ],
+)
+def test_an_entry_that_makes_no_backbone_is_named(maker, line, monkeypatch):
+    monkeypatch.setitem(MODELS, "own", maker)
+    with pytest.raises(UserError) as error:
+        build_model("own")
+    assert str(error.value).startswith(line)
 
 
 def test_half_precision_is_for_accelerators_unless_it_is_asked_for(monkeypatch):

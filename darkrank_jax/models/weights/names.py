@@ -39,9 +39,9 @@ def namings_of(backbone: nn.Module) -> tuple[Naming, ...]:
       >>> first.source(("params", "layer2_0", "conv1", "kernel")).names
       ('layer2.0.conv1.weight',)
     """
-    for kind, namings in _NAMINGS.items():
-        if isinstance(backbone, kind):
-            return namings(backbone)
+    for kind in type(backbone).__mro__:
+        if kind in NAMINGS:
+            return NAMINGS[kind](backbone)
     return (Naming("the usual", by_name(dotted)),)
 
 
@@ -95,8 +95,9 @@ def _efficientnet_namings(backbone: EfficientNet) -> tuple[Naming, ...]:
     return (TORCHVISION, Naming("timm's", source))
 
 
-# Backbone -> whose names a file may have; backbones that are not here keep their source's own.
-_NAMINGS: dict[type, Callable[[Any], tuple[Naming, ...]]] = {
+# Class of a backbone -> its namings, of which the first is written; of a backbone that is not here,
+# a file has the modules' own names.
+NAMINGS: dict[type, Callable[[Any], tuple[Naming, ...]]] = {
     ConvNeXt: lambda _: CONVNEXT_NAMINGS,
     EfficientNet: _efficientnet_namings,
     MobileNetV2: lambda _: (TORCHVISION, Naming("timm's", mobilenet_v2_source)),
