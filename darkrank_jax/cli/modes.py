@@ -122,7 +122,11 @@ MODES = {
                 "stablehlo, onnx, safetensors, stablehlo_int8 or onnx_int8, several with commas "
                 "between; empty: all that can be written with what is installed.",
             ),
-            Flag("output", "", "folder for the files and model_card.md; empty: WORKDIR/export."),
+            Flag(
+                "output",
+                "",
+                "folder for the files, model_card.md and preprocess.py; empty: WORKDIR/export.",
+            ),
         ),
     ),
     "embed": Mode(

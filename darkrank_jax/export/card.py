@@ -1,10 +1,12 @@
 """model_card.md: what a stranger must know of a network before using it."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from darkrank_jax.export import preprocess
 from darkrank_jax.export.deviation import BATCH
 from darkrank_jax.export.source import ExportSource
 from darkrank_jax.files import write_text
@@ -29,7 +31,8 @@ darkrank_jax {version}; fingerprint `{fingerprint}`.
 
 Files take uint8 images {shape} and do the rest of the preprocessing
 (division by 255, mean {mean}, standard deviation {std}) themselves. Before that,
-{cut}, and resized with antialiasing.
+{cut}, and resized with antialiasing. `preprocess.py` beside them does exactly
+that to a picture's file, with Pillow, NumPy and OpenCV alone; with this package,
 
     import darkrank_jax
     embeddings = darkrank_jax.load_run("{example}").embed(["image.png"])
@@ -48,7 +51,8 @@ Files take uint8 images {shape} and do the rest of the preprocessing
 
 ## Results
 
-On {held:,} images of classes that it was not trained on; time on the machine that exported it.
+Of files: on {held:,} images of classes that it was not trained on, each of which searches the other
+{searched:,}; time on the machine that exported it.
 
 | | MB | Recall@1 | mean cosine | largest difference | ms, one image | images/s, {batch} at once |
 |---|---|---|---|---|---|---|
@@ -70,7 +74,7 @@ def write_card(
     workdir: Path,
     rows: Mapping[str, Mapping[str, Any]],
     held: int,
-    networks: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Any],
 ) -> None:
     """Writes the model card of an export; fields that only a person knows say "fill in".
 
@@ -80,7 +84,7 @@ def write_card(
       workdir: where it was trained.
       rows: what was measured of the model, and of each file by its name.
       held: images that it was measured on.
-      networks: "networks" of the run's results.json; empty where it has none.
+      results: of the run, as results.json has them; empty where it has none.
     """
     network, facts = source
     run = network.run
@@ -114,11 +118,26 @@ def write_card(
             best_step=network.step,
             seed=run.seed,
             held=held,
+            searched=held - 1,
             batch=BATCH,
             rows="\n".join(_row(name, row) for name, row in rows.items()),
-            others=_others(networks),
+            others=_others(results) if results else "",
         ),
     )
+
+
+def write_preprocess(path: Path, facts: Mapping[str, Any]) -> None:
+    """Writes the script that makes the network's input of a picture's file.
+
+    Args:
+      path: of the script.
+      facts: "image_shape" and "center_crop" count.
+    """
+    height, width, channels = facts["image_shape"]
+    mode = "L" if channels == 1 else "RGB"
+    own = f'HEIGHT, WIDTH, MODE, SHARE = {height}, {width}, "{mode}", {facts["center_crop"]}'
+    text = Path(preprocess.__file__).read_text(encoding="utf-8")
+    write_text(path, re.sub(r"^HEIGHT, WIDTH, MODE, SHARE = .*$", own, text, flags=re.MULTILINE))
 
 
 def cut_in_words(share: float) -> str:
@@ -154,14 +173,17 @@ def _row(name: str, row: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _others(networks: Mapping[str, Mapping[str, Any]]) -> str:
+def _others(results: Mapping[str, Any]) -> str:
     """What the run's own results say of all its networks, on the whole split."""
-    if not networks:
-        return ""
     lines = [
         f"| {printable(name)} | {row.get('parameters', 0):,} | "
         f"{row['metrics']['recall_at_1']:.3f} | {row['metrics']['map_at_r']:.3f} |"
-        for name, row in networks.items()
+        for name, row in results["networks"].items()
     ]
-    head = "| network of the run | parameters | Recall@1 | MAP@R |\n|---|---|---|---|\n"
-    return "\n" + head + "\n".join(lines) + "\n"
+    images = results["dataset"]["images"]
+    head = (
+        f"\nOf the run's networks: on all {images:,} images that the run was measured on "
+        "(results.json). More images\nto search make Recall@1 lower, so the two tables do not "
+        "compare.\n\n| network of the run | parameters | Recall@1 | MAP@R |\n|---|---|---|---|\n"
+    )
+    return head + "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.export.card import write_card
+from darkrank_jax.export.card import write_card, write_preprocess
 from darkrank_jax.export.deviation import fault, measure_export
 from darkrank_jax.export.formats import FORMATS, LOADERS
 from darkrank_jax.export.source import ExportSource, load_source
@@ -34,7 +34,7 @@ def export_run(
       workdir: of a run, or the `teacher` or `baseline` in it.
       formats: stablehlo, onnx, safetensors, stablehlo_int8 or onnx_int8, several with commas
         between; empty: all that can be written with what is installed.
-      output: folder for the files and model_card.md; empty: WORKDIR/export.
+      output: folder for the files, model_card.md and preprocess.py; empty: WORKDIR/export.
 
     Raises:
       UserError: nothing was trained there, its results.json is damaged, the folder cannot be
@@ -43,8 +43,8 @@ def export_run(
     """
     names = format_names(formats)
     source = load_source(workdir)
-    results = workdir / "results.json"
-    networks = read_results(results)["networks"] if results.exists() else {}
+    finished = workdir / "results.json"
+    results = read_results(finished) if finished.exists() else {}
     splits = Splits()[source.network.run.data]
     # Images without labels have none to test on.
     use = "test" if "test" in splits else "validation"
@@ -68,8 +68,9 @@ def export_run(
     faults = {name: what for name, what in faults.items() if what}
     wrong = {FORMATS[name].file for name in faults}
     kept = {name: row for name, row in rows.items() if name not in wrong}
-    write_card(folder / "model_card.md", source, workdir, kept, len(held), networks)
-    print(f"\nWrote {folder / 'model_card.md'}.")
+    write_preprocess(folder / "preprocess.py", source.facts)
+    write_card(folder / "model_card.md", source, workdir, kept, len(held), results)
+    print(f"\nWrote {folder / 'model_card.md'} and {folder / 'preprocess.py'}.")
     if faults:
         listed = "; ".join(f"{FORMATS[name].file} {what}" for name, what in faults.items())
         rest = ",".join(name for name in names if name not in faults) or "another"

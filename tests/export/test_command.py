@@ -58,6 +58,7 @@ def test_a_wrong_export_is_not_written_and_the_right_ones_are(
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "model.safetensors",
         "model_card.md",
+        "preprocess.py",
     ]
     assert "model.onnx" not in (tmp_path / "model_card.md").read_text()
     assert "not written" in capsys.readouterr().out
