@@ -150,6 +150,9 @@ def get_config() -> ConfigDict:
     # Validations in a row without a better one, after which training ends; 0: it never does early.
     config.patience = 0
     config.keep_checkpoints = 2  # latest ones, beside the best by validation
+    # Who hears what is logged, validated and found: MODULE.NAME of a function of workdir and config
+    # that returns an object with on_log, on_validation and on_end (docs/guides/track.md).
+    config.hook = ""
 
     # What `--mode eval` measures: by default the networks of this run on its test split, again.
     # Anything else is written to WORKDIR/evaluation.

@@ -21,8 +21,9 @@ from darkrank_jax.runs.outside import write_embeddings
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import roles_of
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.runs.train import train_and_report
+from darkrank_jax.runs.train import train_with_hook
 from darkrank_jax.terminal import printable
+from darkrank_jax.training.hooks import Hook
 from darkrank_jax.workdir.recorded import whole_run
 
 # Pixels of a report within a notebook.
@@ -108,7 +109,7 @@ class Results:
         return f'<iframe srcdoc="{page}" width="100%" height="{_HEIGHT}" frameborder="0"></iframe>'
 
 
-def train(config: Any, *, workdir: str | PathLike) -> Results:
+def train(config: Any, *, workdir: str | PathLike, hook: Hook | None = None) -> Results:
     """Trains the networks of a config that are not trained yet, then evaluates and reports.
 
     The same call resumes a run that was interrupted, and returns the results of a finished one.
@@ -116,6 +117,8 @@ def train(config: Any, *, workdir: str | PathLike) -> Results:
     Args:
       config: of `load_config`, or a nested mapping of plain values.
       workdir: takes everything that the run writes.
+      hook: an object with `on_log(step, values)`, `on_validation(step, values)` and
+        `on_end(results)`, for a tracker: docs/guides/track.md. None: what `config.hook` names.
 
     Returns:
       The results.
@@ -124,7 +127,7 @@ def train(config: Any, *, workdir: str | PathLike) -> Results:
       UserError: a field, a file or the workdir is not as it must be; names it and what to do.
     """
     run, folder = _run_of(config), Path(workdir)
-    train_and_report(run, folder)
+    train_with_hook(run, folder, hook)
     return _results(folder, folder)
 
 

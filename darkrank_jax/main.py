@@ -86,7 +86,12 @@ def main(argv: list[str]) -> int:
     try:
         return _run(parse(argv))
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        line = printable(str(error))
+        print(f"error: {line}", file=sys.stderr)
+        if "darkrank_jax.distributed.processes" in sys.modules:
+            from darkrank_jax.distributed.processes import announce
+
+            announce(line)
         return 2
 
 

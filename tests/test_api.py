@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,7 +40,20 @@ def test_two_overridden_fields_train_twenty_steps(tmp_path):
     config = darkrank_jax.load_config(
         tiny_config.__file__, steps=20, **{"teacher.steps": 10, "baseline": {}}
     )
-    results = darkrank_jax.train(config, workdir=tmp_path / "run")
+    heard = []
+    hook = SimpleNamespace(
+        on_log=lambda step, values: heard.append((step, {name.split("/")[0] for name in values})),
+        on_validation=lambda step, values: heard.append((step, {*values})),
+        on_end=heard.append,
+    )
+    results = darkrank_jax.train(config, workdir=tmp_path / "run", hook=hook)
+    # Every 2 steps of each network, validation every 4 and at the end.
+    logs = [(step, {"teacher"}) for step in (2, 4, 6, 8, 10)]
+    logs += [(step, {"student"}) for step in range(2, 21, 2)]
+    assert [call for call in heard[:-1] if call in logs] == logs
+    scores = [step for step, names in heard[:-1] if "student/validation/recall_at_1" in names]
+    assert scores == [4, 8, 12, 16, 20]
+    assert heard[-1] == results.values
     assert list(results.networks) == ["teacher", "student"]
     assert [results.networks[name]["steps"] for name in results.networks] == [10, 20]
     again = darkrank_jax.evaluate(tmp_path / "run")

@@ -29,9 +29,9 @@ def start(place, *arguments, files=1024):
 
 
 def said(process):
-    """The lines on stderr but those of the progress bar."""
+    """The lines on stderr but those of progress."""
     lines = process.communicate()[1].splitlines()
-    return [line for line in lines if line.strip() and not re.search("step/s|s/step", line)]
+    return [line for line in lines if not re.match(r"\w+: (step \d|compil)", line)]
 
 
 def training(place, *fields):

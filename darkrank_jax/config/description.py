@@ -16,8 +16,8 @@ from darkrank_jax.models import MODELS, model_options
 def describe(run: Run) -> dict[str, Any]:
     """What is trained, as nested plain values, as `run.json` holds it."""
     values = dataclasses.asdict(run) | {"teacher": describe(run.teacher) if run.teacher else {}}
-    # What is measured afterwards changes nothing of what was trained.
-    del values["evaluation"]
+    # What is measured afterwards, and who hears of it, changes nothing of what was trained.
+    del values["evaluation"], values["hook"]
     return values
 
 

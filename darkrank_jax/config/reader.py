@@ -77,6 +77,11 @@ def _check_origin(run: Run, prefix: str) -> None:
         )
     if not prefix and (run.ensemble or run.embeddings):
         raise UserError(f"{found[0]}: is for a teacher; leave it empty to train this network")
+    if prefix and run.hook:
+        raise UserError(
+            f"{prefix}hook: must be empty (got {run.hook!r}); the hook of the whole run hears of "
+            "its teachers too"
+        )
     for name, member in run.ensemble.items():
         if member.embeddings:
             raise UserError(

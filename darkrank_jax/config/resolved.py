@@ -68,7 +68,7 @@ def teacher_fields(config: str, student: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       Dotted field -> value, whatever fields were changed to make the student.
     """
-    teacher, written = student["teacher"], resolve(config, {})
+    teacher, written = student["teacher"] | {"hook": student["hook"]}, resolve(config, {})
     alone = {"teacher": teacher["teacher"], "baseline": {}}
     return alone | {
         name: value

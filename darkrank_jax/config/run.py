@@ -119,6 +119,7 @@ class Run:
     epochs: float = 0.0
     warmup_epochs: float = 0.0
     mixup: float = 0.0
+    hook: str = ""
 
     @property
     def frozen(self) -> "Run":

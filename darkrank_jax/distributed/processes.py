@@ -1,8 +1,11 @@
 """Several processes as one run: how they meet, which of them writes, and what they agree on."""
 
+import contextlib
 import itertools
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
+from jax._src import distributed
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
@@ -25,6 +29,12 @@ _COORDINATOR, _PROCESSES, _PROCESS = (
 # One that died is noticed long before, by its heartbeat.
 _PATIENCE = 24 * 3600
 _MEETINGS = itertools.count()
+# Where the coordinator keeps the error that ends a process, and who has read of one.
+_ERRORS, _READERS = "darkrank_jax_errors", "darkrank_jax_readers"
+# Seconds between two looks at it, and those that a process which ends waits for its readers.
+_LOOK, _WAIT = 0.5, 5.0
+# Whether this process ends by an error of its own, which it prints itself.
+_ending = threading.Event()
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -60,6 +70,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     # Devices open their connections at the first thing they do together, and do not wait long then.
     meet()
     agreed(0)
+    if jax.distributed.is_initialized():
+        threading.Thread(target=_listen, daemon=True).start()
 
 
 def leave(code: int) -> NoReturn:
@@ -72,11 +84,25 @@ def leave(code: int) -> NoReturn:
     """
     if jax.distributed.is_initialized():
         if code:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            _exit(code)
         meet()
+        _ending.set()
     sys.exit(code)
+
+
+def announce(line: str) -> None:
+    """Tells the other processes of the error that ends this one; each ends with it in a line.
+
+    Args:
+      line: of the error.
+    """
+    if jax.distributed.is_initialized():
+        _ending.set()
+        client, own = _coordinator(), jax.process_index()
+        # Where process 0 is gone, there is nobody to tell.
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            client.key_value_set(f"{_ERRORS}/{own}", f"process {own} ended: {line}")
+            _await_readers(client, own)
 
 
 def leads() -> bool:
@@ -106,6 +132,7 @@ def agreed(number: int) -> int:
 def fail(kind: Any, error: Any, trace: Any) -> None:
     """What an error that nobody expected ends in, such as that of a process that is gone."""
     traceback.print_exception(kind, error, trace)
+    announce(" ".join(f"{kind.__name__}: {error}".split()))
     print(
         "error: this process ended by the above; where that is a lost connection, another one went "
         "first and says why. The same command, in all of them, goes on from the last checkpoint",
@@ -118,6 +145,43 @@ def meet() -> None:
     """Waits for all processes, which is the coordinator's work: devices give up within a minute."""
     wait = multihost.get_barrier_sync_fn()
     wait(key=f"darkrank_jax_{next(_MEETINGS)}", timeout_ms=1000 * _PATIENCE)
+
+
+def _coordinator() -> Any:
+    """The client of the service in process 0, for which JAX has no public name."""
+    return distributed.global_state.client
+
+
+def _listen() -> None:
+    """Ends this process, whatever it waits for, once another one has announced an error."""
+    client, own, said = _coordinator(), jax.process_index(), []
+    while not (said or _ending.wait(_LOOK)):
+        # The coordinator is gone at the end of process 0.
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            said = client.key_value_dir_get(_ERRORS)
+    if said and not _ending.is_set():
+        print(f"error: {said[0][1]}", file=sys.stderr)
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            _await_readers(client, own)
+        _exit(2)
+
+
+def _await_readers(client: Any, own: int) -> None:
+    """Says that this process has read of an error, and lets the others read, too.
+
+    The coordinator is in process 0, which must not end before they have.
+    """
+    client.key_value_set(f"{_READERS}/{own}", "")
+    end = time.monotonic() + _WAIT
+    while len(client.key_value_dir_get(_READERS)) < jax.process_count() and time.monotonic() < end:
+        time.sleep(_LOOK / 5)
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends this process at once."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _number(given: int | None, variable: str) -> int | None:

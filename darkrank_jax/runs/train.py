@@ -1,6 +1,7 @@
 """Trains what a run names: teacher, baseline and student, one after the other; then evaluates."""
 
 from pathlib import Path
+from typing import Any
 
 from jax.sharding import Mesh
 
@@ -15,6 +16,7 @@ from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits, in_steps
 from darkrank_jax.training.checkpoints import check_place
+from darkrank_jax.training.hooks import Hook, call_hook, make_hook
 from darkrank_jax.training.loop import fit
 from darkrank_jax.training.network import Embedder, make_ensemble
 from darkrank_jax.training.provenance import input_digests, teacher_digest
@@ -30,8 +32,23 @@ def train_and_report(run: Run, workdir: Path) -> None:
     """Trains what a run names and is not trained yet, then evaluates and reports.
 
     Args:
+      run: read from a config; its `hook` is called.
+      workdir: takes everything the run writes.
+
+    Raises:
+      UserError: something that the user can fix.
+      Interrupted: Ctrl-C or SIGTERM; the same call resumes.
+    """
+    train_with_hook(run, workdir, None)
+
+
+def train_with_hook(run: Run, workdir: Path, hook: Hook | None) -> None:
+    """The same with a hook from Python.
+
+    Args:
       run: read from a config.
       workdir: takes everything the run writes.
+      hook: is called with what is logged, validated and found; None: what `run.hook` makes.
 
     Raises:
       UserError: something that the user can fix.
@@ -64,17 +81,28 @@ def train_and_report(run: Run, workdir: Path) -> None:
         networks = check_sizes(run, splits)
     if leads():
         print(summary(run, networks, splits, workdir), flush=True)
+    # Others have none, even where they could make one.
+    hook = make_hook(hook, run.hook, workdir, describe(run)) if leads() else None
     trained = {}
     for name, (part, path) in roles_of(run, workdir).items():
-        trained[name] = train(part, splits, path, name, mesh, trained.get("teacher"))
+        trained[name] = train(part, splits, path, name, mesh, trained.get("teacher"), hook)
     test = {"test": DatasetSource(run.data, "test")}
     if "test" not in splits[run.data]:
         if not run.evaluation.datasets:
             if leads():
                 print(f"{workdir} is trained, and was measured nowhere, since {NO_LABELS}.")
+            _end(hook, {}, workdir)
             return
         test = datasets_of(run.evaluation, run.data)
     report(workdir, workdir.name, trained, test, splits, mesh, run.evaluation, seed=run.seed)
+    _end(hook, read_results(done) if hook else {}, workdir)
+
+
+def _end(hook: Hook | None, results: dict[str, Any], workdir: Path) -> None:
+    """Calls a run's hook at its end."""
+    advice = f"{workdir} is finished; fix the hook for the next run"
+    if failure := call_hook(hook, "on_end", results, advice=advice):
+        raise failure
 
 
 def train(
@@ -84,6 +112,7 @@ def train(
     name: str,
     mesh: Mesh,
     teacher: Embedder | None = None,
+    hook: Hook | None = None,
 ) -> Embedder:
     """Trains one network, and its teacher before it where none is given.
 
@@ -95,13 +124,14 @@ def train(
       name: of the network, on the progress bar.
       mesh: the devices.
       teacher: the network that `run.teacher` describes, where it is at hand.
+      hook: of the whole run.
 
     Returns:
       The network of the best checkpoint by validation.
     """
     if run.ensemble:
         members = {
-            member: train(part, splits, workdir / member, f"{name}'s {member}", mesh)
+            member: train(part, splits, workdir / member, f"{name}'s {member}", mesh, hook=hook)
             for member, part in run.ensemble.items()
         }
         return make_ensemble(run, members, workdir)
@@ -113,9 +143,9 @@ def train(
         source = read_teacher_embeddings(run.teacher.embeddings, own["train"])
     elif run.teacher:
         beside, called = workdir / "teacher", f"{name}'s teacher"
-        source = teacher or train(run.teacher, splits, beside, called, mesh)
+        source = teacher or train(run.teacher, splits, beside, called, mesh, hook=hook)
     held = None
     if isinstance(source, TeacherEmbeddings) and not own["validation"].class_names:
         assert run.teacher
         held = read_held(run.teacher.embeddings, own["validation"])
-    return fit(run, own, workdir, mesh, name, source, splits[run.teacher_data], held)
+    return fit(run, own, workdir, mesh, name, source, splits[run.teacher_data], held, hook)

@@ -1,8 +1,8 @@
 """Trains one network: restore, step, log, validate, save, and a way to stop."""
 
 import functools
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,15 +17,17 @@ from darkrank_jax.data import POOL, Split, class_neighbors, labelled_part
 from darkrank_jax.distributed.mesh import by_rows, put, replicated
 from darkrank_jax.distributed.processes import agreed, lead_first
 from darkrank_jax.distributed.signals import Interrupted, catch_signals
+from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.agreement import rank_agreement
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.training import checkpoints
 from darkrank_jax.training.batches import Batches
 from darkrank_jax.training.compiled import compile_stages
+from darkrank_jax.training.hooks import Hook, call_hook, named
 from darkrank_jax.training.initial_weights import read_weights, with_weights
 from darkrank_jax.training.network import Embedder, Network, build, embed, load_network
 from darkrank_jax.training.profile import tracing
-from darkrank_jax.training.progress import Meter, mean_metrics, progress_bar
+from darkrank_jax.training.progress import Meter, Progress, mean_metrics, show_progress
 from darkrank_jax.training.provenance import input_digests, teacher_digest
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings
@@ -48,6 +50,26 @@ class Teaching(NamedTuple):
     stored: Callable[[int, Batch], dict[str, np.ndarray]]
 
 
+class _Opened(NamedTuple):
+    """What a network's training reads and writes.
+
+    Attributes:
+      manager: of its checkpoints.
+      state: to go on from.
+      seconds: of training so far.
+      record: logs values of a step and calls the hook; gives what that raised.
+      progress: shows how far training is.
+      traced: takes the metrics of a step, to trace the next ones.
+    """
+
+    manager: Any
+    state: TrainState
+    seconds: float
+    record: Callable[[str, int, dict[str, float]], UserError | None]
+    progress: Progress
+    traced: Callable[[Any], None]
+
+
 def fit(
     run: Run,
     splits: dict[str, Split],
@@ -57,6 +79,7 @@ def fit(
     teacher: Embedder | TeacherEmbeddings | None,
     teacher_splits: dict[str, Split] | None = None,
     held: np.ndarray | None = None,
+    hook: Hook | None = None,
 ) -> Network:
     """Trains a network to its last step, from where its workdir stands.
 
@@ -70,6 +93,7 @@ def fit(
       teacher_splits: the same at the teacher's image size; None: it sees the same images.
       held: embeddings of "validation" by the teacher, where its images have no labels and the
         teacher is no network.
+      hook: is called with what is logged and validated.
 
     Returns:
       The network of the best checkpoint by validation: by Recall@1, or without labels by the
@@ -77,7 +101,7 @@ def fit(
 
     Raises:
       UserError: a loss became NaN or infinite, and nothing is saved past the last good checkpoint;
-        the workdir is not this run's, or cannot be written.
+        the workdir is not this run's, or cannot be written; the hook failed, and all is saved.
       Interrupted: Ctrl-C or SIGTERM came; the state is saved.
     """
     train = splits["train"]
@@ -112,7 +136,7 @@ def fit(
         validation = splits["validation"]
         if not validation.class_names and isinstance(teacher, Embedder):
             held = embed(teacher, teacher_splits["validation"], mesh)
-        _train(run, batches, teaching, (validation, held), workdir, mesh, name)
+        _train(run, batches, teaching, (validation, held), workdir, mesh, name, hook)
     return load_network(run, workdir, mesh)
 
 
@@ -124,41 +148,35 @@ def _train(
     workdir: Path,
     mesh: Mesh,
     name: str,
+    hook: Hook | None,
 ) -> None:
     """Does the steps of `fit` in a workdir that is this run's."""
     distilling = {*filter(needs_teacher, run.losses)}
-    channels = batches.train.images.shape[-1]
-    num_classes = len(batches.train.class_names)
+    channels, num_classes = batches.train.images.shape[-1], len(batches.train.class_names)
     model, _, initial_state = build(run, channels=channels, num_classes=num_classes)
     train_step = compile_stages(run, channels, num_classes, teaching.network)
     variables = teaching.network.variables if teaching.network else {}
     key = put(jax.random.key(run.seed), replicated(mesh))
     is_over = functools.partial(_ended_early, workdir, run.patience * run.eval_every)
-
     with catch_signals() as requested:
         with ExitStack() as stack:
-            opened = checkpoints.open_checkpoints(workdir, run.keep_checkpoints)
-            manager = stack.enter_context(opened)
-            latest = manager.latest_step()
-            read = functools.partial(read_weights, run.weights, run.model, run.data, channels)
-            state, seconds = _restore(latest, workdir, initial_state, read, mesh)
+            opened = _open(run, channels, workdir, name, hook, initial_state, mesh)
+            manager, state, seconds, record, progress, traced = stack.enter_context(opened)
             step = int(state.step)
-            log = stack.enter_context(open_log(workdir, step))
-            bar = progress_bar(name, step, run.steps, run.data.num_workers)
-            report = stack.enter_context(bar)
-            traced = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
             # Of several processes none can stop alone.
             alone = jax.process_count() == 1
             stream = stack.enter_context(batches.stream(step, requested if alone else lambda: 0))
             meter, logged = Meter(run.data.batch_size, seconds), step
             for batch in meter.timed(() if is_over(step) else stream):
                 batch |= {"teacher": teaching.stored(step, batch)}
-                with jax.profiler.StepTraceAnnotation("train", step_num=step):
-                    on_devices = put(batch, by_rows(mesh))
-                    state, metrics = train_step(step)(state, on_devices, variables, key)
+                compiled = train_step(step)
+                annotated = jax.profiler.StepTraceAnnotation("train", step_num=step)
+                with annotated, progress.compiling(compiled):
+                    state, metrics = compiled(state, put(batch, by_rows(mesh)), variables, key)
                 traced(metrics)
                 meter.add(metrics)
                 step += 1
+                progress.move(logged + meter.computed())
                 validating = step % run.eval_every == 0 or step == run.steps
                 due = step % run.log_every == 0 or validating
                 # Several processes agree where they meet anyway.
@@ -167,23 +185,24 @@ def _train(
                     continue
                 rows, speed = meter.read()
                 values = mean_metrics(rows, step, workdir, distilling) | speed
-                log(step, values)
-                report(step - logged, values)
+                progress.report(step, values)
+                failure = record("on_log", step, values)
                 logged, scores = step, None
                 if validating:
                     trained = (state.evaluated, step, meter.seconds, workdir, channels)
                     scores = _validate(Network(run, model, *trained), *held, mesh)
-                    log(step, {f"validation/{metric}": score for metric, score in scores.items()})
-                if validating or stopping:
+                    failure = record("on_validation", step, scores) or failure
+                failure = _in_all(failure)
+                if validating or stopping or failure:
                     checkpoints.save(manager, state, meter.seconds, scores)
                     # Asked again, since validation takes a while.
-                    if number := agreed(requested()):
+                    number = agreed(requested())
+                    if failure or number or run.patience:
                         checkpoints.wait(manager)
-                        raise _interrupted(name, workdir, step, run.steps, number)
-                    if validating and run.patience:
-                        checkpoints.wait(manager)
-                        if is_over(step):
-                            break
+                    if failure or number:
+                        raise failure or _interrupted(name, workdir, step, run.steps, number)
+                    if validating and is_over(step):
+                        break
                 meter.resume()
             if requested() and step < run.steps and manager.latest_step() != step:
                 # A worker that was stopped gave no more images.
@@ -192,6 +211,56 @@ def _train(
         # The last save was waited for, which takes a while, too.
         if number := agreed(requested()):
             raise _interrupted(name, workdir, step, run.steps, number)
+
+
+@contextmanager
+def _open(
+    run: Run,
+    channels: int,
+    workdir: Path,
+    name: str,
+    hook: Hook | None,
+    initial_state: Callable[[], TrainState],
+    mesh: Mesh,
+) -> Iterator[_Opened]:
+    """Opens what a network's training reads and writes, where its workdir stands."""
+    with ExitStack() as stack:
+        opened = checkpoints.open_checkpoints(workdir, run.keep_checkpoints)
+        manager = stack.enter_context(opened)
+        latest = manager.latest_step()
+        read = functools.partial(read_weights, run.weights, run.model, run.data, channels)
+        state, seconds = _restore(latest, workdir, initial_state, read, mesh)
+        step = int(state.step)
+        log = stack.enter_context(open_log(workdir, step))
+        record = functools.partial(_record, log, hook, name, workdir)
+        shown = show_progress(name, step, run.steps, run.data.num_workers)
+        progress = stack.enter_context(shown)
+        traced = stack.enter_context(tracing(workdir / "tensorboard", run.profile))
+        yield _Opened(manager, state, seconds, record, progress, traced)
+
+
+def _record(
+    log: Callable[[int, dict[str, float]], None],
+    hook: Hook | None,
+    name: str,
+    workdir: Path,
+    method: str,
+    step: int,
+    values: dict[str, float],
+) -> UserError | None:
+    """Writes values to the logs of a workdir, and calls the hook; returns what that raised."""
+    if method == "on_validation":
+        values = {f"validation/{metric}": value for metric, value in values.items()}
+    log(step, values)
+    advice = f"{workdir} is saved at step {step}; fix the hook, and the same command resumes"
+    return call_hook(hook, method, step, named(name, values), advice=advice)
+
+
+def _in_all(failure: UserError | None) -> UserError | None:
+    """A hook's failure, which the first process alone has, in all processes, since all save."""
+    if not agreed(failure is not None):
+        return None
+    return failure or UserError("hook: failed in the first process; its error says why")
 
 
 def _ended_early(workdir: Path, patience: int, step: int) -> bool:

@@ -27,6 +27,7 @@ _FREE = (
     "checkpoint",
     "embeddings",
     "evaluation",
+    "hook",
     "remat",
     "profile",
     "log_every",

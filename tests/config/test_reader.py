@@ -71,6 +71,11 @@ def test_refuses_chunks_that_tear_classes_apart():
         ("steps=0", "steps: must be at least 1 (got 0)"),
         ("ema_decay=1.0", "ema_decay: must be less than 1 (got 1.0)"),
         (
+            "teacher.hook=trackers.Mine",
+            "teacher.hook: must be empty (got 'trackers.Mine'); the hook of the whole run hears of "
+            "its teachers too",
+        ),
+        (
             "learning_rates={'backbone': -0.1}",
             "learning_rates.backbone: must be a factor of learning_rate, at least 0 (got -0.1)",
         ),

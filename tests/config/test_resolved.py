@@ -21,7 +21,7 @@ def test_the_fields_of_a_teacher_make_its_own_run_of_the_students_file():
     student = resolve(CONFIG, {"teacher.seed": 7, "steps": 3})
     fields = teacher_fields(CONFIG, student)
     alone = resolve(CONFIG, fields)
-    beside = ("baseline", "teacher", "evaluation")
+    beside = ("baseline", "teacher", "evaluation", "hook")
     for name, value in student["teacher"].items():
         if name not in beside:
             assert alone[name] == value, name
@@ -29,6 +29,12 @@ def test_the_fields_of_a_teacher_make_its_own_run_of_the_students_file():
     assert fields["seed"] == 7
     # The student's own fields are not the teacher's.
     assert alone["steps"] == student["teacher"]["steps"] != 3
+
+
+def test_the_run_of_a_teacher_has_the_hook_of_the_students():
+    student = resolve(CONFIG, {"hook": "trackers.Mine"})
+    assert resolve(CONFIG, teacher_fields(CONFIG, student))["hook"] == "trackers.Mine"
+    assert "hook" not in teacher_fields(CONFIG, resolve(CONFIG, {}))
 
 
 def test_the_digest_follows_every_value_and_no_order():

@@ -66,6 +66,20 @@ def get_config():
 MAIN = "import sys; from darkrank_jax.main import console; console()"
 
 
+# A hook that fails in process 0, which alone has one.
+BROKEN = """
+class Broken:
+    def __init__(self, workdir, config):
+        pass
+    def on_log(self, step, values):
+        assert "{method}" != "on_log", "no network"
+    def on_validation(self, step, values):
+        pass
+    def on_end(self, results):
+        assert "{method}" != "on_end", "no network"
+"""
+
+
 # Of process 0, longer than devices wait for each other: as it builds a source, and as it reports.
 SLOW = """
 import sys, time
@@ -100,6 +114,36 @@ def test_two_processes_give_the_losses_of_one(stored, tmp_path):
     first, second = (read_log(workdir)[-1] for workdir in (together, alone))
     assert first == pytest.approx(second, rel=1e-4)
     assert (together / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [
+        ("on_log", "error: hook: failed in the first process; its error says why"),
+        # The first one writes the report, which the other waits for.
+        ("on_end", "error: process 0 ended: hook: Broken.on_end raised AssertionError: no network"),
+    ],
+)
+def test_a_hook_that_fails_in_the_first_process_ends_both_in_a_line(
+    method, line, stored, tmp_path, monkeypatch
+):
+    (tmp_path / "broken.py").write_text(BROKEN.format(method=method))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, CONFIG.parents[1]))))
+    port, workdir = free_port(), tmp_path / "run"
+    given = [*arguments(workdir, stored), "--config.hook=broken.Broken"]
+    both = [start(number, port, MAIN, *given) for number in (0, 1)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [2, 2], said
+    *_, first = said[0][1].splitlines()
+    (second,) = (each for each in said[1][1].splitlines() if each.startswith("error:"))
+    assert first.startswith(f"error: hook: Broken.{method} raised AssertionError: no network; ")
+    assert second.startswith(line)
+    assert "Traceback" not in "".join(said[1])
+    assert [row["step"] for row in read_log(workdir)] == (
+        [1] if method == "on_log" else [*range(1, 21), 20]
+    )
+    assert (workdir / "checkpoints" / ("1" if method == "on_log" else "20")).exists()
 
 
 @pytest.mark.slow
@@ -185,6 +229,53 @@ def test_a_lost_process_ends_the_others_with_what_to_do(capsys):
     assert cause == "RuntimeError: Connection closed by peer"
     assert line.startswith("error: this process ended by the above;")
     assert line.endswith("The same command, in all of them, goes on from the last checkpoint")
+
+
+class Coordinator(dict):
+    """JAX's service for keys and values, with another process that reads of every error."""
+
+    def key_value_set(self, key, value):
+        if key in self:
+            raise jax.errors.JaxRuntimeError("ALREADY_EXISTS")
+        self[key] = value
+        if "error" in key:
+            self["darkrank_jax_readers/1"] = ""
+
+    def key_value_dir_get(self, prefix):
+        return [(key, value) for key, value in self.items() if key.startswith(f"{prefix}/")]
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """The service of two processes, of which this is the first."""
+    service = Coordinator()
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes.distributed.global_state, "client", service)
+    return service
+
+
+def test_an_error_is_announced_with_its_process_and_waits_for_readers(two_processes):
+    processes.announce("step 3: loss is NaN")
+    assert two_processes == {
+        "darkrank_jax_errors/0": "process 0 ended: step 3: loss is NaN",
+        "darkrank_jax_readers/0": "",
+        "darkrank_jax_readers/1": "",
+    }
+    # The first error is the one that counts.
+    processes.announce("another")
+    assert "another" not in "".join(two_processes.values())
+
+
+def test_an_error_without_a_coordinator_is_this_processs_alone(two_processes, monkeypatch):
+    def gone(*_):
+        raise jax.errors.JaxRuntimeError("UNAVAILABLE")
+
+    monkeypatch.setattr(Coordinator, "key_value_set", gone)
+    processes.announce("step 3: loss is NaN")
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: False)
+    processes.announce("step 3: loss is NaN")
+    assert not two_processes
 
 
 def test_one_process_leads_and_agrees_with_itself():
