@@ -31,8 +31,9 @@ _PATIENCE = 24 * 3600
 _MEETINGS = itertools.count()
 # Where the coordinator keeps the error that ends a process, and who has read of one.
 _ERRORS, _READERS = "darkrank_jax_errors", "darkrank_jax_readers"
-# Seconds between two looks at it, and those that a process which ends waits for its readers.
-_LOOK, _WAIT = 0.5, 5.0
+# Seconds between two looks at it; those that process 0 waits for the readers of an error, and then
+# for their end: without the coordinator, which is in it, JAX would abort them.
+_LOOK, _READING, _ENDING = 0.5, 5.0, 2.0
 # Whether this process ends by an error of its own, which it prints itself.
 _ending = threading.Event()
 
@@ -102,7 +103,7 @@ def announce(line: str) -> None:
         # Where process 0 is gone, there is nobody to tell.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             client.key_value_set(f"{_ERRORS}/{own}", f"process {own} ended: {line}")
-            _await_readers(client, own)
+            _read(client, own)
 
 
 def leads() -> bool:
@@ -162,19 +163,19 @@ def _listen() -> None:
     if said and not _ending.is_set():
         print(f"error: {said[0][1]}", file=sys.stderr)
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            _await_readers(client, own)
+            _read(client, own)
         _exit(2)
 
 
-def _await_readers(client: Any, own: int) -> None:
-    """Says that this process has read of an error, and lets the others read, too.
-
-    The coordinator is in process 0, which must not end before they have.
-    """
+def _read(client: Any, own: int) -> None:
+    """Says that this process knows of an error; process 0 lets the others read and end, too."""
     client.key_value_set(f"{_READERS}/{own}", "")
-    end = time.monotonic() + _WAIT
+    if own:
+        return
+    end = time.monotonic() + _READING
     while len(client.key_value_dir_get(_READERS)) < jax.process_count() and time.monotonic() < end:
         time.sleep(_LOOK / 5)
+    time.sleep(_ENDING)
 
 
 def _exit(code: int) -> NoReturn:

@@ -249,8 +249,11 @@ class Coordinator(dict):
 def two_processes(monkeypatch):
     """The service of two processes, of which this is the first."""
     service = Coordinator()
+    # Devices that are there already need none.
+    assert jax.process_index() == 0
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(processes.distributed.global_state, "client", service)
     return service
 
