@@ -169,6 +169,10 @@ def get_config() -> ConfigDict:
             # Further protocols (darkrank_jax/evaluation/protocols.py), name -> its options:
             # "reranking", "query_expansion", "single_shot", "verification", "prefixes".
             "protocols": ConfigDict(),
+            # Images that join the gallery and are never right, for sets with queries and cameras
+            # or with a protocol that searches: {"source", "path", "options", "split"}; all but the
+            # source may be left out, and without a split all images are taken.
+            "distractors": ConfigDict(),
             "save_embeddings": False,  # as embeddings/DATASET/NETWORK.npz, also after training
         }
     )

@@ -10,7 +10,8 @@ from PIL import Image
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.distributed.mesh import make_mesh
-from darkrank_jax.runs.evaluate import datasets_of, evaluate, evaluate_and_report
+from darkrank_jax.runs.datasets import datasets_of
+from darkrank_jax.runs.evaluate import evaluate, evaluate_and_report
 from darkrank_jax.runs.preflight import check_sizes, summary
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train, train_and_report

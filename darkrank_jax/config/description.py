@@ -74,7 +74,7 @@ def read_description(described: Mapping[str, Any], where: object) -> Run:
     # It decided how the network was trained, not what it computes.
     values.pop("chunk_losses", None)
     nothing = Evaluation(
-        networks={}, datasets={}, split="test", save_embeddings=False, protocols={}
+        networks={}, datasets={}, split="test", save_embeddings=False, protocols={}, distractors={}
     )
     own = {"teacher": None, "ensemble": {}, "baseline": {}, "evaluation": nothing}
     try:

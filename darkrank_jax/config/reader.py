@@ -372,9 +372,15 @@ def _check_evaluation(evaluation: Evaluation, where: str) -> None:
                 f"embeddings, or {{dataset: file}} (got {place!r})"
             )
     for name, fields in evaluation.datasets.items():
-        at = f"{where}.datasets.{name}"
-        if not isinstance(fields, Mapping):
-            raise UserError(f'{at}: must be {{"source": ..., "split": "test"}} (got {fields!r})')
-        check_fields(fields, field_types(Dataset), at, required=["source"])
-        check_name(fields["source"], SOURCES, f"{at}.source")
-        check_taken("data.options", fields["source"], fields.get("options", {}), f"{at}.options")
+        _check_dataset(fields, f"{where}.datasets.{name}")
+    if evaluation.distractors:
+        _check_dataset(evaluation.distractors, f"{where}.distractors")
+
+
+def _check_dataset(fields: Any, where: str) -> None:
+    """Refuses what names no images."""
+    if not isinstance(fields, Mapping):
+        raise UserError(f'{where}: must be {{"source": ..., "split": "test"}} (got {fields!r})')
+    check_fields(fields, field_types(Dataset), where, required=["source"])
+    check_name(fields["source"], SOURCES, f"{where}.source")
+    check_taken("data.options", fields["source"], fields.get("options", {}), f"{where}.options")

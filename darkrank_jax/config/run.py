@@ -64,6 +64,7 @@ class Evaluation:
     split: Literal["train", "validation", "test"]
     save_embeddings: bool
     protocols: dict
+    distractors: dict
 
     def of_the_run_itself(self) -> bool:
         """Whether it measures what training measured at its end."""

@@ -13,6 +13,7 @@ from darkrank_jax.evaluation.query_expansion import expand_queries
 from darkrank_jax.evaluation.reid import (
     reid_means,
     reid_metrics,
+    reid_values,
     reid_values_of_distances,
     single_shot_cmc,
 )
@@ -22,6 +23,8 @@ from darkrank_jax.evaluation.verification import verification_metrics
 
 # Pairs whose cosines are computed at once.
 _PAIRS = 1 << 16
+# Entries of a protocol's metrics that are numbers of images, not shares.
+COUNTS = ("queries_alone", "distractors")
 
 
 class Embedded(NamedTuple):
@@ -33,32 +36,57 @@ class Embedded(NamedTuple):
       cameras: int [n], -1 where unknown; None: all are.
       queries: bool [n], which search, and the others are the gallery; None: each searches all
         others.
+      distractors: [m, dim], embeddings of further images of the gallery, which are never right;
+        None: no such image.
     """
 
     embeddings: np.ndarray
     labels: np.ndarray
     cameras: np.ndarray | None = None
     queries: np.ndarray | None = None
+    distractors: np.ndarray | None = None
 
 
 def across_cameras(images: Embedded) -> dict[str, float]:
     """`reid_metrics` by the Market-1501 rule; without queries every image searches all others.
 
     Args:
-      images: with cameras.
+      images: with cameras, or with queries.
 
     Returns:
-      "cmc_at_K", "mean_average_precision", "mean_inverse_negative_penalty" and "queries_alone".
+      "cmc_at_K", "mean_average_precision", "mean_inverse_negative_penalty", "queries_alone", and
+      "distractors", their number, where there are any.
 
     Raises:
-      UserError: no query has a match.
+      UserError: no query has a match; there are distractors, and no image is marked as a query.
     """
-    if images.queries is None:
+    return _counted(reid_means(values_across_cameras(images)), images)
+
+
+def values_across_cameras(images: Embedded) -> dict[str, np.ndarray]:
+    """`reid_values` by the Market-1501 rule; without queries every image searches all others.
+
+    Args:
+      images: with cameras, or with queries.
+
+    Returns:
+      The values of `reid_values`, one for each image that searches.
+
+    Raises:
+      UserError: there are distractors, and no image is marked as a query.
+
+    Example:
+      >>> points = np.array([[0.0], [0.1], [2.0], [-1.0]])
+      >>> people, cameras = np.array([3, 3, 3, 5]), np.array([0, 0, 1, 1])
+      >>> values_across_cameras(Embedded(points, people, cameras))["cmc_at_1"].tolist()
+      [0.0, 0.0, 1.0, nan]
+    """
+    if images.queries is None and images.distractors is None:
         assert images.cameras is not None
         # An image of unknown camera must not find itself: each has a camera of its own.
         own = np.arange(len(images.cameras)) + images.cameras.max() + 1
         cameras = np.where(images.cameras == UNKNOWN_CAMERA, own, images.cameras)
-        return reid_metrics(
+        return reid_values(
             images.embeddings,
             images.embeddings,
             query_ids=images.labels,
@@ -67,7 +95,7 @@ def across_cameras(images: Embedded) -> dict[str, float]:
             gallery_cameras=cameras,
         )
     queries, gallery, people = _search(images, "across_cameras")
-    return reid_metrics(queries, gallery, **people)
+    return reid_values(queries, gallery, **people)
 
 
 def reranking(
@@ -89,7 +117,7 @@ def reranking(
     """
     queries, gallery, people = _search(images, "reranking")
     distances = rerank(queries, gallery, k1=k1, k2=k2, weight=weight)
-    return reid_means(reid_values_of_distances(distances, **people))
+    return _counted(reid_means(reid_values_of_distances(distances, **people)), images)
 
 
 def query_expansion(images: Embedded, *, k: int = 10, alpha: float = 3.0) -> dict[str, float]:
@@ -108,7 +136,8 @@ def query_expansion(images: Embedded, *, k: int = 10, alpha: float = 3.0) -> dic
     """
     queries, gallery, people = _search(images, "query_expansion")
     expanded = expand_queries(queries, gallery, k=k, alpha=alpha)
-    return reid_metrics(expanded, unit(np.asarray(gallery, np.float32)), **people)
+    found = reid_metrics(expanded, unit(np.asarray(gallery, np.float32)), **people)
+    return _counted(found, images)
 
 
 def single_shot(images: Embedded) -> dict[str, float]:
@@ -124,7 +153,7 @@ def single_shot(images: Embedded) -> dict[str, float]:
       UserError: no image is marked as a query.
     """
     queries, gallery, people = _search(images, "single_shot")
-    return single_shot_cmc(distance_matrix(queries, gallery), **people)
+    return _counted(single_shot_cmc(distance_matrix(queries, gallery), **people), images)
 
 
 def verification(
@@ -210,6 +239,8 @@ PROTOCOLS: dict[str, Callable[..., dict[str, float]]] = {
     "single_shot": single_shot,
     "verification": verification,
 }
+# Those that need images that are marked as queries.
+OF_GALLERIES = ("query_expansion", "reranking", "single_shot")
 
 
 def _search(images: Embedded, name: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -222,13 +253,22 @@ def _search(images: Embedded, name: str) -> tuple[np.ndarray, np.ndarray, dict[s
     own, gallery = images.queries, ~images.queries
     cameras = images.cameras
     cameras = np.full(len(own), UNKNOWN_CAMERA, np.int32) if cameras is None else cameras
+    further = images.embeddings[:0] if images.distractors is None else images.distractors
+    # Each distractor shows somebody of its own, whom nobody searches.
+    nobody = images.labels.max() + 1 + np.arange(len(further))
     people = {
         "query_ids": images.labels[own],
-        "gallery_ids": images.labels[gallery],
+        "gallery_ids": np.append(images.labels[gallery], nobody),
         "query_cameras": cameras[own],
-        "gallery_cameras": cameras[gallery],
+        "gallery_cameras": np.append(cameras[gallery], np.full(len(further), UNKNOWN_CAMERA)),
     }
-    return images.embeddings[own], images.embeddings[gallery], people
+    return images.embeddings[own], np.concatenate([images.embeddings[gallery], further]), people
+
+
+def _counted(metrics: dict[str, float], images: Embedded) -> dict[str, float]:
+    """Metrics, and how many distractors were in the gallery, where any were."""
+    found = images.distractors
+    return metrics if found is None else metrics | {"distractors": float(len(found))}
 
 
 def _pairs(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from darkrank_jax.evaluation.report.comparison import (
 from darkrank_jax.evaluation.stored import read_stored, same_images
 from darkrank_jax.files import make_folder
 from darkrank_jax.runs.evaluate import measured_of
-from darkrank_jax.runs.results import differences, read_results, values_of
+from darkrank_jax.runs.results import differences, protocol_tables, read_results, values_of
 from darkrank_jax.workdir.metrics_log import read_log
 from darkrank_jax.workdir.run_file import is_workdir, read_facts
 
@@ -80,9 +80,9 @@ def compare(paths: Sequence[Path], page: Path) -> str:
         if (rows := read_log(_trained(names[row["run"]], row["part"])))
     }
     write_comparison(page, page.parent.name, combined, measured=measured, curves=curves)
-    told = comparison_table(combined[first]["networks"])
-    warning = unknown_images(combined[first])
-    return f"{told}\n\n{warning}" if warning else told
+    networks, warning = combined[first]["networks"], unknown_images(combined[first])
+    shown = [comparison_table(networks), *protocol_tables(networks)]
+    return "\n\n".join([*shown, *filter(None, [warning])])
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
@@ -160,7 +160,9 @@ def _facts(results: dict[str, Any]) -> dict[str, str | None]:
 def _shown(results: dict[str, Any]) -> str:
     """A dataset in words."""
     dataset = results["dataset"]
-    return f"{dataset['name']!r} ({dataset['source']}, {dataset['images']} images)"
+    further = dataset.get("distractors", {}).get("images", 0)
+    beside = f" and {further} distractors" if further else ""
+    return f"{dataset['name']!r} ({dataset['source']}, {dataset['images']} images{beside})"
 
 
 def measured_dataset(

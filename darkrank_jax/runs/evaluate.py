@@ -1,20 +1,18 @@
 """Embeds datasets with networks, from checkpoints or stored, and measures what they are worth."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from darkrank_jax.config.description import describe
-from darkrank_jax.config.run import Data, Evaluation, Run
+from darkrank_jax.config.run import Evaluation, Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import leads
 from darkrank_jax.errors import UserError, nearest
-from darkrank_jax.evaluation.embedding_files import SUFFIXES
 from darkrank_jax.evaluation.image_digests import images_digest, same_digest
 from darkrank_jax.evaluation.report import Measured, view, write_report
 from darkrank_jax.evaluation.stored import (
@@ -25,10 +23,19 @@ from darkrank_jax.evaluation.stored import (
     write_stored,
 )
 from darkrank_jax.files import make_folder
+from darkrank_jax.runs.datasets import (
+    DatasetSource,
+    Distractors,
+    check_queries,
+    datasets_of,
+    embed_dataset,
+    find_distractors,
+    is_stored,
+)
 from darkrank_jax.runs.results import SCHEMA, costs, measure, table, write_results
 from darkrank_jax.runs.roles import load, roles_of
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.training.network import Embedder, embed, load_network
+from darkrank_jax.training.network import Embedder, load_network
 from darkrank_jax.training.provenance import input_digests, teacher_digest
 from darkrank_jax.workdir.metrics_log import read_log
 from darkrank_jax.workdir.recorded import as_recorded, whole_run
@@ -36,13 +43,6 @@ from darkrank_jax.workdir.run_file import check_same, recorded_run
 
 # A network is a checkpoint on the devices, or the file of its embeddings for each dataset.
 Networks = Mapping[str, Embedder | Mapping[str, Path]]
-
-
-class DatasetSource(NamedTuple):
-    """Where a dataset's images come from; without data, from the stored embeddings."""
-
-    data: Data | None
-    split: str
 
 
 def evaluate_and_report(run: Run | None, workdir: Path) -> Path:
@@ -76,39 +76,12 @@ def evaluate_and_report(run: Run | None, workdir: Path) -> Path:
         digests = input_digests(splits[run.data], teacher)
         check_same(workdir, describe(run), advice, digests=digests)
     target = workdir if chosen.of_the_run_itself() else workdir / "evaluation"
-    report(target, workdir.name, networks, datasets, splits, mesh, chosen, seed=run.seed)
+    check_queries(chosen, datasets, splits)
+    distractors = find_distractors(chosen, run.data, splits)
+    report(
+        target, workdir.name, networks, datasets, splits, mesh, chosen, distractors, seed=run.seed
+    )
     return target
-
-
-def datasets_of(chosen: Evaluation, data: Data) -> dict[str, DatasetSource]:
-    """The datasets that a run's config names for evaluation, or its own.
-
-    Args:
-      chosen: `evaluation` of the run.
-      data: of the run.
-
-    Returns:
-      Name -> images; what a dataset leaves out is as in the run's data where the source is the
-      same, and empty otherwise.
-    """
-    # Classes alone can be measured on.
-    data = dataclasses.replace(data, unlabelled={})
-    if not chosen.datasets:
-        stored = chosen.networks and all(map(is_stored, chosen.networks.values()))
-        return (
-            {"stored": DatasetSource(None, "")}
-            if stored
-            else {chosen.split: DatasetSource(data, chosen.split)}
-        )
-    found = {}
-    for name, fields in chosen.datasets.items():
-        own = {"path": data.path, "options": data.options}
-        if fields["source"] != data.source:
-            own = {"path": "", "options": {}}
-        fields = own | fields
-        split = fields.pop("split", "test")
-        found[name] = DatasetSource(dataclasses.replace(data, **fields), split)
-    return found
 
 
 def networks_of(
@@ -145,6 +118,7 @@ def evaluate(
     *,
     seed: int,
     protocols: Mapping[str, Mapping[str, Any]] | None = None,
+    distractors: Distractors | None = None,
 ) -> tuple[dict[str, Any], dict[str, Measured]]:
     """Measures each network on each dataset.
 
@@ -156,6 +130,7 @@ def evaluate(
       mesh: the devices.
       seed: of intervals and of what the report draws at random.
       protocols: options by name in PROTOCOLS.
+      distractors: further images of every gallery, which are never right.
 
     Returns:
       What results.json holds, and what the report shows, dataset by dataset.
@@ -164,6 +139,7 @@ def evaluate(
       UserError: images that a network does not take, or stored embeddings of other images.
     """
     facts, rows, measured, fixed = {}, {}, {}, {}
+    further = distractors.embed(networks, splits, mesh) if distractors else None
     for dataset, source in datasets.items():
         images, embeddings = _embedded(networks, dataset, source, splits, mesh)
         rows[dataset], values = measure(
@@ -173,9 +149,12 @@ def evaluate(
             cameras=images.cameras,
             queries=images.queries,
             protocols=protocols,
+            distractors=further,
         )
         measured[dataset] = images._replace(embeddings=embeddings, values=values)
         facts[dataset] = _facts(dataset, source, images)
+        if distractors:
+            facts[dataset]["distractors"] = distractors.facts
         if not fixed and images.images is not None:
             checkpoints = {n: each for n, each in networks.items() if isinstance(each, Embedder)}
             fixed = {n: costs(each, images.images, mesh) for n, each in checkpoints.items()}
@@ -236,11 +215,6 @@ def measured_of(stored: StoredEmbeddings) -> Measured:
     )
 
 
-def is_stored(place: Any) -> bool:
-    """Whether a network is given by its embeddings."""
-    return isinstance(place, Mapping) or place.endswith(SUFFIXES)
-
-
 def _files(name: str, place: Any, datasets: Mapping[str, DatasetSource]) -> dict[str, Path]:
     """The file of a network's embeddings for each dataset."""
     where = f"evaluation.networks.{name}"
@@ -268,7 +242,7 @@ def _embedded(
     embeddings = {}
     for name, network in networks.items():
         if isinstance(network, Embedder):
-            embeddings[name] = _by_network(name, network, dataset, source, splits, mesh)
+            embeddings[name] = embed_dataset(name, network, dataset, source, splits, mesh)
             continue
         stored = read_stored(network[dataset])
         if not same_images(stored.labels, images.labels):
@@ -308,22 +282,6 @@ def _images(networks: Networks, dataset: str, source: DatasetSource, splits: Spl
     return measured_of(read_stored(first[dataset]))
 
 
-def _by_network(
-    name: str, network: Embedder, dataset: str, source: DatasetSource, splits: Splits, mesh: Mesh
-) -> np.ndarray:
-    """Embeds a dataset at the size of image that the network was trained on."""
-    assert source.data is not None
-    data = dataclasses.replace(source.data, image_size=network.run.data.image_size)
-    split = splits[data][source.split]
-    channels, found = network.image_shape[-1], split.images.shape[-1]
-    if found != channels:
-        raise UserError(
-            f"{name}: takes images of {channels} channels, those of {dataset!r} have {found}; "
-            "evaluate it on a dataset like the one it was trained on"
-        )
-    return embed(network, split, mesh)
-
-
 def _facts(name: str, source: DatasetSource, images: Measured) -> dict[str, Any]:
     """What results.json says of a dataset."""
     return {
@@ -346,6 +304,7 @@ def report(
     splits: Splits,
     mesh: Mesh,
     chosen: Evaluation,
+    distractors: Distractors | None = None,
     *,
     seed: int,
 ) -> None:
@@ -359,13 +318,21 @@ def report(
       splits: of the datasets.
       mesh: the devices.
       chosen: its protocols are measured, too, and it says whether to write embeddings.
+      distractors: of every gallery.
       seed: of intervals and of what the report draws at random.
 
     Raises:
       UserError: from the networks and datasets, or a file cannot be written.
     """
     results, measured = evaluate(
-        name, networks, datasets, splits, mesh, seed=seed, protocols=chosen.protocols
+        name,
+        networks,
+        datasets,
+        splits,
+        mesh,
+        seed=seed,
+        protocols=chosen.protocols,
+        distractors=distractors,
     )
     if not leads():
         return

@@ -16,8 +16,8 @@ from darkrank_jax.evaluation.agreement import cross_recall, rank_agreement
 from darkrank_jax.evaluation.clustering import clustering_metrics
 from darkrank_jax.evaluation.embed import images_per_second
 from darkrank_jax.evaluation.intervals import bootstrap_interval, paired_difference
-from darkrank_jax.evaluation.protocols import PROTOCOLS, Embedded, across_cameras
-from darkrank_jax.evaluation.report.formatting import metric_name
+from darkrank_jax.evaluation.protocols import COUNTS, PROTOCOLS, Embedded, across_cameras
+from darkrank_jax.evaluation.report.formatting import metric_name, protocol_title
 from darkrank_jax.evaluation.retrieval import retrieval_values
 from darkrank_jax.files import read_json, write_text
 from darkrank_jax.schema import check_schema
@@ -63,6 +63,7 @@ _DATASET = {
     "classes": int,
     "queries": int,
     "digest?": (str, None),
+    "distractors?": {"source": str, "images": int, "digest": str},
 }
 _NETWORK = {
     "metrics": dict.fromkeys(METRICS, float),
@@ -124,6 +125,7 @@ def measure(
     cameras: np.ndarray | None = None,
     queries: np.ndarray | None = None,
     protocols: Mapping[str, Mapping[str, Any]] | None = None,
+    distractors: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, dict[str, Any]], Values]:
     """Measures the quality of each network's embeddings of one set of images.
 
@@ -137,6 +139,8 @@ def measure(
       queries: bool [n], which search, and the others are the gallery; None: each searches all
         others.
       protocols: options by name in PROTOCOLS.
+      distractors: each network's embeddings of further images of the gallery, which are never
+        right: of re-identification and of the protocols that search.
 
     Returns:
       The fields of results.json that depend on the dataset, and the values of `retrieval_values`,
@@ -151,8 +155,9 @@ def measure(
         try:
             values[name] = values_of(array, labels, queries, ks=_CURVE)
             rows[name] = _quality(array, labels, values[name], seed)
-            images = Embedded(array, labels, cameras, queries)
-            if cameras is not None:
+            further = distractors[name] if distractors else None
+            images = Embedded(array, labels, cameras, queries, further)
+            if cameras is not None or further is not None:
                 rows[name]["reid"] = across_cameras(images)
             if protocols:
                 rows[name]["protocols"] = {
@@ -320,16 +325,32 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
       Lines of equal columns.
     """
     lines = [_line(name, row) for name, row in rows.items()]
-    tables = [aligned([_HEADS, *lines], numbers=True)]
+    return "\n\n".join([aligned([_HEADS, *lines], numbers=True), *protocol_tables(rows)])
+
+
+def protocol_tables(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A table for a terminal of each further protocol, first of that across cameras.
+
+    Args:
+      rows: networks by name, each with "reid" or "protocols" where it was measured so.
+
+    Returns:
+      Tables of equal columns.
+    """
+    tables = []
     reid = {name: {"across cameras": row["reid"]} for name, row in rows.items() if "reid" in row}
     further = {name: reid.get(name, {}) | row.get("protocols", {}) for name, row in rows.items()}
     for protocol in dict.fromkeys(each for found in further.values() for each in found):
         measured = {name: found[protocol] for name, found in further.items() if protocol in found}
-        metrics = [metric for metric in next(iter(measured.values())) if metric != "queries_alone"]
-        lines = [[name, *(f"{found[m]:.3f}" for m in metrics)] for name, found in measured.items()]
-        heads = [protocol.replace("_", " "), *map(metric_name, metrics)]
+        first = next(iter(measured.values()))
+        metrics = [metric for metric in first if metric not in COUNTS]
+        lines = [
+            [name, *(f"{found[m]:.3f}" if m in found else "" for m in metrics)]
+            for name, found in measured.items()
+        ]
+        heads = [protocol_title(protocol, first), *map(metric_name, metrics)]
         tables.append(aligned([heads, *lines], numbers=True))
-    return "\n\n".join(tables)
+    return tables
 
 
 def _line(name: str, row: Mapping[str, Any]) -> list[str]:

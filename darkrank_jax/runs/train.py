@@ -10,7 +10,13 @@ from darkrank_jax.config.run import Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import lead_first, leads
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.evaluate import DatasetSource, datasets_of, report
+from darkrank_jax.runs.datasets import (
+    DatasetSource,
+    check_queries,
+    datasets_of,
+    find_distractors,
+)
+from darkrank_jax.runs.evaluate import report
 from darkrank_jax.runs.preflight import NO_LABELS, check_sizes, summary
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import load, roles_of
@@ -79,6 +85,10 @@ def train_with_hook(run: Run, workdir: Path, hook: Hook | None) -> None:
     mesh = make_mesh(run.data.batch_size)
     with lead_first():
         networks = check_sizes(run, splits)
+        # Here, so that a mistake in them is an error before the training.
+        datasets = _measured_on(run, splits)
+        check_queries(run.evaluation, datasets, splits)
+        distractors = find_distractors(run.evaluation, run.data, splits)
     if leads():
         print(summary(run, networks, splits, workdir), flush=True)
     # Others have none, even where they could make one.
@@ -86,15 +96,22 @@ def train_with_hook(run: Run, workdir: Path, hook: Hook | None) -> None:
     trained = {}
     for name, (part, path) in roles_of(run, workdir).items():
         trained[name] = train(part, splits, path, name, mesh, trained.get("teacher"), hook)
-    test = {"test": DatasetSource(run.data, "test")}
-    if "test" not in splits[run.data]:
-        if not run.evaluation.datasets:
-            if leads():
-                print(f"{workdir} is trained, and was measured nowhere, since {NO_LABELS}.")
-            _end(hook, {}, workdir)
-            return
-        test = datasets_of(run.evaluation, run.data)
-    report(workdir, workdir.name, trained, test, splits, mesh, run.evaluation, seed=run.seed)
+    if not datasets:
+        if leads():
+            print(f"{workdir} is trained, and was measured nowhere, since {NO_LABELS}.")
+        _end(hook, {}, workdir)
+        return
+    report(
+        workdir,
+        workdir.name,
+        trained,
+        datasets,
+        splits,
+        mesh,
+        run.evaluation,
+        distractors,
+        seed=run.seed,
+    )
     _end(hook, read_results(done) if hook else {}, workdir)
 
 
@@ -103,6 +120,13 @@ def _end(hook: Hook | None, results: dict[str, Any], workdir: Path) -> None:
     advice = f"{workdir} is finished; fix the hook for the next run"
     if failure := call_hook(hook, "on_end", results, advice=advice):
         raise failure
+
+
+def _measured_on(run: Run, splits: Splits) -> dict[str, DatasetSource]:
+    """What a run is measured on at its end: its own test images; those it names; or nothing."""
+    if "test" in splits[run.data]:
+        return {"test": DatasetSource(run.data, "test")}
+    return datasets_of(run.evaluation, run.data) if run.evaluation.datasets else {}
 
 
 def train(

@@ -16,8 +16,10 @@ from darkrank_jax.evaluation import (
 )
 from darkrank_jax.evaluation.distances import distance_matrix
 from darkrank_jax.evaluation.protocols import (
+    OF_GALLERIES,
     PROTOCOLS,
     Embedded,
+    across_cameras,
     prefixes,
     query_expansion,
     reranking,
@@ -69,6 +71,36 @@ def test_query_expansion_searches_with_moved_queries(images):
     )
 
 
+@pytest.mark.parametrize("name", [*OF_GALLERIES, "across_cameras"])
+def test_distractors_are_gallery_images_of_people_whom_no_query_shows(images, name):
+    protocol = PROTOCOLS.get(name, across_cameras)
+    further = np.random.default_rng(8).normal(size=(5, 9)).astype(np.float32)
+    further /= np.linalg.norm(further, axis=1, keepdims=True)
+    # The same set, written out: five more images, each of a person and a camera of its own.
+    written_out = Embedded(
+        np.concatenate([images.embeddings, further]),
+        np.append(images.labels, 100 + np.arange(5)),
+        np.append(images.cameras, 100 + np.arange(5)),
+        np.append(images.queries, np.zeros(5, bool)),
+    )
+    found = protocol(images._replace(distractors=further))
+    assert found.pop("distractors") == 5
+    assert found == pytest.approx(protocol(written_out), abs=1e-6)
+    assert "distractors" not in protocol(images)
+
+
+def test_a_distractor_on_each_query_leaves_no_first_match(images):
+    copies = images.embeddings[images.queries]
+    assert across_cameras(images)["cmc_at_1"] > 0
+    assert across_cameras(images._replace(distractors=copies))["cmc_at_1"] == 0
+
+
+def test_distractors_need_a_gallery(images):
+    some = images._replace(queries=None, distractors=images.embeddings[:3])
+    with pytest.raises(UserError, match="across_cameras: needs images that are marked"):
+        across_cameras(some)
+
+
 def test_verification_of_many_pairs_is_near_that_of_all(images):
     found = verification(images, num_pairs=200_000, false_accept_rates=(0.05,))
     rows = np.array(list(itertools.combinations(range(60), 2)))
@@ -96,7 +128,7 @@ def test_verification_pairs_are_of_one_class_and_of_two(images, monkeypatch):
     assert seen[0].tolist() == [True] * 700 + [False] * 700
 
 
-@pytest.mark.parametrize("name", ["reranking", "query_expansion", "single_shot"])
+@pytest.mark.parametrize("name", OF_GALLERIES)
 def test_a_set_without_queries_is_refused(images, name):
     with pytest.raises(UserError, match=f"^{name}: needs images that are marked as queries"):
         PROTOCOLS[name](images._replace(queries=None))

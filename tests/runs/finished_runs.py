@@ -4,7 +4,8 @@ import numpy as np
 
 from darkrank_jax.config.reader import read_run
 from darkrank_jax.distributed.mesh import make_mesh
-from darkrank_jax.runs.evaluate import DatasetSource, evaluate, save_embeddings
+from darkrank_jax.runs.datasets import DatasetSource
+from darkrank_jax.runs.evaluate import evaluate, save_embeddings
 from darkrank_jax.runs.results import write_results
 from darkrank_jax.runs.splits import Splits
 from tests import tiny_config

@@ -1,15 +1,19 @@
 """--mode eval measures what is there."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from darkrank_jax import main as command_line
+from darkrank_jax.data import SOURCES
+from darkrank_jax.data.sources.glyphs import glyphs
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.protocols import Embedded, reranking, verification
-from darkrank_jax.runs.evaluate import DatasetSource, evaluate
+from darkrank_jax.runs.datasets import DatasetSource
+from darkrank_jax.runs.evaluate import evaluate
 from darkrank_jax.runs.splits import Splits
 from tests.command import CONFIG, refusal, run
 from tests.runs.finished_runs import finished_run
@@ -114,6 +118,72 @@ def test_eval_takes_stored_embeddings_with_cameras(tmp_path):
     assert row["metrics"]["recall_at_1"] == row["reid"]["cmc_at_1"] == 1
     assert "parameters" not in row
     assert "agreement" in results["networks"]["student"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (
+            "distractors={'source': 'glyphs'}",
+            "evaluation.distractors: must be for a set with queries and a gallery (got 'test', "
+            "where every image searches all others); leave it out",
+        ),
+        (
+            "protocols={'verification': {}, 'reranking': {}}",
+            "evaluation.protocols.reranking: must be for a set with queries and a gallery (got "
+            "'test', where every image searches all others); leave it out",
+        ),
+        ("distractors={'split': 'test'}", "evaluation.distractors.source: missing"),
+        (
+            "distractors={'source': 'glyph'}",
+            "evaluation.distractors.source: unknown name 'glyph'; did you mean 'glyphs'?",
+        ),
+    ],
+)
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_what_needs_a_gallery_is_refused_before_training(
+    mode, fields, line, copy, tmp_path, capsys
+):
+    workdir = copy if mode == "eval" else tmp_path / "new"
+    assert run(workdir, f"--mode={mode}", f"--config.evaluation.{fields}") == 2
+    said = capsys.readouterr().err
+    assert f"error: {line}" in said
+    assert not (tmp_path / "new" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("split", [None, "test"])
+def test_distractors_are_embedded_by_every_network_and_stated(split, finished, tmp_path, capsys):
+    """A gallery of glyphs, and glyphs of other classes beside it."""
+    options = {"num_classes": 20, "images_per_class": 4}
+    source = {"source": "marked", "options": {}}
+    further = {"source": "glyphs", "options": options | {"seed": 3}}
+    further |= {} if split is None else {"split": split}
+    config = chosen(tmp_path, {"student": str(finished)}, {"people": source})
+    arguments = [config, "--mode=eval", f"--workdir={tmp_path / 'w'}"]
+    with mock.patch.dict(SOURCES, {"marked": marked}):
+        assert command_line.main(["main", *arguments]) == 0
+        plain = json.loads((tmp_path / "w/evaluation/results.json").read_text())
+        flag = f"--config.evaluation.distractors={further}"
+        assert command_line.main(["main", *arguments, flag]) == 0
+    results = json.loads((tmp_path / "w/evaluation/results.json").read_text())
+    splits = glyphs(path="", image_size=(16, 16), **(options | {"seed": 3}))
+    count = len(splits["test"].labels) if split else sum(len(s.labels) for s in splits.values())
+    assert results["dataset"]["distractors"]["images"] == count
+    assert results["networks"]["student"]["reid"]["distractors"] == count
+    before, after = (each["networks"]["student"] for each in (plain, results))
+    assert after["metrics"] == before["metrics"]
+    assert after["reid"]["mean_average_precision"] < before["reid"]["mean_average_precision"]
+    assert f"across cameras, {count} distractors" in capsys.readouterr().out
+    page = (tmp_path / "w/evaluation/report.html").read_text()
+    assert f"Re-identification across cameras, {count} distractors" in page
+    assert f"{count} images of glyphs are in the gallery too, and never right" in page
+
+
+def marked(*, path, image_size):
+    """The test glyphs of the tiny run, every other one a query by the first of two cameras."""
+    split = glyphs(path=path, image_size=image_size, num_classes=20, images_per_class=4)["test"]
+    first = np.arange(len(split.labels)) % 2 == 0
+    return {"test": split._replace(cameras=np.where(first, 0, 1).astype(np.int32), queries=first)}
 
 
 def test_protocols_are_measured_printed_and_reported(tmp_path, capsys):

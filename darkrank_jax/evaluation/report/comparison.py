@@ -45,6 +45,7 @@ from darkrank_jax.evaluation.report.table import (
     column_heads,
     lead_cell,
     percentage,
+    protocol_tables,
     quality_cell,
     table,
 )
@@ -291,7 +292,7 @@ def _results(combined: dict[str, Any], ordered: dict[str, Any]) -> Html:
     sentences += [_REASONS[reason] for reason in reasons]
     sentences.append(unknown_images(combined))
     note = tag("p", " ".join(filter(None, sentences)), class_="note")
-    return join([forest_figures(ordered), found, note])
+    return join([forest_figures(ordered), found, *protocol_tables(networks), note])
 
 
 def _row(name: str, row: dict[str, Any], led: bool) -> Html:

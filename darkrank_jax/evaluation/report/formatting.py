@@ -1,6 +1,6 @@
 """How numbers and names are written, in the headline and in every section alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 _METRIC_NAMES = {
     "map_at_r": "MAP@R",
@@ -36,6 +36,21 @@ def metric_name(key: str) -> str:
         if key.startswith(prefix):
             return f"{name}{key.removeprefix(prefix)}"
     return _METRIC_NAMES.get(key, key.replace("_", " "))
+
+
+def protocol_title(name: str, found: Mapping[str, float]) -> str:
+    """Names a protocol, and the distractors that were in its gallery.
+
+    Args:
+      name: of the protocol, as results.json has it.
+      found: its metrics.
+
+    Example:
+      >>> protocol_title("query_expansion", {"cmc_at_1": 0.5, "distractors": 2000.0})
+      'query expansion, 2,000 distractors'
+    """
+    words = name.replace("_", " ")
+    return f"{words}, {found['distractors']:,.0f} distractors" if "distractors" in found else words
 
 
 def percent(share: int | float, decimals: int = 1) -> str:

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Integer
 
 from darkrank_jax.data import Images
 from darkrank_jax.evaluation.neighbors import nearest_neighbors
+from darkrank_jax.evaluation.protocols import Embedded, values_across_cameras
+from darkrank_jax.evaluation.retrieval import same_camera
 
 Rows = Float[np.ndarray, "images _"]
 
@@ -55,6 +57,90 @@ class Measured(NamedTuple):
         """Whether an image is a query and finds another of its class at all."""
         counts = np.bincount(self.labels[self.searched()], minlength=len(self.class_names))
         return self.searching() & (counts[self.labels] > self.searched())
+
+
+class Verdicts(NamedTuple):
+    """Who finds what, by the rule of the set: across cameras where they are known.
+
+    Attributes:
+      matched: bool [images], whether an image is a query that has another to find.
+      right: network -> bool [images], whether the first image of a query's list is right.
+      scores: network -> [images], how good the list is.
+      metric: what the score is called.
+    """
+
+    matched: Bool[np.ndarray, " images"]
+    right: dict[str, Bool[np.ndarray, " images"]]
+    scores: dict[str, Float[np.ndarray, " images"]]
+    metric: str
+
+
+def verdicts_of(measured: Measured) -> Verdicts:
+    """Right or wrong, and the score of every query by each network that has values.
+
+    Args:
+      measured: the images and what the networks made of them.
+
+    Returns:
+      Without cameras, by Recall@1 and MAP@R; with cameras by CMC@1 and AP of Market-1501's rule.
+
+    Example:
+      >>> points = np.array([[0.0], [0.1], [2.0], [-1.0]])
+      >>> values = {"student": {}}
+      >>> measured = Measured(np.array([0, 0, 0, 1]), ("a", "b"), {"student": points}, values,
+      ...                     cameras=np.array([0, 0, 1, 1]))
+      >>> found = verdicts_of(measured)
+      >>> found.matched.tolist(), found.right["student"].tolist()
+      ([True, True, True, False], [False, False, True, False])
+    """
+    if measured.cameras is None:
+        right = {name: measured.right(name) for name in measured.values}
+        scores = {name: values["map_at_r"] for name, values in measured.values.items()}
+        return Verdicts(measured.matched(), right, scores, "MAP@R")
+    searching, right, scores = measured.searching(), {}, {}
+    matched = np.zeros(len(measured.labels), bool)
+    for name in measured.values:  # whether a query has a match is the same for all
+        images = Embedded(
+            measured.embeddings[name], measured.labels, measured.cameras, measured.queries
+        )
+        values = values_across_cameras(images)
+        right[name], scores[name] = np.zeros_like(matched), np.full(len(matched), np.nan)
+        right[name][searching] = values["cmc_at_1"] > 0
+        scores[name][searching] = values["average_precision"]
+        matched = ~np.isnan(scores[name])
+    return Verdicts(matched, right, scores, "average precision")
+
+
+def ranked_lists(
+    measured: Measured, name: str, queries: Integer[np.ndarray, " queries"], k: int
+) -> list[Integer[np.ndarray, " found"]]:
+    """The first images of each query's list, its class by its own camera left out.
+
+    Args:
+      measured: the images and their embeddings.
+      name: of the network that searches.
+      queries: indices of the images that search.
+      k: how many; without cameras those of `neighbors_of`.
+
+    Returns:
+      Indices for each query, nearest first; fewer than k where the gallery has no more.
+
+    Example:
+      >>> points = np.array([[0.0], [0.1], [2.0], [-1.0]])
+      >>> measured = Measured(np.array([0, 0, 0, 1]), ("a", "b"), {"student": points}, {},
+      ...                     cameras=np.array([0, 0, 1, 1]))
+      >>> [found.tolist() for found in ranked_lists(measured, "student", np.array([0, 2]), k=2)]
+      [[3, 2], [1, 0]]
+    """
+    if measured.cameras is None:
+        return list(neighbors_of(measured, name, queries, k))
+    labels, cameras = measured.labels, measured.cameras
+    left_out = [
+        (labels == labels[query]) & same_camera(cameras, cameras[query]) for query in queries
+    ]
+    reach = k + max((int(each.sum()) for each in left_out), default=0)
+    found = neighbors_of(measured, name, queries, reach)
+    return [row[~each[row]][:k] for row, each in zip(found, left_out, strict=True)]
 
 
 def neighbors_of(

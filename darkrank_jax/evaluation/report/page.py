@@ -131,8 +131,9 @@ def picture_sections(
         name for name in names if name in (compared.teacher or compared.reference, compared.subject)
     ]
     queries, points = max(3, _QUERIES // sharing), max(120, _POINTS // sharing)
+    lists = "Nearest images" if measured.queries is None else "Ranked lists"
     return [
-        Section("Nearest images", neighbors_section(measured, compared, queries)),
+        Section(lists, neighbors_section(measured, compared, queries)),
         Section("Map of embeddings", map_section(measured, mapped, seed, points)),
         Section("Distances", distances_section(measured, names, seed)),
         Section("Worst classes", classes_section(measured, compared)),

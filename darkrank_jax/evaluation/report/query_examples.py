@@ -7,19 +7,29 @@ from jaxtyping import Bool, Integer
 
 from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
 from darkrank_jax.evaluation.report.markup import Html, join, named, tag
-from darkrank_jax.evaluation.report.measured import Measured, neighbors_of
+from darkrank_jax.evaluation.report.measured import (
+    Measured,
+    Verdicts,
+    ranked_lists,
+    verdicts_of,
+)
 from darkrank_jax.evaluation.report.thumbnails import picture
 
 _QUERIES = 12
-_NEIGHBORS = 5
+# Of a list: where every image searches all others, and of a gallery.
+_NEIGHBORS, _RANKED = 5, 10
 # By the number of rivals: which queries of a group are shown.
 _RULES = (
-    "Of the {} queries, the wrong ones with the lowest MAP@R are shown, and the right ones with "
+    "Of the {} queries, the wrong ones with the lowest {metric} are shown, and the right ones with "
     "the highest",
     "Of each group of the {} queries, those are shown on which the two networks differ most in "
-    "MAP@R",
-    "Of each group of the {} queries, those are shown on which the MAP@R of {subject} and of the "
-    "network with the other verdict differ most",
+    "{metric}",
+    "Of each group of the {} queries, those are shown on which the {metric} of {subject} and of "
+    "the network with the other verdict differ most",
+)
+_BY_CAMERA = (
+    "Images of a query's class by its own camera are left out, as the figures across cameras have "
+    "it. "
 )
 
 
@@ -56,33 +66,40 @@ def neighbors_section(
     known = ComparedNetworks(
         compared.subject, *(each if each in names else None for each in compared[1:])
     )
-    groups = choose(measured, known, queries)
-    most = int(measured.matched().sum())
+    verdicts = verdicts_of(measured)
+    groups = choose(measured, verdicts, known, queries)
+    most = int(verdicts.matched.sum())
+    chosen = _RULES[len(known.rivals())].format(
+        f"{most:,}", subject=known.subject, metric=verdicts.metric
+    )
     rule = (
         "A query is right when its nearest image shows the same class. "
-        f"{_RULES[len(known.rivals())].format(f'{most:,}', subject=known.subject)}; a second one "
-        "of a class only when there is no other class."
+        f"{'' if measured.cameras is None else _BY_CAMERA}"
+        f"{chosen}; a second one of a class only when there is no other class."
     )
     key = tag("p", _mark(True), " same class as the query ", _mark(False), " another class")
     parts = [_group(group, most, measured, names) for group in groups]
     return join([tag("p", rule), key, *parts])
 
 
-def choose(measured: Measured, compared: ComparedNetworks, total: int) -> list[Group]:
+def choose(
+    measured: Measured, verdicts: Verdicts, compared: ComparedNetworks, total: int
+) -> list[Group]:
     """Sorts the queries into groups by who is right, and shares the places out among them.
 
     Args:
       measured: the images and what the networks made of them.
+      verdicts: of the same images.
       compared: the networks that are compared.
       total: how many queries are shown.
 
     Returns:
       Groups that share no query; in each, the queries that differ most come first.
     """
-    candidates = np.flatnonzero(measured.matched())
+    candidates = np.flatnonzero(verdicts.matched)
     groups = {
         title: _most_different(candidates[inside[candidates]], gaps, measured.labels)
-        for title, (inside, gaps) in _outcomes(measured, compared).items()
+        for title, (inside, gaps) in _outcomes(verdicts, compared).items()
     }
     shares = _shares([len(members) for members in groups.values()], total)
     return [
@@ -92,11 +109,10 @@ def choose(measured: Measured, compared: ComparedNetworks, total: int) -> list[G
 
 
 def _outcomes(
-    measured: Measured, compared: ComparedNetworks
+    verdicts: Verdicts, compared: ComparedNetworks
 ) -> dict[str, tuple[Bool[np.ndarray, " images"], np.ndarray]]:
     """The ways in which networks differ: a title, which queries, and by how much each."""
-    scores = {name: measured.values[name]["map_at_r"] for name in measured.values}
-    right = {name: measured.right(name) for name in measured.values}
+    scores, right = verdicts.scores, verdicts.right
     subject, rivals = compared.subject, compared.rivals()
     if not rivals:
         own = scores[subject]
@@ -142,12 +158,13 @@ def _group(group: Group, most: int, measured: Measured, names: list[str]) -> Htm
     """The queries of one group, and how many they were chosen from."""
     share = f"{group.size:,} of {most:,} queries"
     heading = tag("h3", tag("bdi", group.title), " ", tag("span", share, class_="note"))
-    found = {name: neighbors_of(measured, name, group.shown, _NEIGHBORS) for name in names}
+    k, kind = (_NEIGHBORS, "strips") if measured.queries is None else (_RANKED, "strips ranked")
+    found = {name: ranked_lists(measured, name, group.shown, k) for name in names}
     strips = [
         _strip(query, {name: rows[i] for name, rows in found.items()}, measured)
         for i, query in enumerate(group.shown.tolist())
     ]
-    return join([heading, tag("div", *strips, class_="strips")])
+    return join([heading, tag("div", *strips, class_=kind)])
 
 
 def _strip(query: int, found: dict[str, np.ndarray], measured: Measured) -> Html:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from darkrank_jax.evaluation.protocols import COUNTS
 from darkrank_jax.evaluation.report.forest import forest_figures
 from darkrank_jax.evaluation.report.formatting import (
     count,
@@ -12,9 +13,10 @@ from darkrank_jax.evaluation.report.formatting import (
     p_value,
     percent,
     points,
+    protocol_title,
     span,
 )
-from darkrank_jax.evaluation.report.markup import Html, join, tag
+from darkrank_jax.evaluation.report.markup import Html, join, named, tag
 
 _COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
     "parameters": ("Parameters", count),
@@ -100,7 +102,7 @@ def _bodies(networks: dict[str, Any]) -> list[Html]:
             f"{protocol}, in %": [
                 (metric_name(m), partial(_protocol_cell, protocol=protocol, metric=m))
                 for m in _keys(_further(row).get(protocol, {}) for row in columns)
-                if m != "queries_alone"
+                if m not in COUNTS
             ]
             for protocol in protocols
         },
@@ -139,10 +141,42 @@ def _group(
 
 def _further(row: dict[str, Any]) -> dict[str, dict[str, float]]:
     """A network's metrics by further protocols, by their titles."""
-    named = {each.replace("_", " "): found for each, found in row.get("protocols", {}).items()}
-    titled = {title[0].upper() + title[1:]: found for title, found in named.items()}
-    reid = {"Re-identification across cameras": row["reid"]} if "reid" in row else {}
-    return reid | titled
+    reid = {"re-identification across cameras": row["reid"]} if "reid" in row else {}
+    measured = {
+        protocol_title(each, found): found
+        for each, found in (reid | row.get("protocols", {})).items()
+    }
+    return {title[0].upper() + title[1:]: found for title, found in measured.items()}
+
+
+def protocol_tables(networks: dict[str, Any]) -> list[Html]:
+    """A table of each further protocol, networks as rows.
+
+    Args:
+      networks: by name, each with "reid" or "protocols" where it was measured so.
+
+    Returns:
+      Tables, first of that across cameras.
+    """
+    tables = []
+    for protocol in _keys(map(_further, networks.values())):
+        metrics = [
+            metric
+            for metric in _keys(_further(row).get(protocol, {}) for row in networks.values())
+            if metric not in COUNTS
+        ]
+        rows = [
+            tag(
+                "tr",
+                tag("th", named(name), scope="row"),
+                *(_protocol_cell(row, protocol, metric) for metric in metrics),
+            )
+            for name, row in networks.items()
+            if protocol in _further(row)
+        ]
+        heads = column_heads(["Network", *map(metric_name, metrics)])
+        tables.append(table(protocol, f"{protocol}, in %", heads, tag("tbody", *rows)))
+    return tables
 
 
 def _protocol_cell(row: dict[str, Any], protocol: str, metric: str) -> Html:
@@ -191,4 +225,10 @@ def _searching(dataset: dict[str, Any]) -> str:
     images, queries = dataset["images"], dataset["queries"]
     if queries == images:
         return f"Every one of the {images:,} images queries the others."
-    return f"{queries:,} images are queries, and search the other {images - queries:,}."
+    found = f"{queries:,} images are queries, and search the other {images - queries:,}."
+    if "distractors" not in dataset:
+        return found
+    return (
+        f"{found} Where distractors are named, {dataset['distractors']['images']:,} images of "
+        f"{dataset['distractors']['source']} are in the gallery too, and never right."
+    )

@@ -3,10 +3,12 @@
 import re
 
 import numpy as np
+import pytest
 
 from darkrank_jax.evaluation.report import Measured
 from darkrank_jax.evaluation.report.compared_networks import ComparedNetworks
-from darkrank_jax.evaluation.report.measured import neighbors_of
+from darkrank_jax.evaluation.report.measured import neighbors_of, ranked_lists, verdicts_of
+from darkrank_jax.evaluation.report.page import picture_sections
 from darkrank_jax.evaluation.report.query_examples import neighbors_section
 from tests.evaluation.report.made import measured_set, values_of
 
@@ -126,3 +128,60 @@ def test_queries_search_the_gallery_alone():
     assert found.tolist() == [[3, 4], [3, 4]]
     # No more than the gallery has.
     assert neighbors_of(measured, "student", np.array([0]), k=9).tolist() == [[3, 4, 2]]
+
+
+def people(seed=5):
+    """Eight persons by three cameras, some unknown; a third of the images are queries."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, 48)
+    points = rng.normal(size=(8, 4))[labels] + rng.normal(size=(48, 4))
+    values = {"student": values_of(points, labels)}
+    images = np.zeros((48, 4, 2, 1), np.uint8)
+    names = tuple(f"person {i}" for i in range(8))
+    cameras, queries = rng.integers(-1, 3, 48), rng.random(48) < 0.3
+    return Measured(labels, names, {"student": points}, values, images, cameras, queries)
+
+
+def slow_list(measured, query):
+    """All of the gallery by distance, but the query's class by the query's camera."""
+    points, gallery = measured.embeddings["student"], np.flatnonzero(measured.searched())
+    order = sorted(gallery, key=lambda i: ((points[i] - points[query]) ** 2).sum())
+    person, camera = measured.labels[query], measured.cameras[query]
+    return [
+        i
+        for i in order
+        if i != query
+        and not (measured.labels[i] == person and measured.cameras[i] == camera and camera != -1)
+    ]
+
+
+@pytest.mark.parametrize("with_queries", [True, False])
+def test_ranked_lists_leave_out_a_persons_images_by_the_querys_camera(with_queries):
+    measured = people()
+    measured = measured if with_queries else measured._replace(queries=None)
+    queries = np.flatnonzero(measured.searching())
+    found = ranked_lists(measured, "student", queries, k=9)
+    expected = [slow_list(measured, query)[:9] for query in queries]
+    assert [each.tolist() for each in found] == expected
+    verdicts = verdicts_of(measured)
+    hits = [np.isin(measured.labels[slow_list(measured, q)], measured.labels[q]) for q in queries]
+    assert verdicts.matched[queries].tolist() == [bool(each.any()) for each in hits]
+    matched = [place for place, each in enumerate(hits) if each.any()]
+    right = verdicts.right["student"][queries[matched]]
+    assert right.tolist() == [bool(hits[place][0]) for place in matched]
+    precision = [
+        np.mean([(n + 1) / (rank + 1) for n, rank in enumerate(np.flatnonzero(hits[place]))])
+        for place in matched
+    ]
+    np.testing.assert_allclose(verdicts.scores["student"][queries[matched]], precision, atol=1e-6)
+
+
+def test_a_gallery_shows_ten_images_of_each_list_and_says_what_is_left_out():
+    measured = people()
+    section = neighbors_section(measured, ComparedNetworks("student"))
+    assert "own camera are left out" in section
+    strips = re.findall(r"<tbody>(.*?)</tbody>", section)
+    assert strips
+    assert {strip.count("<td") for strip in strips} == {10}
+    titles = [each.title for each in picture_sections(measured, ComparedNetworks("student"), 0, 1)]
+    assert titles[0] == "Ranked lists"
