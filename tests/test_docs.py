@@ -36,7 +36,12 @@ from docs import figures, table
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text())]
+# Those of the tutorials are in test_tutorials.py.
+PAGES = [
+    page
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    if BLOCK.search(page.read_text()) and page.parent.name != "tutorials"
+]
 # Pages whose code takes many seconds.
 LONG = {"index.md", "losses.md", "pretrained.md"}
 # Pages whose code needs what is not installed everywhere: tests/training/test_hooks.py has it.

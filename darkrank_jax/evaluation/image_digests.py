@@ -3,6 +3,7 @@
 import json
 
 from darkrank_jax.data import Split
+from darkrank_jax.data.split import UNLABELLED
 from darkrank_jax.digests import digest
 
 _PARTS = 3
@@ -29,7 +30,9 @@ def images_digest(split: Split) -> str:
       '8x8x1'
     """
     what = {
-        "classes": [split.class_names[label] for label in split.labels],
+        "classes": [
+            None if label == UNLABELLED else split.class_names[label] for label in split.labels
+        ],
         "queries": None if split.queries is None else split.queries.tolist(),
         "names": [name.rpartition("/")[2] for name in split.names],
     }
