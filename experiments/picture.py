@@ -1,113 +1,236 @@
-"""Draws README's picture from the tables of the experiments: docs/images/quality_*.svg.
+"""Draws README's picture and a figure for each table of results, in a light and a dark theme.
 
     python -m experiments.picture
 
-A row for each set: the student alone, the distilled student and the teacher, Recall@1 on unseen
-classes, mean and standard deviation over seeds.
+Writes docs/images/quality_*.svg, and docs/images/experiments/EXPERIMENT_TABLE_*.svg from
+experiments/EXPERIMENT/TABLE.csv: a row for each network, mean and standard deviation of its values.
 """
 
 import csv
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 
 from darkrank_jax.files import replacing
 from experiments.comparison import ALONE, TEACHER
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
 
 HERE = Path(__file__).parent
-TARGET = HERE.parent / "docs" / "images"
+IMAGES = HERE.parent / "docs" / "images"
 COMBINED = "DarkRank soft, whole batch, and embedding match"
-
-
-class Panel(NamedTuple):
-    """A row of the picture: its title, its table, and the method that is shown."""
-
-    title: str
-    table: str
-    method: str = COMBINED
-
-
-PANELS = (
-    Panel("Omniglot, 600 steps", "omniglot/results.csv"),
-    Panel("Cars-196 (half), teacher from scratch", "cars196_half/results.csv"),
-    Panel("Grocery Store, pretrained teacher", "photographs/scratch_grocery_store_short.csv"),
-    Panel(
+# Kinds of networks: index of the colour -> in the legend.
+KINDS = ("student alone", "distilled student", "teacher")
+# Colours of a theme: text, lines, and the kinds.
+THEMES = {
+    "light": {"text": "#1f2328", "line": "#d0d7de", "colours": ("#6e7781", "#0969da", "#bc4c00")},
+    "dark": {"text": "#e6edf3", "line": "#3d444d", "colours": ("#9198a1", "#4493f8", "#f0883e")},
+}
+# README's rows: title, table, and the method that is shown.
+QUALITY = (
+    ("Omniglot, 600 steps", "omniglot/results.csv", COMBINED),
+    ("Cars-196 (half), teacher from scratch", "cars196_half/results.csv", COMBINED),
+    ("Grocery Store, pretrained teacher", "photographs/scratch_grocery_store_short.csv", COMBINED),
+    (
         "Cars-196 (half), pretrained teacher, 4,000 steps",
         "photographs/scratch_cars196_half_long.csv",
+        COMBINED,
     ),
 )
-# Colours of a theme: text, lines, and the three networks.
-THEMES = {
-    "light": {"text": "#1f2328", "line": "#d0d7de", "colours": ("#8c959f", "#0969da", "#bc4c00")},
-    "dark": {"text": "#e6edf3", "line": "#3d444d", "colours": ("#8b949e", "#4493f8", "#f0883e")},
-}
-LABELS = ("student alone", "distilled student", "teacher")
 
 
-def read_panel(panel: Panel) -> list[list[float]]:
-    """Recall@1 of each seed: of the student alone, the distilled student, the teacher."""
-    with (HERE / panel.table).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    networks = (ALONE, panel.method, TEACHER)
-    return [
-        [float(row["recall_at_1"]) for row in rows if row["method"] == network]
-        for network in networks
-    ]
+class Dot(NamedTuple):
+    """A mean in a row: its values, its kind, and how the mean is written."""
+
+    values: Sequence[float]
+    kind: int
+    form: Callable[[float], str]
+
+    def text(self) -> str:
+        """The mean as it stands beside the dot."""
+        return self.form(float(np.mean(self.values)))
 
 
-def draw(theme: str, panels: tuple[Panel, ...], path: Path) -> None:
-    """Writes the picture in one theme.
+class Chart(NamedTuple):
+    """Rows with the same titles in each panel.
+
+    Attributes:
+      titles: of the rows, from top to bottom.
+      panels: what is along x -> the dots of each row.
+      limits: of x; None: from the values.
+      log: whether x is logarithmic.
+    """
+
+    titles: Sequence[str]
+    panels: Mapping[str, Sequence[Sequence[Dot]]]
+    limits: tuple[float, float] | None = None
+    log: bool = False
+
+
+def share(value: float) -> str:
+    """A share of one as the tables have it.
+
+    Example:
+      >>> share(0.1449)
+      '.145'
+    """
+    return f"{value:.3f}".lstrip("0")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def quality() -> Chart:
+    """README's picture: student alone, distilled student and teacher of each set."""
+    dots = []
+    for _, table, method in QUALITY:
+        rows = read(HERE / table)
+        networks = (ALONE, method, TEACHER)
+        values = [
+            [float(row["recall_at_1"]) for row in rows if row["method"] == network]
+            for network in networks
+        ]
+        dots.append([Dot(each, kind, share) for kind, each in enumerate(values)])
+    titles = [title for title, *_ in QUALITY]
+    return Chart(titles, {"Recall@1 on unseen classes": dots}, limits=(0, 1))
+
+
+def of_methods(rows: Sequence[Mapping[str, str]], column: str) -> Chart:
+    """Methods over seeds, best MAP@R first; `column` has their names."""
+    names = list(dict.fromkeys(row[column] for row in rows))
+
+    def values(name: str, metric: str) -> list[float]:
+        return [float(row[metric]) for row in rows if row[column] == name]
+
+    names.sort(key=lambda name: -np.mean(values(name, "map_at_r")))
+    kinds = {TEACHER: 2, ALONE: 0}
+    metrics = {"Recall@1": "recall_at_1", "MAP@R": "map_at_r"}
+    panels = {
+        head: [[Dot(values(name, metric), kinds.get(name, 1), share)] for name in names]
+        for head, metric in metrics.items()
+    }
+    return Chart(names, panels)
+
+
+def of_runtimes(rows: Sequence[Mapping[str, str]]) -> Chart:
+    """Throughput of each network in each runtime, its Recall@1 beside it."""
+    dots = []
+    for row in rows:
+        recall = share(float(row["recall_at_1"]))
+        form = lambda value, recall=recall: f"{value:,.0f}, R@1 {recall}"  # noqa: E731
+        kind = {"student": 1, "teacher": 2}[row["network"]]
+        dots.append([Dot([float(row["images_per_second"])], kind, form)])
+    titles = [f"{row['network']}, {row['runtime']}" for row in rows]
+    return Chart(titles, {"images/s, 64 at once": dots}, log=True)
+
+
+def of_memory(rows: Sequence[Mapping[str, str]]) -> Chart:
+    """Resident memory in each fifth of a run."""
+    seconds = np.array([float(row["seconds"]) for row in rows])
+    memory = np.array([float(row["mebibytes"]) for row in rows])
+    fifth = np.minimum((seconds / seconds.max() * 5).astype(int), 4)
+    minutes = np.linspace(0, seconds.max() / 60, 6)
+    titles = [f"{minutes[i]:.0f} to {minutes[i + 1]:.0f} minutes" for i in range(5)]
+    dots = [[Dot(memory[fifth == i].tolist(), 1, lambda value: f"{value:.0f}")] for i in range(5)]
+    return Chart(titles, {"memory of the process, MiB": dots})
+
+
+def chart_of(path: Path) -> Chart | None:
+    """The chart of a table by its columns; None of one with other columns, or of tuning."""
+    rows = read(path)
+    columns = set(rows[0]) if rows else set()
+    if path.stem.endswith("tuning"):
+        return None
+    if {"network", "runtime", "images_per_second"} <= columns:
+        return of_runtimes(rows)
+    if {"seconds", "mebibytes"} <= columns:
+        return of_memory(rows)
+    for column in ("method", "name"):
+        if {column, "seed", "recall_at_1", "map_at_r"} <= columns:
+            return of_methods(rows, column)
+    return None
+
+
+def charts() -> dict[str, Chart]:
+    """Name of each figure -> its chart."""
+    found = {"quality": quality()}
+    for path in sorted(HERE.glob("*/*.csv")):
+        if (chart := chart_of(path)) is not None:
+            found[f"experiments/{path.parent.name}_{path.stem}"] = chart
+    return found
+
+
+def draw(theme: str, chart: Chart, path: Path) -> None:
+    """Writes a chart in one theme.
 
     Args:
       theme: in THEMES.
-      panels: from top to bottom.
+      chart: what to draw.
       path: of the SVG file.
     """
     look = THEMES[theme]
-    figure, axes = plt.subplots(figsize=(8, 0.8 + 0.75 * len(panels)))
-    for row, panel in enumerate(panels):
-        means = [float(np.mean(each)) for each in read_panel(panel)]
-        axes.plot([means[0], means[-1]], [row, row], color=look["line"], linewidth=3, zorder=1)
-        for place, (values, mean, colour) in enumerate(
-            zip(read_panel(panel), means, look["colours"], strict=True)
-        ):
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-            axes.errorbar(mean, row, xerr=spread, color=colour, fmt="o", markersize=8, capsize=3)
-            # The one in the middle below, since networks may lie close together.
-            above = (0, -19) if place == 1 else (0, 9)
-            axes.annotate(
-                f"{mean:.3f}".lstrip("0"), (mean, row), above, textcoords="offset points",
-                ha="center", color=colour,
-            )  # fmt: skip
-    axes.set_yticks(range(len(panels)), [panel.title for panel in panels], color=look["text"])
-    axes.set_ylim(len(panels) - 0.5, -0.7)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("Recall@1 on unseen classes", color=look["text"])
-    axes.tick_params(colors=look["text"], length=0)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(look["line"])
-    for label, colour in zip(LABELS, look["colours"], strict=True):
-        axes.plot([], [], "o", color=colour, label=label, markersize=8)
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False,
-        labelcolor=look["text"],
-    )  # fmt: skip
+    height = 0.8 + (0.75 if chart.limits else 0.45) * len(chart.titles)
+    figure, grid = plt.subplots(
+        1, len(chart.panels), figsize=(8, height), squeeze=False, sharey=True, layout="constrained"
+    )
+    for axes, (head, rows) in zip(grid[0], chart.panels.items(), strict=True):
+        for row, dots in enumerate(rows):
+            draw_row(axes, row, dots, look)
+        axes.set_yticks(range(len(chart.titles)), chart.titles, color=look["text"])
+        axes.set_ylim(len(chart.titles) - 0.5, -0.7)
+        axes.set_xlabel(head, color=look["text"])
+        if chart.log:
+            axes.set_xscale("log")
+        axes.margins(x=0.15)
+        if chart.limits:
+            axes.set_xlim(chart.limits)
+        axes.tick_params(colors=look["text"], which="both", length=0)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side == "bottom")
+            spine.set_color(look["line"])
+    kinds = sorted({d.kind for rows in chart.panels.values() for dots in rows for d in dots})
+    for kind in kinds if len(kinds) > 1 else []:
+        grid[0, 0].plot([], [], "o", color=look["colours"][kind], label=KINDS[kind], markersize=8)
+    if len(kinds) > 1:
+        figure.legend(loc="outside upper center", ncols=3, frameon=False, labelcolor=look["text"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
-        figure.savefig(
-            beside, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-        )
+        figure.savefig(beside, format="svg", transparent=True, metadata={"Date": None})
     plt.close(figure)
 
 
+def draw_row(axes: Any, row: int, dots: Sequence[Dot], look: Mapping[str, Any]) -> None:
+    """The dots of a row, with a line from the first to the last."""
+    means = [float(np.mean(dot.values)) for dot in dots]
+    axes.plot([means[0], means[-1]], [row, row], color=look["line"], linewidth=3, zorder=1)
+    for place, (dot, mean) in enumerate(zip(dots, means, strict=True)):
+        spread = float(np.std(dot.values, ddof=1)) if len(dot.values) > 1 else 0.0
+        colour = look["colours"][dot.kind]
+        axes.errorbar(mean, row, xerr=spread, color=colour, fmt="o", markersize=7, capsize=3)
+        # The one in the middle below, since networks may lie close together.
+        above = (0, -19) if place == 1 else (0, 8)
+        axes.annotate(
+            dot.text(), (mean, row), above, textcoords="offset points", ha="center", color=colour,
+            fontsize=9,
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Draws every figure."""
+    plt.rcParams.update({"svg.hashsalt": "darkrank_jax", "svg.fonttype": "none"})
+    plt.rcParams["font.family"] = "sans-serif"
+    for name, chart in charts().items():
+        for theme in THEMES:
+            draw(theme, chart, IMAGES / f"{name}_{theme}.svg")
+        print(f"Wrote {IMAGES / name}_{{{','.join(THEMES)}}}.svg")
+
+
 if __name__ == "__main__":
-    plt.rcParams["svg.hashsalt"] = "darkrank_jax"
-    for name in THEMES:
-        draw(name, PANELS, TARGET / f"quality_{name}.svg")
-        print(f"Wrote {TARGET / f'quality_{name}.svg'}")
+    main()

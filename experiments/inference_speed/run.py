@@ -7,7 +7,7 @@
 Exports teacher and student in every format. Each runtime embeds in a fresh process, on all cores,
 since the threads of one would wait in the way of another's; in several rounds, so that what else
 the machine does meets all of them. A time is the median of a process, then of the rounds. PyTorch
-runs the same weights, from the safetensors, by torch.compile. Writes results.csv and speed.png.
+runs the same weights, from the safetensors, by torch.compile. Writes results.csv.
 """
 
 import argparse
@@ -18,22 +18,17 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import jax
-import matplotlib
 import numpy as np
 
 from darkrank_jax.evaluation.retrieval import retrieval_metrics
 from darkrank_jax.export.command import export_run
 from darkrank_jax.export.formats import FORMATS
 from darkrank_jax.export.source import load_source
-from darkrank_jax.files import replacing, write_csv
+from darkrank_jax.files import write_csv
 from darkrank_jax.inference.load import load_run
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.workdir.run_file import recorded_run
 from experiments.refusing import refusing
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 HERE = Path(__file__).parent
 BATCH, REPETITIONS = 64, 50
@@ -78,7 +73,6 @@ def main() -> None:
         rows.append((name, runtime, size, each[0][0], 1e3 * one, BATCH / batch))
     with refusing():
         write_csv(arguments.output / "results.csv", COLUMNS, rows)
-        _draw(arguments.output / "speed.png", rows)
     print(f"\n{jax.devices()[0].device_kind}, jax {jax.__version__}\n\n{table(rows)}")
 
 
@@ -148,29 +142,6 @@ def _seconds(embed: Embed, images: np.ndarray) -> float:
 def _batch(images: np.ndarray, start: int) -> np.ndarray:
     """A whole batch, the first images again where there are no more."""
     return images[np.arange(start, start + BATCH) % len(images)]
-
-
-def _draw(path: Path, rows: list[tuple]) -> None:
-    """Recall over throughput; a colour for each runtime."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    runtimes = list(dict.fromkeys(row[1] for row in rows))
-    markers = {"teacher": "o", "student": "D"}
-    for network, runtime, _, recall, _, speed in rows:
-        colour = f"C{runtimes.index(runtime)}"
-        axes.scatter(speed, recall, s=70, alpha=0.8, color=colour, marker=markers[network])
-    for network, marker in markers.items():
-        axes.scatter([], [], s=70, color="0.4", marker=marker, label=network)
-    for number, runtime in enumerate(runtimes):
-        axes.scatter([], [], s=70, color=f"C{number}", marker="s", label=runtime)
-    axes.axhline(0.95 * rows[0][3], color="0.5", linestyle=":", label="95 % of the teacher's")
-    axes.set(xscale="log", xlabel="images a second, 64 at once", ylabel="Recall@1")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.margins(x=0.08, y=0.12)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    with replacing(path) as beside:
-        figure.savefig(beside, dpi=150)
 
 
 if __name__ == "__main__":
