@@ -246,11 +246,11 @@ def read_json(path: Path, advice: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: is missing; {advice}") from error
+        raise UserError(f"{path}: must exist; {advice}") from error
     except OSError as error:
         raise read_error(path, error, advice) from error
     except (ValueError, RecursionError) as error:
-        reason = "is empty" if path.stat().st_size == 0 else f"is damaged ({error})"
+        reason = "must not be empty" if path.stat().st_size == 0 else f"is damaged ({error})"
         raise UserError(f"{path}: {reason}; {advice}") from error
 
 

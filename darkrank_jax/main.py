@@ -169,9 +169,13 @@ def parse(argv: list[str]) -> Command:
     if coordinator and not MODES[mode].shared:
         raise UserError(f"--coordinator: --mode {mode} is for one process; leave it out")
     if not config and MODES[mode].takes in ("run", "config"):
-        raise UserError(f"--config: missing; give --config NAME or FILE{_OR_HELP}")
+        raise UserError(
+            f"--config: must be a config, NAME or FILE (got nothing); give one{_OR_HELP}"
+        )
     if not workdir and MODES[mode].takes != "runs":
-        raise UserError(f"--workdir: missing; --mode {mode} needs that of a run{_OR_HELP}")
+        raise UserError(
+            f"--workdir: must be that of a run for --mode {mode} (got nothing); give one{_OR_HELP}"
+        )
     return Command(mode, config, rest, workdir, given, (coordinator, processes, process))
 
 
@@ -260,7 +264,7 @@ def _check_flags(mode: str, given: dict[str, Any]) -> None:
         raise UserError(f"--{name}: is no flag of --mode {mode}; leave it out")
     for name, flag in own.items():
         if flag.default is None and name not in given:
-            raise UserError(f"--{name}: missing; --mode {mode} needs it")
+            raise UserError(f"--{name}: must be given with --mode {mode} (got nothing)")
 
 
 def _surplus(argument: str) -> UserError:

@@ -33,9 +33,10 @@ def check_schema(value: Any, schema: Any, path: Path, advice: str, field: str = 
       darkrank_jax.errors.UserError: f.json: a[1] must be a whole number (got 'x'); write it again
     """
     if not _fits(value, schema):
-        what = "is missing, and must" if value is _MISSING else "must"
-        got = "" if value is _MISSING else f" (got {_shown(value)})"
-        raise UserError(f"{path}: {field or 'the file'} {what} be {_name(schema)}{got}; {advice}")
+        got = "nothing" if value is _MISSING else _shown(value)
+        raise UserError(
+            f"{path}: {field or 'the file'} must be {_name(schema)} (got {got}); {advice}"
+        )
     if isinstance(schema, tuple):
         schema = next(each for each in schema if _fits(value, each))
     if isinstance(schema, list):

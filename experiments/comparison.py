@@ -208,7 +208,7 @@ def read_tuning(path: Path, setup: Setup) -> Scores:
       UserError: the file is missing, or is of other settings.
     """
     if not path.exists():
-        raise UserError(f"{path}: is missing; run the command without --long first")
+        raise UserError(f"{path}: must exist; run the command without --long first")
     with path.open(newline="") as file:
         rows = {
             Case(row["method"], int(row["setting"]), int(row["seed"])): row

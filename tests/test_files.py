@@ -120,7 +120,12 @@ os._exit(0)
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "is missing"), (b"", "is empty"), (b'{"a": ', "is damaged"), (b"\xff\x00", "damaged")],
+    [
+        (None, "must exist"),
+        (b"", "must not be empty"),
+        (b'{"a": ', "is damaged"),
+        (b"\xff\x00", "damaged"),
+    ],
 )
 def test_read_json_names_the_file_and_the_advice(tmp_path, content, said):
     path = tmp_path / "facts.json"

@@ -28,7 +28,7 @@ def test_what_fits_is_taken(value):
     [
         ([], "f: the file must be an object (got []); fix it"),
         (None, "f: the file must be an object (got None); fix it"),
-        ({"c": {}}, "f: a is missing, and must be a whole number; fix it"),
+        ({"c": {}}, "f: a must be a whole number (got nothing); fix it"),
         ({"a": True, "c": {}}, "f: a must be a whole number (got True); fix it"),
         ({"a": 1.0, "c": {}}, "f: a must be a whole number (got 1.0); fix it"),
         ({"a": 1, "b": [1, "2"], "c": {}}, "f: b[1] must be a number (got '2'); fix it"),

@@ -62,7 +62,7 @@ def check_named(config: Mapping[str, Any], field: str, where: str) -> None:
     """Refuses a mapping without a known "name", or with options that the named does not take."""
     names = names_of(field)
     if "name" not in config:
-        raise UserError(f"{where}.name: missing; valid: {', '.join(sorted(names))}")
+        raise UserError(f"{where}.name: must be one of {', '.join(sorted(names))} (got nothing)")
     check_name(config["name"], names, f"{where}.name")
     options = {option: value for option, value in config.items() if option != "name"}
     check_taken(field, config["name"], options, where)
@@ -89,7 +89,9 @@ def check_augmentation(augmentation: Mapping[str, Any], where: str) -> None:
 def check_options(name: str, loss: Any, where: str) -> None:
     """Refuses a loss without a weight, or with arguments that its function does not take."""
     if not isinstance(loss, Mapping) or "weight" not in loss:
-        raise UserError(f'{where}: has no weight; give {{"weight": 1.0, ...}}')
+        raise UserError(
+            f'{where}: must be a mapping with a weight (got {loss!r}); give {{"weight": 1.0, ...}}'
+        )
     weight = loss["weight"]
     if isinstance(weight, Mapping):
         options = {option: x for option, x in weight.items() if option != "value"}

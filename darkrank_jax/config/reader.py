@@ -128,13 +128,13 @@ def _check_weights(
         )
     if dim and not weights.head:
         raise UserError(
-            f"{prefix}weights.head: is empty, so that with {prefix}steps of 0 the embedding would "
-            f"be random; name the file's layer, or set {prefix}model.embedding_dim to 0"
+            f"{prefix}weights.head: must not be empty with {prefix}steps of 0, or the embedding is "
+            f"random; name the file's layer, or set {prefix}model.embedding_dim to 0"
         )
     if has_neck and not weights.neck:
         raise UserError(
-            f"{prefix}weights.neck: is empty, so that with {prefix}steps of 0 the embedding's norm "
-            f"would have no statistics; name the file's, or set {prefix}model.head_batch_norm to "
+            f"{prefix}weights.neck: must not be empty with {prefix}steps of 0, or the embedding's "
+            f"norm has no statistics; name the file's, or set {prefix}model.head_batch_norm to "
             "False"
         )
 
@@ -191,9 +191,9 @@ def check_numbers(run: Run, prefix: str) -> None:
     _check_images(run.data, f"{prefix}data")
     if run.chunks > 1 and run.data.batch_size % (run.chunks * run.data.images_per_class):
         raise UserError(
-            f"{prefix}chunks: {run.chunks} chunks of a batch of {run.data.batch_size} "
-            f"({prefix}data.batch_size) are no whole number of classes of "
-            f"{run.data.images_per_class} ({prefix}data.images_per_class); give another number"
+            f"{prefix}data.batch_size: must be divisible by {prefix}chunks * "
+            f"{prefix}data.images_per_class = {run.chunks * run.data.images_per_class} (got "
+            f"{run.data.batch_size}); give another number"
         )
 
 
@@ -225,8 +225,9 @@ def _check_images(data: Data, where: str) -> None:
     per_class, others = data.images_per_class, data.sampler.get("others", 0)
     if (data.num_labelled - others) % per_class or others > data.num_labelled:
         raise UserError(
-            f"{where}.batch_size: {data.num_labelled - others} images are no whole number of "
-            f"classes of {per_class} ({where}.images_per_class); give a multiple of {per_class}"
+            f"{where}.batch_size: must hold whole classes of {per_class} images "
+            f"({where}.images_per_class) (got {data.num_labelled - others} images); give a "
+            f"multiple of {per_class}"
         )
 
 
@@ -279,7 +280,10 @@ def _check_teacher(run: Run, prefix: str) -> None:
     """Refuses losses that miss a teacher or logits, and a teacher that sees other images."""
     distilling = [name for name in run.losses if needs_teacher(name)]
     if distilling and run.teacher is None:
-        raise UserError(f"{prefix}losses.{distilling[0]}: needs a teacher; state {prefix}teacher")
+        raise UserError(
+            f"{prefix}teacher: must not be empty for the loss {distilling[0]}; state a teacher, or "
+            "leave the loss out"
+        )
     for name in filter(needs_teacher, run.baseline):
         raise UserError(f"{prefix}baseline.{name}: a baseline has no teacher; name other losses")
     if run.data.asks_teacher and run.teacher is None:

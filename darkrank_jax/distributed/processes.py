@@ -54,7 +54,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     coordinator = coordinator or os.environ.get(_COORDINATOR)
     if not coordinator:
         if processes is not None or process is not None:
-            raise UserError("--coordinator: missing; give HOST:PORT of process 0, or auto")
+            raise UserError("--coordinator: must be HOST:PORT of process 0, or auto (got nothing)")
         return
     address = None if coordinator == "auto" else coordinator
     try:

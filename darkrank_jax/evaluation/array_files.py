@@ -101,7 +101,7 @@ def map_npy(path: Path, advice: str) -> np.ndarray:
 def check_regular(path: Path, advice: str) -> None:
     """Refuses a path at which there is no regular file; a pipe or a device may never end."""
     if not path.exists():
-        raise UserError(f"{path}: is missing; {advice}")
+        raise UserError(f"{path}: must exist; {advice}")
     if not path.is_file():
         raise UserError(f"{path}: must be a regular file; {advice}")
 

@@ -83,7 +83,7 @@ def format_names(formats: str) -> list[str]:
         return _possible()
     names = [name.strip() for name in formats.split(",") if name.strip()]
     if not names:
-        raise UserError(f"--formats: is empty; valid: {', '.join(FORMATS)}")
+        raise UserError(f"--formats: must not be empty; valid: {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
             raise UserError(f"--formats: unknown name {name!r}; {nearest(name, FORMATS)}")

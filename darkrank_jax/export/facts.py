@@ -50,7 +50,7 @@ def parse_facts(path: Path, texts: Mapping[str, Any] | None, *more: str) -> dict
     for name in (*_EVERY, *more):
         is_right, kind = _FIELDS[name]
         if name not in facts:
-            raise UserError(f"{path}: facts.{name} is missing; write the file again")
+            raise UserError(f"{path}: facts.{name} must be {kind} (got nothing); write it again")
         if not is_right(facts[name]):
             said = repr(facts[name])[:60]
             raise UserError(f"{path}: facts.{name} must be {kind} (got {said}); write it again")

@@ -49,7 +49,7 @@ def list_images(path: Path, flag: str = "--images") -> ImagesIn:
     """
     if not path.exists():
         raise UserError(
-            f"{flag}: {path} is missing; give a folder, a .zip or .tar, a table or an image"
+            f"{flag}: must exist (got {path}); give a folder, a .zip or .tar, a table or an image"
         )
     if is_workdir(path):
         return _tested_on(path)

@@ -141,7 +141,10 @@ def search(
         found = ImagesIn([str(Path(query))], [""], lambda _: read_file(Path(query)))
     if not 1 <= nearest <= len(known.ids) - exclude_self:
         other = " but the query" if exclude_self else ""
-        raise UserError(f"--nearest: is {nearest}; the gallery has {len(known.ids)} images{other}")
+        most = len(known.ids) - exclude_self
+        raise UserError(
+            f"--nearest: must be from 1 to {most}, the images of the gallery{other} (got {nearest})"
+        )
     queries, vectors = _embed(network, found, invert, tolerated)
     distances, rows = nearest_neighbors(vectors, known.vectors, k=nearest + exclude_self)
     own = place_of(Path(query) if several else Path(), found.ids)

@@ -139,7 +139,9 @@ def build_model(name: str, *, dtype: str = "float32", **options: Any) -> Embeddi
             raise UserError(f"model.{option}: unknown field; {nearest(option, valid)}")
         choices = typing.get_args(valid[option])
         if choices and value not in choices:
-            raise UserError(f"model.{option}: is {value!r}; {nearest(str(value), choices)}")
+            raise UserError(
+                f"model.{option}: must be one of {', '.join(map(str, choices))} (got {value!r})"
+            )
     head = {option: options[option] for option in options if option in _options(EmbeddingModel)}
     backbone = {option: options[option] for option in options if option not in head}
     return EmbeddingModel(MODELS[name](**backbone, dtype=compute_dtype(dtype)), **head)

@@ -124,7 +124,7 @@ def _slice(
     exponent = count.bit_length() - 1
     if count != 1 << exponent:
         raise UserError(
-            f"--devices: is {count}, and a slice has a power of two of {accelerator.kind}; "
+            f"--devices: must be a power of two for a slice of {accelerator.kind} (got {count}); "
             f"give {1 << exponent} or {2 << exponent}"
         )
     for name, value in _ENVIRONMENT.items():

@@ -56,8 +56,8 @@ def compare(paths: Sequence[Path], page: Path) -> str:
     """
     if len(paths) < 2:
         raise UserError(
-            "--mode compare: needs two runs or more; give their workdirs: --mode compare runs/a "
-            "runs/b"
+            f"--mode compare: must have two runs or more (got {len(paths)}); give their workdirs: "
+            "--mode compare runs/a runs/b"
         )
     names = _names(paths)
     runs = {name: _read(path) for name, path in names.items()}

@@ -29,8 +29,8 @@ def check_loss(name: str, options: Mapping[str, Any], arrays: Shapes, where: str
     others = arrays["labels"].shape[0] - 1
     if (options.get("list_size") or 0) > others:
         raise UserError(
-            f"{where}.list_size: is {options['list_size']}; a batch of {others + 1} has {others} "
-            f"other images, give at most {others}"
+            f"{where}.list_size: must be at most {others}, the other images of a batch of "
+            f"{others + 1} (got {options['list_size']})"
         )
     if "class_weights" in arrays:
         dim, classes = arrays["class_weights"].shape

@@ -27,7 +27,7 @@ def write_embeddings(run: Run, path: Path, function: Callable[[np.ndarray], Any]
         file cannot be written.
     """
     if run.teacher is None:
-        raise UserError("teacher: is empty; state the image_size that the function takes")
+        raise UserError("teacher: must not be empty; state the image_size that the function takes")
     if path.suffix != ".npz":
         raise UserError(f"{path}: must end in .npz; give another name")
     splits = Splits()[dataclasses.replace(run.data, image_size=run.teacher.data.image_size)]

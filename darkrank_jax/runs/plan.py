@@ -274,7 +274,10 @@ def _cpus(count: int) -> Sequence[Any]:
     """The given number of CPUs, which `_devices` has simulated."""
     found = jax.devices("cpu")
     if len(found) < count:
-        raise UserError(f"--devices: is {count}, and JAX began with {len(found)}; start again")
+        raise UserError(
+            f"--devices: must be at most {len(found)}, with which JAX began (got {count}); start "
+            "again"
+        )
     return found[:count]
 
 

@@ -77,7 +77,7 @@ def train_with_hook(run: Run, workdir: Path, hook: Hook | None) -> None:
             )
         return
     if not run.losses:
-        raise UserError("losses: is empty, so that only --mode eval can run; name a loss")
+        raise UserError("losses: must not be empty but for --mode eval; name a loss")
     check_place(workdir)
     for part, prefix in run.nested():
         if part.is_trained and not part.checkpoint:

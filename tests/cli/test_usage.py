@@ -14,9 +14,15 @@ from tests.command import CONFIG, refusal
 
 def test_refuses_what_is_no_command(capsys, tmp_path):
     or_help = ", or --help for all that there is"
-    assert refusal(capsys) == f"--config: missing; give --config NAME or FILE{or_help}"
+    assert (
+        refusal(capsys)
+        == f"--config: must be a config, NAME or FILE (got nothing); give one{or_help}"
+    )
     said = refusal(capsys, "--mode=search", "--query=a.png", "--gallery=g.npz")
-    assert said == f"--workdir: missing; --mode search needs that of a run{or_help}"
+    assert (
+        said
+        == f"--workdir: must be that of a run for --mode search (got nothing); give one{or_help}"
+    )
     said = refusal(capsys, "--config.steps=3")
     assert said.startswith("--config.steps=3: is a field of no config; give --config NAME")
     assert refusal(capsys, CONFIG, "extra").startswith("extra: no flag; give --config")
@@ -38,15 +44,21 @@ WRONG = {
     ),
     (CONFIG, "--mode=eval", "--nearest=3"): "--nearest: is no flag of --mode eval; leave it out",
     (CONFIG, "--mode=plan", "--devices=few"): "flag --devices=few: invalid literal for int()",
-    (CONFIG, "--mode=search", "--query=a"): "--gallery: missing; --mode search needs it",
+    (
+        CONFIG,
+        "--mode=search",
+        "--query=a",
+    ): "--gallery: must be given with --mode search (got nothing)",
     (CONFIG, "--mode=compare", "a", "b"): "--config: is not for --mode compare; give the workdirs",
-    ("--mode=export",): "--workdir: missing; --mode export needs that of a run, or --help for all",
+    (
+        "--mode=export",
+    ): "--workdir: must be that of a run for --mode export (got nothing); give one, or ",
     ("--workdir=w", "--config.seed=3"): "--config.seed=3: is a field of no config; give --config",
     ("--workdir=w", "--processes=two"): "flag --processes=two: invalid literal for int()",
     (
         "--workdir=w",
         "--mode=prepare",
-    ): "--config: missing; give --config NAME or FILE, or --help",
+    ): "--config: must be a config, NAME or FILE (got nothing); give one, or --help",
 }
 
 

@@ -39,7 +39,10 @@ def get_config():
             "config.losses = {'triplt': {'weight': 1}}",
             "losses: unknown name 'triplt'; did you mean ",
         ),
-        ("config.losses = {'triplet': {}}", "losses.triplet: has no weight; give "),
+        (
+            "config.losses = {'triplet': {}}",
+            "losses.triplet: must be a mapping with a weight (got {}); give ",
+        ),
         (
             "with config.ignore_type(): config.losses.kd.weight = 'x'",
             "losses.kd.weight: must be a number or a schedule with a value (got 'x')",
@@ -54,7 +57,10 @@ def get_config():
             "config.losses.darkrank_soft.method = 'best'",
             "losses.darkrank_soft: method: got 'best', expected one of ",
         ),
-        ("config.teacher = {}", "losses.darkrank_soft: needs a teacher; state teacher"),
+        (
+            "config.teacher = {}",
+            "teacher: must not be empty for the loss darkrank_soft; state a teacher",
+        ),
         ("config.baseline = {'pkt': {'weight': 1}}", "baseline.pkt: a baseline has no teacher; "),
         (
             "del config.teacher.losses.normalized_softmax",
@@ -74,7 +80,7 @@ def get_config():
         ),
         (
             "config.losses.darkrank_hard = {'weight': 1.0, 'list_size': 8}",
-            "losses.darkrank_hard.list_size: is 8; a batch of 8 has 7 other images, give at most 7",
+            "losses.darkrank_hard.list_size: must be at most 7, the other images of a batch of 8",
         ),
     ],
 )

@@ -30,7 +30,10 @@ def test_refuses_mixed_images_that_a_teacher_cannot_see(stored):
 def test_refuses_chunks_that_tear_classes_apart():
     config = devices_config.get_config().unlock()
     config.chunks = 3
-    with pytest.raises(UserError, match=r"chunks: 3 chunks of a batch of 16 .* no whole number of"):
+    with pytest.raises(
+        UserError,
+        match=r"^data\.batch_size: must be divisible by chunks \* .* = 6 \(got 16\); give",
+    ):
         read_run(config.to_dict())
 
 
@@ -114,8 +117,8 @@ def test_refuses_chunks_that_tear_classes_apart():
         ("schedule.name=cosinus", "schedule.name: unknown name 'cosinus'; did you mean 'cosine'?"),
         (
             "data.batch_size=9",
-            "data.batch_size: 9 images are no whole number of classes of 2 "
-            "(data.images_per_class); give a multiple of 2",
+            "data.batch_size: must hold whole classes of 2 images "
+            "(data.images_per_class) (got 9 images); give a multiple of 2",
         ),
         (
             "data.batch_size=10",
@@ -132,8 +135,8 @@ def test_refuses_chunks_that_tear_classes_apart():
         ),
         (
             "teacher.data.batch_size=9",
-            "teacher.data.batch_size: 9 images are no whole number of classes of 2 "
-            "(teacher.data.images_per_class); give a multiple of 2",
+            "teacher.data.batch_size: must hold whole classes of 2 images "
+            "(teacher.data.images_per_class) (got 9 images); give a multiple of 2",
         ),
         ("learning_rate=0.0", "learning_rate: must be more than 0 (got 0.0)"),
         ("teacher.learning_rate=-1.0", "teacher.learning_rate: must be more than 0 (got -1.0)"),
@@ -203,7 +206,7 @@ def test_refuses_chunks_that_tear_classes_apart():
         ),
         (
             "data.options.num_classes=99999",
-            "data.options.num_classes: is 99999; the fonts have 2687 characters, give at most that",
+            "data.options.num_classes: must be at most 2687, the characters of the fonts (got 999",
         ),
     ],
 )

@@ -216,7 +216,7 @@ def test_gallery_whose_facts_are_of_other_types_is_refused(change, line, tmp_pat
 def test_gallery_whose_facts_lack_a_field_names_it(name, tmp_path):
     facts = {key: value for key, value in FACTS.items() if key != name}
     write_gallery(GALLERY._replace(facts=facts), tmp_path / "g.npz")
-    assert f"facts.{name} is missing; " in refusal(read_gallery, tmp_path / "g.npz")
+    assert f"facts.{name} must be " in refusal(read_gallery, tmp_path / "g.npz")
 
 
 def test_index_of_another_gallery_than_the_ids_beside_it_is_refused(tmp_path):

@@ -110,7 +110,7 @@ def test_refuses_what_does_not_fit(tmp_path, changes, line):
 
 def test_refuses_what_is_no_archive(tmp_path):
     path = tmp_path / "x.npz"
-    with pytest.raises(UserError, match="is missing; write it"):
+    with pytest.raises(UserError, match="must exist; write it"):
         read_stored(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match=r"cannot be read \("):

@@ -93,7 +93,7 @@ def test_a_longer_budget_has_the_settings_of_tuning(run, tmp_path, capsys):
         run("--long")
     said = capsys.readouterr().err
     assert (
-        said == f"error: {tmp_path}/tuning.csv: is missing; run the command without --long first\n"
+        said == f"error: {tmp_path}/tuning.csv: must exist; run the command without --long first\n"
     )
     run()
     (tmp_path / "trained.txt").unlink()

@@ -71,5 +71,5 @@ def test_each_image_of_an_archive_is_a_query(workdir, images, tmp_path, capsys):
 
 
 def test_missing_images_name_their_flag(workdir, tmp_path):
-    with pytest.raises(UserError, match=r"^--images: .*void is missing; give a folder"):
+    with pytest.raises(UserError, match=r"^--images: must exist \(got .*void\); give a folder"):
         embed_images(workdir, images=str(tmp_path / "void"), output=str(tmp_path / "g.npz"))

@@ -152,7 +152,7 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     query = sorted(pictures.rglob("*.png"))[0]
     here, empty = f"--workdir={workdir}", tmp_path / "empty"
     export, embed, look = "--mode=export", "--mode=embed", "--mode=search"
-    assert refusal(capsys, export).startswith("--workdir: missing; --mode export needs that of a")
+    assert refusal(capsys, export).startswith("--workdir: must be that of a run for --mode export")
     said = refusal(capsys, export, f"--workdir={empty}")
     assert said == f"{empty}: has no run.json, so no run was trained there; train it first"
     (empty).mkdir()
@@ -165,13 +165,15 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     )
     said = refusal(capsys, export, here, "--formats=onxx")
     assert said == "--formats: unknown name 'onxx'; did you mean 'onnx'?"
-    assert refusal(capsys, export, here, "--formats=,").startswith("--formats: is empty; valid: ")
+    assert refusal(capsys, export, here, "--formats=,").startswith(
+        "--formats: must not be empty; valid: "
+    )
     said = refusal(capsys, export, here, f"--query={query}")
     assert said == "--query: is no flag of --mode export; leave it out"
     said = refusal(capsys, "--mode=train", here)
-    assert said.startswith("--config: missing; give --config NAME or FILE")
+    assert said.startswith("--config: must be a config, NAME or FILE (got nothing)")
     assert refusal(capsys, embed, here, "--output=a.npz").startswith(
-        "--images: missing; --mode embed"
+        "--images: must be given with --mode embed"
     )
     (bare := tmp_path / "bare").mkdir()
     said = refusal(capsys, embed, here, f"--images={bare}", "--output=a.npz")
@@ -179,11 +181,13 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     said = refusal(capsys, embed, here, f"--images={pictures}", "--output=a.csv")
     assert said == "a.csv: must be one of .npz, .parquet, .faiss"
     said = refusal(capsys, look, here, f"--query={query}", "--gallery=none.npz")
-    assert said == "none.npz: is missing; embed the images again with --mode embed"
+    assert said == "none.npz: must exist; embed the images again with --mode embed"
     said = refusal(capsys, look, here, f"--query={tmp_path / 'no.png'}", f"--gallery={gallery}")
-    assert said == f"{tmp_path / 'no.png'}: is empty; delete it or put the image there again"
+    assert (
+        said == f"{tmp_path / 'no.png'}: must not be empty; delete it or put the image there again"
+    )
     said = refusal(capsys, look, here, f"--query={query}", f"--gallery={gallery}", "--nearest=99")
-    assert said == "--nearest: is 99; the gallery has 20 images"
+    assert said == "--nearest: must be from 1 to 20, the images of the gallery (got 99)"
 
 
 def test_refuses_an_onnx_file_of_another_network(
@@ -242,7 +246,7 @@ def test_appended_images_are_those_that_the_gallery_lacks(
         path.unlink()
     output = tmp_path / "g.npz"
     asked = {"images": str(folder), "output": str(output), "append": True}
-    with pytest.raises(UserError, match=r"g\.npz: is missing"):
+    with pytest.raises(UserError, match=r"g\.npz: must exist"):
         embed_images(workdir, **asked)
     embed_images(workdir, **(asked | {"append": False}))
     first = read_gallery(output)

@@ -195,7 +195,9 @@ def test_compare_refuses_what_is_no_finished_run(finished, copy, capsys, spoil, 
 def test_compare_refuses_runs_that_cannot_be_compared(finished, copy, capsys, tmp_path):
     where = f"--workdir={tmp_path / 'w'}"
     said = refusal(capsys, "--mode=compare", str(finished), where)
-    assert said.startswith("--mode compare: needs two runs or more; give their workdirs: ")
+    assert said.startswith(
+        "--mode compare: must have two runs or more (got 1); give their workdirs: "
+    )
     said = refusal(capsys, "--mode=compare", str(finished), str(finished), where)
     assert said == "--mode compare: names one run twice; give each once"
     results = json.loads((copy / "results.json").read_text())

@@ -133,7 +133,10 @@ def test_eval_takes_stored_embeddings_with_cameras(tmp_path):
             "evaluation.protocols.reranking: must be for a set with queries and a gallery (got "
             "'test', where every image searches all others); leave it out",
         ),
-        ("distractors={'split': 'test'}", "evaluation.distractors.source: missing"),
+        (
+            "distractors={'split': 'test'}",
+            "evaluation.distractors.source: must be str (got nothing)",
+        ),
         (
             "distractors={'source': 'glyph'}",
             "evaluation.distractors.source: unknown name 'glyph'; did you mean 'glyphs'?",
@@ -222,7 +225,7 @@ def test_protocols_are_measured_printed_and_reported(tmp_path, capsys):
     ("networks", "datasets", "line"),
     [
         ({"a": "nowhere"}, {}, "nowhere: has no run.json, so no run was trained there"),
-        ({"a": "no.npz"}, {}, "no.npz: is missing; write it with numpy.savez"),
+        ({"a": "no.npz"}, {}, "no.npz: must exist; write it with numpy.savez"),
         (
             {"a": "x.npz"},
             {"d": {"source": "glyphs"}, "e": {"source": "glyphs"}},
@@ -300,4 +303,4 @@ def test_eval_needs_a_trained_run(capsys, tmp_path):
     said = refusal(capsys, CONFIG, f"--workdir={tmp_path / 'w'}", "--mode=eval")
     assert said.startswith(f"{tmp_path / 'w'}: has no run.json")
     said = refusal(capsys, "--mode=eval")
-    assert said.startswith("--workdir: missing; --mode eval needs that of a run")
+    assert said.startswith("--workdir: must be that of a run for --mode eval")

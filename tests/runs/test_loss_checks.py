@@ -19,7 +19,8 @@ def test_lists_longer_than_the_other_images_are_refused_whatever_the_chunks():
     lists = {"darkrank_soft": RANKS | {"list_size": 8}}
     for chunks in (1, 4):
         assert refusal(config(lists, teacher=True, chunks=chunks)) == (
-            "losses.darkrank_soft.list_size: is 8; a batch of 8 has 7 other images, give at most 7"
+            "losses.darkrank_soft.list_size: must be at most 7, the other images of a batch of 8 "
+            "(got 8)"
         )
     lists["darkrank_soft"]["list_size"] = 7
     check_sizes(read_run(config(lists, teacher=True, chunks=4).to_dict()), Splits())

@@ -239,7 +239,10 @@ def test_is_compiled_for_the_accelerator_that_is_named(run, monkeypatch, tmp_pat
 def test_refuses_what_is_not_there(run, tmp_path):
     with pytest.raises(UserError, match="--accelerator: unknown name 'h10'; did you mean 'h100'"):
         plans.plan(run, tmp_path, accelerator="h10")
-    with pytest.raises(UserError, match="--devices: is 16, and JAX began with 4; start again"):
+    with pytest.raises(
+        UserError,
+        match=r"--devices: must be at most 4, with which JAX began \(got 16\); start again",
+    ):
         plans.plan(run, tmp_path, devices=16)
 
 

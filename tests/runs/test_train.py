@@ -132,7 +132,7 @@ def test_the_baseline_sees_the_batches_that_the_teacher_chose_for_the_student(
         ),
         (
             lambda: student(imported(embedding_dim=4)),
-            "teacher.weights.head: is empty, so that with teacher.steps of 0 the embedding would",
+            "teacher.weights.head: must not be empty with teacher.steps of 0, or the embedding is ",
         ),
         (
             lambda: student(changed(imported(), weights__head="fc")),

@@ -110,7 +110,7 @@ def test_a_neck_that_is_not_there_or_does_not_fit_is_refused(tmp_path):
     )
     config = changed(config, model__head_batch_norm=True, weights__neck="")
     assert refusal(read_run, config.to_dict(), "teacher").startswith(
-        "teacher.weights.neck: is empty, so that with teacher.steps of 0 the embedding's norm would"
+        "teacher.weights.neck: must not be empty with teacher.steps of 0, or the embedding's norm "
     )
 
     def said(name, **tensors):

@@ -170,7 +170,9 @@ def test_a_run_that_is_killed_while_it_writes_leaves_what_was_there(tmp_path, mo
     before = (tmp_path / "run.json").read_text()
     # As versions before this one left it.
     (tmp_path / "run.json").write_text("")
-    assert refusal(tmp_path, run_of()).startswith(f"{tmp_path / 'run.json'}: is empty; delete ")
+    assert refusal(tmp_path, run_of()).startswith(
+        f"{tmp_path / 'run.json'}: must not be empty; delete "
+    )
     (tmp_path / "run.json").write_text(before)
 
     def killed(path, data):

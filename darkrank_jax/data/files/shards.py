@@ -293,7 +293,7 @@ def _state(shard: str) -> bytes:
     """What changes when a shard does: size and time, or what its place says of it."""
     if "://" not in shard:
         if not os.path.isfile(shard):
-            raise UserError(f"{shard}: is missing; give shards that are all there as data.path")
+            raise UserError(f"{shard}: must exist; give shards that are all there as data.path")
         return file_state(Path(shard))
     try:
         filesystem, inner = fsspec.core.url_to_fs(shard)

@@ -73,7 +73,7 @@ def refuse_two_labels(path: Path, name: Callable[[int], str], labels: np.ndarray
 def _numbered(path: Path) -> Iterator[tuple[int, Line]]:
     """The lines of a table with the number of the row of each."""
     if not path.is_file():
-        raise UserError(f"{path}: is missing; give the table as data.path")
+        raise UserError(f"{path}: must exist; give the table as data.path")
     rows = READERS[path.suffix.lower()](path)
     names = next(rows, [])
     places = _places(path, names)
@@ -128,7 +128,7 @@ def _line(path: Path, row: int, values: dict[str, str]) -> Line:
 def _places(path: Path, names: list[str]) -> dict[str, int]:
     """The place of each column that counts."""
     if not names:
-        raise UserError(f"{path}: is empty; give a table with the columns path and label")
+        raise UserError(f"{path}: must not be empty; give a table with the columns path and label")
     lower = [name.strip().lower() for name in names]
     for column in (*_REQUIRED, *_OPTIONAL):
         if lower.count(column) > 1:

@@ -76,7 +76,7 @@ def decode(
         name, image = name or str(getattr(image, "filename", "")), _file_of(image) or image
     name = name or "image"
     if isinstance(image, bytes) and not image:
-        raise UserError(f"{name}: is empty; delete it or put the image there again")
+        raise UserError(f"{name}: must not be empty; delete it or put the image there again")
     try:
         if isinstance(image, Image.Image):
             check_size(*image.size, 1, max_megapixels)

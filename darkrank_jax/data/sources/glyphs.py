@@ -77,12 +77,14 @@ def glyphs(
     )
     height, width = height_and_width(image_size)
     if height != width:
-        raise UserError(f"data.image_size: is {image_size}; glyphs are square, give one number")
+        raise UserError(
+            f"data.image_size: must be square for glyphs (got {image_size}); give one number"
+        )
     characters = _characters()
     if num_classes > len(characters):
         raise UserError(
-            f"data.options.num_classes: is {num_classes}; the fonts have {len(characters)} "
-            "characters, give at most that"
+            f"data.options.num_classes: must be at most {len(characters)}, the characters of the "
+            f"fonts (got {num_classes})"
         )
     held_out = [round(share * num_classes) for share in (validation_fraction, test_fraction)]
     if min(held_out) < 1 or num_classes - sum(held_out) < 2:

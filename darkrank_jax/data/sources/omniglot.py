@@ -53,8 +53,8 @@ def omniglot(
     held_out = round(validation_fraction * count)
     if not 1 <= held_out <= count - 2:
         raise UserError(
-            f"data.options.validation_fraction: is {validation_fraction}; of {count} "
-            f"characters {held_out} would validate; leave some for it, and 2 to train on"
+            f"data.options.validation_fraction: must leave 1 to {count - 2} of {count} characters "
+            f"to validate on (got {validation_fraction}, {held_out} characters)"
         )
     return {
         "train": select_classes(background, np.sort(order[held_out:])),
@@ -68,8 +68,8 @@ def _folder(path: str) -> Path:
     given = path or os.environ.get("DARKRANK_DATA", "")
     if not given:
         raise UserError(
-            "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
-            f"folder that holds {_BACKGROUND} and {_EVALUATION}"
+            "data.path: must not be empty where the environment variable DARKRANK_DATA is; give "
+            f"the folder that holds {_BACKGROUND} and {_EVALUATION}"
         )
     nested = Path(given) / "omniglot"
     return nested if nested.is_dir() else Path(given)
@@ -78,7 +78,7 @@ def _folder(path: str) -> Path:
 def _read(path: Path, size: tuple[int, int]) -> Split:
     """All characters of an archive."""
     if not path.exists():
-        raise UserError(f"{path}: is missing; put the authors' archive there, or set data.path")
+        raise UserError(f"{path}: must exist; put the authors' archive there, or set data.path")
     archive = open_entries(path)
     entries = sorted(n for n in archive.names if n.endswith(".png") and not is_hidden(n))
     if not entries:

@@ -59,7 +59,8 @@ def own_images(
     """
     if not path:
         raise UserError(
-            "data.path: is empty; give a folder of class folders, a .zip or .tar of it, or a table"
+            "data.path: must not be empty; give a folder of class folders, a .zip or .tar of it, "
+            "or a table"
         )
     check_ranges(tolerated=tolerated)
     shards = is_shards(path)

@@ -100,8 +100,8 @@ def _of_archives(name: str, path: str, root: Path) -> Path:
     try:
         if not given:
             raise UserError(
-                "data.path: is empty, and so is the environment variable DARKRANK_DATA; give the "
-                f"folder that holds the archives of {name}"
+                "data.path: must not be empty where the environment variable DARKRANK_DATA is; "
+                f"give the folder that holds the archives of {name}"
             )
         return root / _OWN / archives_digest(name, Path(given))
     except UserError:

@@ -46,7 +46,7 @@ def unlabelled_images(
         broken, or there are too few.
     """
     if not path:
-        raise UserError("data.path: is empty; give a folder, a .zip or a .tar of images")
+        raise UserError("data.path: must not be empty; give a folder, a .zip or a .tar of images")
     check_ranges(tolerated=tolerated, validation_images=validation_images)
     listing = shard_listing(path, labelled=False) if is_shards(path) else _list(Path(path))
     numbers = np.arange(len(listing.labels))

@@ -44,8 +44,8 @@ class NINBN(nn.Module):
         height, width = images.shape[1:3]
         if min(height, width) < 11:
             raise UserError(
-                f"data.image_size: images of {height} x {width} pixels are smaller than the first "
-                "kernel of nin_bn; give 11 or more"
+                "data.image_size: must be at least 11, the first kernel of nin_bn (got "
+                f"{height} x {width})"
             )
         x, maps, number = images.astype(self.dtype), [], 0
         for name, kernel, stride, padding, channels, mixers in _STAGES:

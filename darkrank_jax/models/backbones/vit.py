@@ -141,8 +141,8 @@ class ViT(nn.Module):
         height, width = images.shape[1:3]
         if height % self.patch or width % self.patch:
             raise UserError(
-                f"data.image_size: images of {height} x {width} pixels are no whole number of "
-                f"patches of {self.patch} (model.patch); give a multiple of {self.patch}"
+                f"data.image_size: must be a multiple of model.patch, {self.patch} (got {height} x "
+                f"{width})"
             )
 
 

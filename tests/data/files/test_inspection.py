@@ -55,7 +55,7 @@ def test_a_warning_has_the_same_words_in_every_mode(mode, tmp_path, capsys, monk
 
 BROKEN = {
     "unreadable": (b"no image", "is no image of a known kind; delete it or save it again"),
-    "zero-sized": (b"", "is empty; delete it or put the image there again"),
+    "zero-sized": (b"", "must not be empty; delete it or put the image there again"),
     "truncated": (WHOLE["class 2/1.png"][:-40], "cannot be decoded ("),
     "float": (
         encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 def test_a_pipe_as_the_source_is_refused(suffix, tmp_path, capsys):
     path = tmp_path / f"pipe{suffix}"
     os.mkfifo(path)
-    line = "is missing; give the table" if suffix == ".csv" else "must be a folder or a file (got a"
+    line = "must exist; give the table" if suffix == ".csv" else "must be a folder or a file (got a"
     assert refusal(capsys, path).startswith(f"{path}: {line}")
 
 

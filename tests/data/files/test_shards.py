@@ -154,5 +154,5 @@ def test_ranges_that_are_none_are_refused(path):
 
 def test_a_missing_shard_is_named(tmp_path):
     write_tar(tmp_path / "s-0.tar", REFUSED["has two images"])
-    with pytest.raises(UserError, match=r"s-1\.tar: is missing"):
+    with pytest.raises(UserError, match=r"s-1\.tar: must exist"):
         shard_listing(f"{tmp_path}/s-{{0..1}}.tar", labelled=True)

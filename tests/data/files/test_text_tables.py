@@ -85,7 +85,7 @@ def test_a_text_table_gives_each_value_as_written(text, expected, tmp_path):
         ("path;label\na.png;x\n", "its columns are separated by semicolons; separate them by commas"),
         ("path\tlabel\na.png\tx\n", "its columns are separated by tabs; separate them by commas"),
         ("c0/0.png,c0\nc0/1.png,c0\n", "line 1 must name the columns, such as path and label (got c0/0.png, c0)"),
-        ("\npath,label\n", "is empty; give a table with the columns path and label"),
+        ("\npath,label\n", "must not be empty; give a table with the columns path and label"),
         ("path,label\n\n  \n", "has no rows; give a table with a row for each image"),
         ("path,label\na.png,x\nb\0.png,x\n", "row 2 (line 3) holds a NUL character; save the table as UTF-8"),
         ("path,label\na.png,é\n".encode("utf-16"), "line 1 must be UTF-8 (got byte 0xff); save the table as UTF-8"),

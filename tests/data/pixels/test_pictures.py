@@ -161,7 +161,7 @@ WHOLE = encoded(Image.fromarray(RNG.integers(0, 256, (60, 80, 3), np.uint8)), "J
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        (b"", "is empty; delete it or put the image there again"),
+        (b"", "must not be empty; delete it or put the image there again"),
         (b"no image at all", "is no image of a known kind; delete it or save it again"),
         (WHOLE[:200], "cannot be decoded (Truncated File Read); "),
         (WHOLE[:-900], "cannot be decoded (image file is truncated "),

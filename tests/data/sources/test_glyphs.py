@@ -60,7 +60,10 @@ def test_undistorted_glyphs_are_the_faces_alone():
 
 
 def test_there_are_a_thousand_glyphs():
-    with pytest.raises(UserError, match=r"num_classes: is 99999; the fonts have \d{4} characters"):
+    with pytest.raises(
+        UserError,
+        match=r"num_classes: must be at most \d{4}, the characters of the fonts \(got 99999\)",
+    ):
         glyphs(image_size=16, num_classes=99999)
 
 

@@ -26,8 +26,16 @@ def class_names(splits):
     [
         ("seed", -3, "seed: must be 0 to 4294967295 (got -3)"),
         ("validation_fraction", float("nan"), "validation_fraction: must be 0 to 1 (got nan)"),
-        ("validation_fraction", 0.05, "validation_fraction: is 0.05; of 7 characters 0 would val"),
-        ("validation_fraction", 0.9, "validation_fraction: is 0.9; of 7 characters 6 would valid"),
+        (
+            "validation_fraction",
+            0.05,
+            "validation_fraction: must leave 1 to 5 of 7 characters to validate on (got 0.05, ",
+        ),
+        (
+            "validation_fraction",
+            0.9,
+            "validation_fraction: must leave 1 to 5 of 7 characters to validate on (got 0.9, ",
+        ),
     ],
 )
 def test_omniglot_refuses_numbers_out_of_range(folder, option, value, line):
@@ -106,12 +114,15 @@ def refusal(capsys, tmp_path_factory):
 
 def test_omniglot_without_a_path(monkeypatch, refusal):
     monkeypatch.delenv("DARKRANK_DATA", raising=False)
-    assert "data.path: is empty, and so is the environment variable DARKRANK_DATA" in refusal("")
+    assert (
+        "data.path: must not be empty where the environment variable DARKRANK_DATA is"
+        in refusal("")
+    )
 
 
 def test_omniglot_with_a_missing_archive(folder, refusal):
     (folder / "images_evaluation.zip").unlink()
-    assert refusal(folder).startswith(f"{folder / 'images_evaluation.zip'}: is missing")
+    assert refusal(folder).startswith(f"{folder / 'images_evaluation.zip'}: must exist")
 
 
 @pytest.mark.parametrize("keep", [0, 17, 2000])

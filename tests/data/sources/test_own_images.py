@@ -259,7 +259,9 @@ def test_folders_that_cannot_be_used(files, line, tmp_path, capsys):
 
 
 def test_what_is_no_source(tmp_path, capsys):
-    assert refusal(capsys, "").startswith("data.path: is empty; give a folder of class folders")
+    assert refusal(capsys, "").startswith(
+        "data.path: must not be empty; give a folder of class folders"
+    )
     assert refusal(capsys, tmp_path / "no").startswith(f"{tmp_path / 'no'}: must exist; give ")
     other = tmp_path / "images.rar"
     other.write_bytes(b"Rar!")
@@ -280,7 +282,7 @@ def test_a_table_without_a_column(suffix, tmp_path, capsys):
     ("text", "line"),
     [
         ("path,label\n", "{path}: has no rows; give a table with a row for each image"),
-        ("", "{path}: is empty; give a table with the columns path and label"),
+        ("", "{path}: must not be empty; give a table with the columns path and label"),
         ("path,label\na.png,\n", "{path}: row 1 has no label; fill it in or delete the row"),
         ("path,label\na.png,x\nb.png\n", "{path}: row 2 (line 3) must have 2 values, as "),
         (
@@ -309,7 +311,7 @@ def test_tables_that_are_no_text_or_parquet(tmp_path, capsys):
     path.write_bytes(b"PAR1 and more")
     assert refusal(capsys, path).startswith(f"{path}: is no whole Parquet file (")
     assert refusal(capsys, tmp_path / "no.csv") == (
-        f"{tmp_path / 'no.csv'}: is missing; give the table as data.path"
+        f"{tmp_path / 'no.csv'}: must exist; give the table as data.path"
     )
 
 

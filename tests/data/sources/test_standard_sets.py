@@ -161,7 +161,9 @@ def test_a_set_without_its_archive(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: holds no image of cub200; give CUB_200_2011\.tgz"):
         SOURCES["cub200"](path=str(tmp_path / "empty"), image_size=8, data_dir=str(tmp_path))
-    with pytest.raises(UserError, match=r"^data\.path: is empty, and so is the environment variab"):
+    with pytest.raises(
+        UserError, match=r"^data\.path: must not be empty where the environment vari"
+    ):
         SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path))
     with pytest.raises(
         UserError, match=r"^data\.options\.cache_mib: must be at least 0 \(got -1\)$"

@@ -95,7 +95,7 @@ def test_another_archive_is_built_anew_and_is_other_images(tmp_path, monkeypatch
     assert sum(len(split.labels) for split in again.values()) == 15
     assert again["test"].images.digest() != few["test"].images.digest()
     # Two were built; which is meant only their archives can say.
-    with pytest.raises(UserError, match=r"^data\.path: is empty, and so is"):
+    with pytest.raises(UserError, match=r"^data\.path: must not be empty where the environment"):
         load_set("cub200", tmp_path, "")
 
 

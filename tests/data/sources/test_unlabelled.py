@@ -34,7 +34,9 @@ def test_no_more_than_a_fifth_is_held_out(tmp_path):
 
 
 def test_too_few_images_or_none_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"^data\.path: is empty; give a folder, a \.zip or a "):
+    with pytest.raises(
+        UserError, match=r"^data\.path: must not be empty; give a folder, a \.zip or a "
+    ):
         SOURCES["unlabelled"](path="", image_size=16)
     path = WRITERS["folder"](tmp_path, layout(CLASSES[:2], 7))
     with pytest.raises(UserError, match=r"^data\.path: must hold at least 55 images, .*\(got 14\)"):

@@ -99,7 +99,12 @@ def test_a_class_token_is_embedded_whatever_the_pooling():
 @pytest.mark.parametrize(
     ("name", "options", "side", "line"),
     [
-        ("vit_s16", {}, 40, "data.image_size: images of 40 x 40 pixels are no whole number of "),
+        (
+            "vit_s16",
+            {},
+            40,
+            "data.image_size: must be a multiple of model.patch, 16 (got 40 x 40)",
+        ),
         ("vit_s16", {"width": 100}, 32, "model.width: must be a multiple of 64 (got 100)"),
         (
             "siglip_b16",

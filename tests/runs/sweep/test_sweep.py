@@ -15,7 +15,7 @@ from tests.runs.sweep.stub_runs import CONFIG, STUB
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--config=omniglot"], "data.path: is empty, and so is the environment "),
+        (["--config=omniglot"], "data.path: must not be empty where the environment "),
         ([CONFIG, "--grid=learning_rat 1"], "--config.learning_rat: no field 'learning_rat' in "),
         ([CONFIG, "--grid=steps 4 0"], "steps: must be at least 1 (got 0)"),
         ([CONFIG, "--config.steps=0"], "steps: must be at least 1 (got 0)"),
@@ -27,7 +27,10 @@ from tests.runs.sweep.stub_runs import CONFIG, STUB
         ([CONFIG, "--config.seed=3"], "--config.seed: is of one run; give --seeds"),
         ([CONFIG, "--workers=-1"], "--workers: must be at least 0 (got -1)"),
         (["--config=nowhere.py"], "--config: no file, name or module 'nowhere.py'; valid: "),
-        ([], "--config: missing; give --config NAME or FILE, or --help for all that there is"),
+        (
+            [],
+            "--config: must be a config, NAME or FILE (got nothing); give one, or --help",
+        ),
     ],
     ids=str,
 )

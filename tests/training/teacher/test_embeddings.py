@@ -234,7 +234,7 @@ def test_other_files_are_no_stored_embeddings(tmp_path):
     for name, content in (("no.npz", None), ("no.npy", b"x"), ("zip.npz", b"PK\x03\x04")):
         if content:
             (tmp_path / name).write_bytes(content)
-        said = "cannot be read (" if content else "is missing; save ids as strings"
+        said = "cannot be read (" if content else "must exist; save ids as strings"
         assert f"{tmp_path / name}: {said}" in refusal(
             read_teacher_embeddings, tmp_path / name, split
         )
