@@ -3,32 +3,44 @@
 import textwrap
 
 from darkrank_jax.cli.modes import MODES, Flag, Mode
+from darkrank_jax.configs import names
 
 _WIDTH = 80
 _NEEDS = {"run": "--config CONFIG", "config": "--config CONFIG", "runs": "DIR DIR ..."}
 _HEAD = f"""usage: darkrank [--config CONFIG] [--config.FIELD=VALUE ...]
                 [--workdir DIR] [--mode MODE] [flags of the mode]
 
-Trains a teacher, a student alone and a distilled student, and puts the student
-to work. `darkrank` is `python -m darkrank_jax.main`.
+Distils a large network that embeds images into a small one: trains a teacher, a
+student alone and a distilled student, evaluates them and writes a report; then
+exports, embeds and searches. `darkrank` is `python -m darkrank_jax.main`.
 
-  --config CONFIG       a run: a file, a module, or a name such as demo
+  darkrank --config demo
+      built-in characters, no download, some minutes on a CPU; it ends with
+      runs/demo/report.html
+  darkrank --config own_images --config.data.path=DIR --workdir runs/mine
+      DIR is a folder of class folders, an archive of one, or a table
+  darkrank --mode export --workdir runs/mine
+      ONNX, StableHLO and safetensors of the student
+
+  --config CONFIG       a run: a file, a module, or one of the names below
   --config.FIELD=VALUE  of one of its fields; configs/default.py states them all
-  --workdir DIR         where the run lies; runs/NAME of the config by default
+  --workdir DIR         folder of the run; runs/NAME of the config by default
   --mode MODE           what to do; train by default
   --coordinator ADDRESS HOST:PORT of process 0, or auto; for several processes,
-                        of which {" and ".join(n for n in MODES if MODES[n].shared)} alone know
+                        of which {" and ".join(n for n in MODES if MODES[n].shared)} alone take any
   --processes N         how many there are
   --process I           which of them this is, from 0
   --help, --version
-
-Modes, and the flags of each:
 """
 
 
 def usage() -> str:
     """Every mode with its flags and their defaults, in lines of at most 80 columns."""
-    return "\n".join([_HEAD, *(_mode(name, mode) for name, mode in MODES.items())]).rstrip()
+    named = textwrap.fill(
+        ", ".join(names()), _WIDTH, initial_indent=4 * " ", subsequent_indent=4 * " "
+    )
+    head = f"{_HEAD}\nConfigs by name:\n{named}\n\nModes, and the flags of each:\n"
+    return "\n".join([head, *(_mode(name, mode) for name, mode in MODES.items())]).rstrip()
 
 
 def _mode(name: str, mode: Mode) -> str:

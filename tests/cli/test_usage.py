@@ -9,6 +9,7 @@ import pytest
 import darkrank_jax
 from darkrank_jax import main as command_line
 from darkrank_jax.cli.modes import MODES
+from darkrank_jax.configs import names
 from tests.command import CONFIG, refusal
 
 
@@ -108,6 +109,8 @@ def test_help_names_every_mode_and_flag_at_80_columns(capsys):
         assert mode.text.startswith(first.strip())
         assert all(f"--{flag.name}" in said for flag in mode.flags)
     assert "--query=QUERY (needed)" in said
+    listed = said[said.index("Configs by name:") : said.index("Modes, and")]
+    assert listed.split(":")[1].replace(",", "").split() == names()
     assert "--nearest=10\n          how many to show" in said
 
 
