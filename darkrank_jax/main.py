@@ -78,7 +78,11 @@ class Command(NamedTuple):
 def main(argv: list[str]) -> int:
     """Runs one command line; returns its exit code."""
     if not _HELP.isdisjoint(argv[1:]):
-        print(usage())
+        try:
+            print(usage(), flush=True)
+        except BrokenPipeError:
+            # Of `darkrank --help | head`; Python flushes the stream once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if "--version" in argv[1:]:
         print(f"darkrank_jax {__version__}")

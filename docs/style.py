@@ -79,8 +79,8 @@ def long_lines(lines: list[str]) -> Iterator[int]:
         if line.lstrip().startswith("```"):
             fenced = not fenced
         code = fenced or line.startswith("    ")
-        # A line without a space cannot be wrapped.
-        wraps = " " in line.strip() and not line.lstrip().startswith(("|", "<"))
+        # A line without a space cannot be wrapped, and neither can a picture.
+        wraps = " " in line.strip() and not line.lstrip().startswith(("|", "<", "!["))
         if len(line) > LONGEST_LINE and wraps and not code:
             yield number
 

@@ -19,6 +19,7 @@ def test_the_repository_has_no_findings(capsys):
         ("a.md", "| " + "x " * 51, []),
         ("a.md", "```\n" + "x " * 51 + "\n```", []),
         ("a.md", "    " + "x " * 51, []),
+        ("a.md", "![" + "x " * 51 + "](a.svg)", []),
         ("a.py", "x\n# is computed anew", ["2: 'anew': write 'again; re-'"]),
         ("README.md", "a\n" * 121, ["121: README.md must have at most 120 lines"]),
         ("b.md", "a\n" * 121, []),

@@ -114,6 +114,13 @@ def test_help_names_every_mode_and_flag_at_80_columns(capsys):
     assert "--nearest=10\n          how many to show" in said
 
 
+def test_help_into_a_pipe_that_closes_ends_quietly():
+    command = f"{sys.executable} -m darkrank_jax.main --help | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: darkrank")
+
+
 def test_says_its_version(capsys):
     assert command_line.main(["main", "--version"]) == 0
     assert capsys.readouterr().out == f"darkrank_jax {darkrank_jax.__version__}\n"
