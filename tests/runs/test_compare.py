@@ -39,6 +39,46 @@ def row_of(page, name):
     return re.sub("<[^>]*>", "|", row)
 
 
+def with_cameras(folder, *, mean_average_precision, count):
+    """Adds what a set with cameras has to a run, and the distractors of its gallery."""
+    results = json.loads((folder / "results.json").read_text())
+    found = {"cmc_at_1": 0.75, "mean_average_precision": mean_average_precision}
+    found |= {"mean_inverse_negative_penalty": 0.125, "queries_alone": 3.0, "distractors": 40.0}
+    results["networks"]["student"]["reid"] = found
+    facts = {"source": "glyphs", "images": count, "digest": "d"}
+    results["dataset"]["distractors"] = facts
+    write_results(folder / "results.json", results)
+
+
+def test_sets_with_cameras_are_compared_by_cmc_map_and_minp(tmp_path):
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2)]
+    for run, value in zip(runs, (0.25, 0.625), strict=True):
+        with_cameras(run, mean_average_precision=value, count=40)
+    said = compare(runs, tmp_path / "report.html")
+    lines = said.split("\n\n")[1].splitlines()
+    assert lines[0].split() == "across cameras, 40 distractors CMC@1 mAP mINP".split()
+    assert lines[1].split() == ["noise", "0.5/student", "0.750", "0.250", "0.125"]
+    assert lines[2].split() == ["noise", "0.2/student", "0.750", "0.625", "0.125"]
+    page = (tmp_path / "report.html").read_text()
+    assert "Re-identification across cameras, 40 distractors, in %" in page
+    (table,) = (each for each in page.split("</table>") if "Re-identification across" in each)
+    rows = re.findall(r"<tr><th[^>]*><bdi>.*?</tr>", table)
+    assert [re.sub("<[^>]*>", " ", row).split() for row in rows] == [
+        ["noise", "0.5/", "student", "75.0", "25.0", "12.5"],
+        ["noise", "0.2/", "student", "75.0", "62.5", "12.5"],
+    ]
+
+
+def test_galleries_with_other_distractors_are_not_compared(tmp_path):
+    runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2)]
+    for run, count in zip(runs, (40, 30), strict=True):
+        with_cameras(run, mean_average_precision=0.5, count=count)
+    with pytest.raises(
+        UserError, match=r"20 images and 30 distractors\), .* and 40 distractors\); "
+    ):
+        compare(runs, tmp_path / "report.html")
+
+
 def test_the_same_images_are_compared_query_by_query(tmp_path):
     runs = [finished_run(tmp_path, 0.5), finished_run(tmp_path, 0.2)]
     said = compare(runs, tmp_path / "report.html")
