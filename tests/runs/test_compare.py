@@ -56,7 +56,7 @@ def test_sets_with_cameras_are_compared_by_cmc_map_and_minp(tmp_path):
         with_cameras(run, mean_average_precision=value, count=40)
     said = compare(runs, tmp_path / "report.html")
     lines = said.split("\n\n")[1].splitlines()
-    assert lines[0].split() == "across cameras, 40 distractors CMC@1 mAP mINP".split()
+    assert lines[0].split() == ["across", "cameras,", "40", "distractors", "CMC@1", "mAP", "mINP"]
     assert lines[1].split() == ["noise", "0.5/student", "0.750", "0.250", "0.125"]
     assert lines[2].split() == ["noise", "0.2/student", "0.750", "0.625", "0.125"]
     page = (tmp_path / "report.html").read_text()
