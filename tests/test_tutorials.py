@@ -37,7 +37,8 @@ def of_both(fields):
 PHOTOGRAPHS = of_both({"data.batch_size": 8}) | {"data.image_size": 28, "model.width": 4}
 PHOTOGRAPHS |= {"steps": 2, "eval_every": 2}
 PERSONS = of_both(SHORT | NARROW) | {"data.image_size": (32, 16)}
-DEMO = of_both(SHORT | NARROW) | {"data.image_size": 16}
+DEMO = of_both(SHORT | NARROW) | {"data.image_size": 16, "data.options.images_per_class": 4}
+DEMO |= {"data.options.num_classes": 20}
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_a_run_and_losses_on_several_devices(here, monkeypatch, capsys):
     assert jax.device_count() == 4
     run_page("several_devices", DEMO, monkeypatch)
     assert read_results("runs/four")["devices"] == "4 x cpu"
-    assert re.search(r"^devices +8 x ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^devices +4 x ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_an_exported_student_embeds_without_this_package(here, workdir, monkeypatch):
