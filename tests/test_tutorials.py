@@ -37,8 +37,8 @@ def of_both(fields):
 PHOTOGRAPHS = of_both({"data.batch_size": 8}) | {"data.image_size": 28, "model.width": 4}
 PHOTOGRAPHS |= {"steps": 2, "eval_every": 2}
 PERSONS = of_both(SHORT | NARROW) | {"data.image_size": (32, 16)}
-DEMO = of_both(SHORT | NARROW) | {"data.image_size": 16, "data.options.images_per_class": 4}
-DEMO |= {"data.options.num_classes": 20}
+FEW = {"data.options.images_per_class": 4, "data.options.num_classes": 20}
+DEMO = of_both(SHORT | NARROW | FEW | {"data.image_size": 16})
 
 
 @pytest.fixture
