@@ -136,7 +136,7 @@ def ranked_lists(
         return list(neighbors_of(measured, name, queries, k))
     labels, cameras = measured.labels, measured.cameras
     left_out = [
-        (labels == labels[query]) & same_camera(cameras, cameras[query]) for query in queries
+        (labels == labels[query]) & same_camera(cameras, cameras[[query]]) for query in queries
     ]
     reach = k + max((int(each.sum()) for each in left_out), default=0)
     found = neighbors_of(measured, name, queries, reach)
