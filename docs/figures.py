@@ -210,7 +210,8 @@ def draw_moves(names: list[str], look: Mapping[str, str]) -> Any:
     """A panel of arrows for each loss."""
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.45 * columns, 2.6 * rows), squeeze=False)
+    size = (2.45 * columns, 2.6 * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axes in grid.flat:
         axes.set_axis_off()
     for name, axes in zip(names, grid.flat, strict=False):
@@ -218,7 +219,6 @@ def draw_moves(names: list[str], look: Mapping[str, str]) -> Any:
         draw(name, axes, look)
         axes.set(xlim=(-1.45, 1.45), ylim=(-1.45, 1.45), aspect="equal")
         axes.set_title(name, color=look["text"], fontsize=11)
-    figure.tight_layout(pad=0.4)
     return figure
 
 

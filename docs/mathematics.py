@@ -47,7 +47,9 @@ def draw(block: str | None, inline: str | None) -> str:
             "a sum, and \\lvert x \\rvert for |x|"
         )
     label = html.escape(" ".join(latex.split()), quote=True)
-    svg = formula.svg().replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    # The theme would shrink one that is wider than its cell; glyphs may reach over the edge.
+    given = f'role="img" aria-label="{label}" style="max-width: none; overflow: visible"'
+    svg = formula.svg().replace("<svg ", f"<svg {given} ", 1)
     if block is not None:
         return f'<div style="overflow-x: auto; margin: 1em 0">{svg}</div>'
     depth = f"{formula.getyofst():.2f}px"

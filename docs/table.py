@@ -10,8 +10,10 @@ from pathlib import Path
 from darkrank_jax import losses
 
 PAGE = Path(__file__).parent / "losses.md"
-# | [`name_loss`](its section) | when | cost | formula | source |
-ROW = re.compile(r"^\| \[`(\w+_loss)`\]\([^)]*\) \|([^|]*)\|([^|]*)\|.*\|$", re.MULTILINE)
+# | [`name_loss`](its section) | when<br>formula | cost | source |
+ROW = re.compile(
+    r"^\| \[`(\w+_loss)`\]\([^)]*\) \|([^|<]*)(?:<br>[^|]*)?\|([^|]*)\|[^|]*\|$", re.MULTILINE
+)
 SECTION = re.compile(r"^## `(\w+_loss)`$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"^\$\$\n(.*?)\n\$\$$", re.MULTILINE | re.DOTALL)
 
@@ -33,7 +35,8 @@ def fill(page: str) -> str:
         name, when, cost = match.groups()
         family, formula = known[name]
         link = f" [`{name}`](losses/{family}.md#{name}) "
-        return f"|{'|'.join((link, when, cost, f' ${formula}$ ', f' {source(name)} '))}|"
+        use = f"{when.rstrip()}<br>${formula}$ "
+        return f"|{'|'.join((link, use, cost, f' {source(name)} '))}|"
 
     return ROW.sub(row, page)
 

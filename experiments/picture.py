@@ -214,10 +214,11 @@ def draw_row(axes: Any, row: int, dots: Sequence[Dot], look: Mapping[str, Any]) 
         spread = float(np.std(dot.values, ddof=1)) if len(dot.values) > 1 else 0.0
         colour = look["colours"][dot.kind]
         axes.errorbar(mean, row, xerr=spread, color=colour, fmt="o", markersize=7, capsize=3)
-        # The one in the middle below, since networks may lie close together.
+        # Apart, since networks may lie close together: the one in the middle below.
         above = (0, -19) if place == 1 else (0, 8)
+        side = ("right", "center", "left")[place] if len(dots) > 1 else "center"
         axes.annotate(
-            dot.text(), (mean, row), above, textcoords="offset points", ha="center", color=colour,
+            dot.text(), (mean, row), above, textcoords="offset points", ha=side, color=colour,
             fontsize=9,
         )  # fmt: skip
 
