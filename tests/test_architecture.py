@@ -43,7 +43,7 @@ WHOLE_PROGRAM = {
     "photographs", "unlabelled",
     "absent_accelerators", "architecture", "bombs", "configs", "docs", "imports", "kills",
     "killed_modes", "lost_places", "notebooks", "packaging", "read_back", "readme",
-    "recipes", "style",
+    "recipes", "style", "tutorials",
 }  # fmt: skip
 # Tests of what holds for all modules of a folder.
 WHOLE_FOLDER = {

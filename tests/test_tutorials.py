@@ -88,7 +88,7 @@ def run_command(words, small):
     while "=" in words[0]:
         assert words.pop(0).startswith("JAX_")
     if words[:3] == ["python", "-m", "darkrank_jax.models.pretrained"]:
-        assert pretrained._main(words[3:]) == 0
+        assert pretrained.main(words[3:]) == 0
         return
     assert words.pop(0) == "darkrank"
     given = {word.split("=")[0] for word in words}

@@ -255,8 +255,15 @@ def _load(
     return traverse_util.unflatten_dict(loaded)
 
 
-def _main(paths: Sequence[str]) -> int:
-    """Prints what each file is; 2 if one of them cannot be told."""
+def main(paths: Sequence[str]) -> int:
+    """The command `python -m darkrank_jax.models.pretrained`: prints what each file is.
+
+    Args:
+      paths: of the files.
+
+    Returns:
+      The exit code; 2 if one of them cannot be told.
+    """
     if not paths:
         print("usage: python -m darkrank_jax.models.pretrained FILE...", file=sys.stderr)
         return 2
@@ -272,4 +279,4 @@ def _main(paths: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -104,7 +104,7 @@ def test_help_names_every_mode_and_flag_at_80_columns(capsys):
     assert max(map(len, said.splitlines())) <= 80
     # Each is followed by what it is for.
     for name, mode in MODES.items():
-        head, first, *_ = said[said.index(f"--mode {name}") :].splitlines()
+        head, first, *_ = said[said.index(f"\n--mode {name}") + 1 :].splitlines()
         assert head.split()[2] in ("--config", "--workdir", "DIR")
         assert mode.text.startswith(first.strip())
         assert all(f"--{flag.name}" in said for flag in mode.flags)

@@ -206,7 +206,8 @@ def test_refuses_chunks_that_tear_classes_apart():
         ),
         (
             "data.options.num_classes=99999",
-            "data.options.num_classes: must be at most 2687, the characters of the fonts (got 999",
+            "data.options.num_classes: must be at most 2687, the characters of the fonts (got "
+            "99999)",
         ),
     ],
 )
