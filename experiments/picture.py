@@ -19,6 +19,7 @@ from experiments.comparison import ALONE, TEACHER
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs" / "images"
@@ -63,12 +64,16 @@ class Chart(NamedTuple):
       panels: what is along x -> the dots of each row.
       limits: of x; None: from the values.
       log: whether x is logarithmic.
+      kinds: what the legend calls them.
+      mark: of x, a line to compare with.
     """
 
     titles: Sequence[str]
     panels: Mapping[str, Sequence[Sequence[Dot]]]
     limits: tuple[float, float] | None = None
     log: bool = False
+    kinds: Sequence[str] = KINDS
+    mark: float | None = None
 
 
 def share(value: float) -> str:
@@ -131,6 +136,27 @@ def of_runtimes(rows: Sequence[Mapping[str, str]]) -> Chart:
     return Chart(titles, {"images/s, 64 at once": dots}, log=True)
 
 
+def of_ratios(rows: Sequence[Mapping[str, str]]) -> Chart:
+    """Time of other engines over ours, by network and pass."""
+    engines = [
+        engine for engine in dict.fromkeys(row["engine"] for row in rows) if engine != "ours"
+    ]
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    found = {(row["network"], row["pass"], row["engine"]): float(row["times_ours"]) for row in rows}
+
+    def dots(name: str, part: str) -> list[Dot]:
+        known = [engine for engine in engines if (name, part, engine) in found]
+        return [
+            Dot([found[name, part, engine]], engines.index(engine), lambda value: f"{value:.2f}")
+            for engine in known
+        ]
+
+    parts = dict.fromkeys(row["pass"] for row in rows)
+    panels = {f"time over ours, {part}": [dots(name, part) for name in names] for part in parts}
+    kinds = [f"PyTorch, {engine}" for engine in engines]
+    return Chart(names, panels, kinds=kinds, mark=1.0)
+
+
 def of_memory(rows: Sequence[Mapping[str, str]]) -> Chart:
     """Resident memory in each fifth of a run."""
     seconds = np.array([float(row["seconds"]) for row in rows])
@@ -152,6 +178,8 @@ def chart_of(path: Path) -> Chart | None:
         return of_runtimes(rows)
     if {"seconds", "mebibytes"} <= columns:
         return of_memory(rows)
+    if {"network", "pass", "engine", "times_ours"} <= columns:
+        return of_ratios(rows)
     for column in ("method", "name"):
         if {column, "seed", "recall_at_1", "map_at_r"} <= columns:
             return of_methods(rows, column)
@@ -176,7 +204,9 @@ def draw(theme: str, chart: Chart, path: Path) -> None:
       path: of the SVG file.
     """
     look = THEMES[theme]
-    height = 0.8 + (0.75 if chart.limits else 0.45) * len(chart.titles)
+    # Numbers below the dots, too, where a row has several.
+    several = any(len(dots) > 1 for rows in chart.panels.values() for dots in rows)
+    height = 0.8 + (0.75 if several else 0.45) * len(chart.titles)
     figure, grid = plt.subplots(
         1, len(chart.panels), figsize=(8, height), squeeze=False, sharey=True, layout="constrained"
     )
@@ -186,8 +216,13 @@ def draw(theme: str, chart: Chart, path: Path) -> None:
         axes.set_yticks(range(len(chart.titles)), chart.titles, color=look["text"])
         axes.set_ylim(len(chart.titles) - 0.5, -0.7)
         axes.set_xlabel(head, color=look["text"])
+        if chart.mark is not None:
+            axes.axvline(chart.mark, color=look["line"], zorder=0)
         if chart.log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.15)
         if chart.limits:
             axes.set_xlim(chart.limits)
@@ -197,7 +232,9 @@ def draw(theme: str, chart: Chart, path: Path) -> None:
             spine.set_color(look["line"])
     kinds = sorted({d.kind for rows in chart.panels.values() for dots in rows for d in dots})
     for kind in kinds if len(kinds) > 1 else []:
-        grid[0, 0].plot([], [], "o", color=look["colours"][kind], label=KINDS[kind], markersize=8)
+        grid[0, 0].plot(
+            [], [], "o", color=look["colours"][kind], label=chart.kinds[kind], markersize=8
+        )
     if len(kinds) > 1:
         figure.legend(loc="outside upper center", ncols=3, frameon=False, labelcolor=look["text"])
     path.parent.mkdir(parents=True, exist_ok=True)
