@@ -110,80 +110,92 @@ def test_the_code_of_a_page_runs_and_its_config_trains_a_step(page, loss, tmp_pa
     assert load_source(tmp_path).facts["embedding_dim"] == 8
 
 
+EXTEND = ROOT / "docs" / "guides" / "extend.md"
 
-        assert networks[name]["protocols"]["hubness"]["largest_hub_at_5"] >= 5
-        assert sorted(labels[rows]) == [1, 1, 3, 3, 5, 5]
-        each.__name__ if inspect.ismodule(each) else getattr(each, "__module__", "builtins")
-        each.data.options = {"num_classes": 20, "images_per_class": 8}
-        each.data.update({"image_size": 16, "batch_size": 8})
-        each.model.embedding_dim = 8
-        each.steps = each.log_every = each.schedule.warmup_steps = 1
-        for each in names
-        for module in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE)
-        for page in (ROOT / "docs" / "api").glob("*.md")
-        found = load_run(tmp_path / "run" / "export" / file).embed(images)
-        module
-        np.testing.assert_allclose(found, expected, atol=1e-4)
-        read_run(config.to_dict())
-        rows = names["large_classes"](class_rows(labels), step=step, **options)
-    # A file under the page's names for tensors.
-    # Of the tables, which are plain dictionaries, and of the version.
-    # One row is the nearest of all others.
-    # The workdir is enough to use the network, without the losses that the file entered.
-    # Three classes of two images in four: with a high power the classes of four images.
-    assert (run.model["name"], run.optimizer["name"]) == ("tiny", "adabelief")
-    assert hubs == {"largest_hub_at_1": np.bincount(near.argmin(axis=1)).max()}
-    assert load_source(tmp_path / "run").facts["embedding_dim"] == 8
-    assert names["invert"](image, rng, probability=0.0) is image
-    assert names["invert"](image, rng, probability=1.0).tolist() == [[[252], [0]]]
-    assert rows[0]["losses/cosine"] > 0.01
-    assert sorted(modules - shown - {"builtins"}) == []
-    assert sorted(sources - shown) == []
-    assert {"stages.0.conv.weight", "stages.2.bn.running_var"} < tensors.keys()
-    config = read_page(EXTEND)["get_config"]().unlock()
-    config.baseline = {}
-    config.data.sampler.powr = 2.0
-    config.teacher.model.update({"name": "resnet10", "width": 4})
-    expected = load_run(tmp_path / "run").embed(images)
-    export_run(tmp_path / "run", formats="npz,safetensors")
-    flat = traverse_util.flatten_dict(variables)
-    for each in (config, config.teacher):
-    for file in ("model.npz", "model.safetensors"):
-    for name in ("teacher", "student"):
-    for step in range(3):
-    hubs = names["hubness"](Embedded(points, np.arange(5)), k=1)
-    image, rng = np.array([[[3], [255]]], np.uint8), np.random.default_rng(0)
-    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
-    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
-    labels = np.repeat(np.arange(6), [2, 4, 2, 4, 2, 4])
-    loaded = load_weights(tmp_path / "ours.safetensors", tiny, image_shape=image.shape[1:])
-    losses.LOSSES.pop("cosine")
-    modules = {
-    names = [getattr(package, name) for package in public.values() for name in package.__all__]
+
+def test_the_parts_of_the_page_on_extending_do_what_they_say(tmp_path):
     names = read_page(EXTEND)
-    near = cdist(points, points) + np.diag(np.full(5, np.inf))
-    networks = read_results(tmp_path / "run" / "results.json")["networks"]
-    options = {"seed": 0, "batch_size": 6, "images_per_class": 2, "power": 30.0}
-    points = np.array([[0.0], [1.0], [-1.2], [1.3], [-1.5]])
-    points = np.concatenate([points, [[0.0], [2.0], [2.5], [-2.7], [3.0]]], axis=1)
-    public = {"darkrank_jax": darkrank_jax, "losses": losses, "evaluation": evaluation}
-    rows = [row for row in read_log(tmp_path / "run") if "loss" in row]
-    run = read_run(config.to_dict())
-    runs.train_and_report(read_run(config.to_dict()), tmp_path / "run")
-    save_file(tensors, tmp_path / "ours.safetensors")
-    shown = {
-    sources = {each.__module__ for each in SOURCES.values() if hasattr(each, "__module__")}
-    tensors = {names["our_name"](name): channels_first(np.asarray(x)) for name, x in flat.items()}
+    # A file under the page's names for tensors.
     tiny, image = names["Tiny"](width=3), np.zeros((1, 16, 24, 1), np.float32)
     variables = jax.jit(lambda: tiny.init(jax.random.key(1), image, train=False))()
-    with pytest.raises(UserError, match=r"data\.sampler\.powr: .* did you mean 'power'"):
-    }
-@pytest.mark.slow
-EXTEND = ROOT / "docs" / "guides" / "extend.md"
-def test_every_public_name_stands_on_a_page_of_the_api():
+    flat = traverse_util.flatten_dict(variables)
+    tensors = {names["our_name"](name): channels_first(np.asarray(x)) for name, x in flat.items()}
+    assert {"stages.0.conv.weight", "stages.2.bn.running_var"} < tensors.keys()
+    save_file(tensors, tmp_path / "ours.safetensors")
+    loaded = load_weights(tmp_path / "ours.safetensors", tiny, image_shape=image.shape[1:])
+    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+    # Three classes of two images in four: with a high power the classes of four images.
+    labels = np.repeat(np.arange(6), [2, 4, 2, 4, 2, 4])
+    options = {"seed": 0, "batch_size": 6, "images_per_class": 2, "power": 30.0}
+    for step in range(3):
+        rows = names["large_classes"](class_rows(labels), step=step, **options)
+        assert sorted(labels[rows]) == [1, 1, 3, 3, 5, 5]
+    image, rng = np.array([[[3], [255]]], np.uint8), np.random.default_rng(0)
+    assert names["invert"](image, rng, probability=1.0).tolist() == [[[252], [0]]]
+    assert names["invert"](image, rng, probability=0.0) is image
+    # One row is the nearest of all others.
+    points = np.array([[0.0], [1.0], [-1.2], [1.3], [-1.5]])
+    points = np.concatenate([points, [[0.0], [2.0], [2.5], [-2.7], [3.0]]], axis=1)
+    hubs = names["hubness"](Embedded(points, np.arange(5)), k=1)
+    near = cdist(points, points) + np.diag(np.full(5, np.inf))
+    assert hubs == {"largest_hub_at_1": np.bincount(near.argmin(axis=1)).max()}
+
+
 def test_the_config_of_the_page_on_extending_is_checked_by_signatures():
+    config = read_page(EXTEND)["get_config"]().unlock()
+    run = read_run(config.to_dict())
+    assert (run.model["name"], run.optimizer["name"]) == ("tiny", "adabelief")
+    config.data.sampler.powr = 2.0
+    with pytest.raises(UserError, match=r"data\.sampler\.powr: .* did you mean 'power'"):
+        read_run(config.to_dict())
+
+
+@pytest.mark.slow
 def test_the_config_of_the_page_on_extending_trains_is_measured_and_exported(tmp_path):
-def test_the_parts_of_the_page_on_extending_do_what_they_say(tmp_path):
+    config = read_page(EXTEND)["get_config"]().unlock()
+    config.teacher.model.update({"name": "resnet10", "width": 4})
+    config.baseline = {}
+    for each in (config, config.teacher):
+        each.model.embedding_dim = 8
+        each.data.update({"image_size": 16, "batch_size": 8})
+        each.data.options = {"num_classes": 20, "images_per_class": 8}
+        each.steps = each.log_every = each.schedule.warmup_steps = 1
+    runs.train_and_report(read_run(config.to_dict()), tmp_path / "run")
+    rows = [row for row in read_log(tmp_path / "run") if "loss" in row]
+    assert rows[0]["losses/cosine"] > 0.01
+    networks = read_results(tmp_path / "run" / "results.json")["networks"]
+    for name in ("teacher", "student"):
+        assert networks[name]["protocols"]["hubness"]["largest_hub_at_5"] >= 5
+    export_run(tmp_path / "run", formats="npz,safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
+    expected = load_run(tmp_path / "run").embed(images)
+    for file in ("model.npz", "model.safetensors"):
+        found = load_run(tmp_path / "run" / "export" / file).embed(images)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    # The workdir is enough to use the network, without the losses that the file entered.
+    losses.LOSSES.pop("cosine")
+    assert load_source(tmp_path / "run").facts["embedding_dim"] == 8
+
+
+def test_every_public_name_stands_on_a_page_of_the_api():
+    shown = {
+        module
+        for page in (ROOT / "docs" / "api").glob("*.md")
+        for module in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE)
+    }
+    names = [
+        getattr(package, name)
+        for package in (darkrank_jax, losses, evaluation)
+        for name in package.__all__
+    ]
+    modules = {
+        each.__name__ if inspect.ismodule(each) else getattr(each, "__module__", "builtins")
+        for each in names
+    }
+    # Of the tables, which are plain dictionaries, and of the version.
+    assert sorted(modules - shown - {"builtins"}) == []
+    sources = {each.__module__ for each in SOURCES.values()}
+    assert sorted(sources - shown) == []
 
 
 def test_every_loss_has_a_row_with_what_its_docstring_says():
