@@ -87,7 +87,8 @@ def get_config() -> ConfigDict:
     )
 
     # Name in darkrank_jax.losses.LOSSES -> its arguments, and its weight in the sum: a number, or
-    # a schedule {"name": "cosine", "value": 1.0, ...} with a name of SCHEDULES.
+    # a schedule {"name": "cosine", "value": 1.0, ...} with a name of SCHEDULES. "embeddings":
+    # "before_norm" or "after_norm" among them is the side of head_batch_norm that the loss sees.
     config.losses = ConfigDict()
 
     # Empty, or a whole config like this one: the network that this one learns from.

@@ -10,6 +10,7 @@ from darkrank_jax.config.options import names_of, taker
 from darkrank_jax.data import CROPS
 from darkrank_jax.errors import UserError, nearest
 from darkrank_jax.losses import loss_arguments
+from darkrank_jax.losses.combination import HEAD_STAGES
 
 # Longer ones, with an ending, are too long for some file systems.
 _LONGEST = 200
@@ -103,6 +104,11 @@ def check_options(name: str, loss: Any, where: str) -> None:
             f"{where}.weight: must be a number or a schedule with a value (got {weight!r})"
         )
     _check_prefixes(loss.get("prefixes", ()), f"{where}.prefixes")
+    if "embeddings" in loss and loss["embeddings"] not in HEAD_STAGES:
+        raise UserError(
+            f"{where}.embeddings: must be {' or '.join(HEAD_STAGES)} (got "
+            f"{loss['embeddings']!r}); leave it out for the embeddings that are evaluated"
+        )
     check_taken("losses", name, loss_arguments(loss), where)
 
 

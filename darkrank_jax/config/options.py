@@ -33,6 +33,8 @@ _TABLES: dict[str, list[tuple[Mapping[str, Any], tuple[str, ...]]]] = {
     "losses": [(LOSSES, _PASSED)],
     "baseline": [(LOSSES, _PASSED)],
 }
+# What a loss's entry may hold beside its weight and arguments.
+_OF_AN_ENTRY = {"prefixes": tuple, "embeddings": str}
 # Fields that hold options themselves -> the field that names what they are of; the other fields
 # above hold them by name.
 _NAMED_BY = {
@@ -72,7 +74,8 @@ def known_options(field: str, value: Callable[[str], Any]) -> dict[str, Any]:
     if not any(name in table for table, _ in _TABLES.get(holder, [])):
         return {}
     function, given = taker(holder, name)
-    return argument_types(function, given=given)
+    beside = _OF_AN_ENTRY if holder in ("losses", "baseline") else {}
+    return {**argument_types(function, given=given), **beside}
 
 
 def names_of(field: str) -> set[str]:

@@ -274,6 +274,12 @@ def _check_tables(run: Run, prefix: str) -> None:
         for name, loss in getattr(run, field).items():
             check_name(name, LOSSES, f"{prefix}{field}")
             check_options(name, loss, f"{prefix}{field}.{name}")
+            if "embeddings" in loss and not run.model.get("head_batch_norm"):
+                raise UserError(
+                    f"{prefix}{field}.{name}.embeddings: must be left out without a batch norm in "
+                    f"the head (got {loss['embeddings']!r}); set {prefix}model.head_batch_norm to "
+                    "True"
+                )
 
 
 def _check_teacher(run: Run, prefix: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from darkrank_jax.losses import LOSSES
+from darkrank_jax.losses.combination import loss_inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,8 @@ class Run:
     @property
     def loss_inputs(self) -> set[str]:
         """The names of all arrays that the losses take."""
-        return {array for name in self.losses for array in LOSSES[name].inputs}
+        entries = self.losses.items()
+        return {array for name, entry in entries for array in loss_inputs(name, entry)}
 
     @property
     def class_weights(self) -> list[str]:

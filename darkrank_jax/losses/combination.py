@@ -90,7 +90,9 @@ LOGITS: dict[str, Callable[..., jax.Array]] = {
 
 
 # What `combine` reads of an entry; all else are arguments of the loss.
-_COMBINED = ("weight", "prefixes")
+_COMBINED = ("weight", "prefixes", "embeddings")
+# What an entry's "embeddings" may name: the embedding on either side of a head's batch norm.
+HEAD_STAGES = ("before_norm", "after_norm")
 
 
 def loss_arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +103,17 @@ def loss_arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
       {'margin': 0.1}
     """
     return {name: value for name, value in entry.items() if name not in _COMBINED}
+
+
+def loss_inputs(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the arrays that a loss takes by its entry of `combine`.
+
+    Example:
+      >>> loss_inputs("triplet", {"weight": 1.0, "embeddings": "before_norm"})
+      ('before_norm', 'labels')
+    """
+    seen = entry.get("embeddings", "embeddings")
+    return tuple(seen if each == "embeddings" else each for each in LOSSES[name].inputs)
 
 
 def centers_of(name: str, entry: Mapping[str, Any]) -> int:
@@ -147,19 +160,21 @@ def combine(
         and the loss's keyword arguments}, or the weight alone. "prefixes", sizes such as
         (64, 32, 16), makes it the sum of the loss over the first components of the embedding, each
         prefix brought to length 1 (Kusupati et al., Matryoshka representation learning, 2022).
+        "embeddings" names the array that stands in for "embeddings", such as "before_norm".
 
     Returns:
       `sum_of(arrays, *, step=0, key=None, where=None, weights=None, labelled=None)` -> (sum, value
       of each loss by name, not times its weight). `where` and `weights`, of the rows, go to every
       loss. `labelled` is the number of rows, the first ones, that have labels, None: all; a loss
       that compares with a teacher and takes no labels sees all rows, any other one these alone.
-      `arrays` holds what the losses take by name (`LOSSES[name].inputs`); "class_weights" is an
+      `arrays` holds what the losses take by name (`loss_inputs`); "class_weights" is an
       array, or a mapping by loss where several losses have their own. The key is split, so that
       every loss draws its own. Raises ValueError if an array is missing, if there is one array of
       class weights for several losses, or if a loss's `reduce_fn` gives no scalar, as None does.
 
     Raises:
-      ValueError: a name is not in LOSSES, or a loss has no weight, or prefixes and no embeddings.
+      ValueError: a name is not in LOSSES; a loss has no weight; or it takes no embeddings, and its
+        entry says which.
 
     Example:
       >>> import jax.numpy as jnp
@@ -186,10 +201,11 @@ def combine(
             raise ValueError(
                 f"losses: {name} has no weight; give a number or a function of the step"
             )
-        if "prefixes" in arguments and "embeddings" not in LOSSES[name].inputs:
-            raise ValueError(
-                f"losses: {name} takes no embeddings of a student's; leave its prefixes out"
-            )
+        for field in ("prefixes", "embeddings"):
+            if field in arguments and "embeddings" not in LOSSES[name].inputs:
+                raise ValueError(
+                    f"losses: {name} takes no embeddings of a student's; leave its {field} out"
+                )
 
     def sum_of(
         arrays: Mapping[str, Any],
@@ -259,7 +275,7 @@ def first_rows(arrays: Mapping[str, Any], count: int | None) -> dict[str, Any]:
 
 def _inputs(name: str, arrays: Mapping[str, Any], losses: Mapping[str, Any]) -> list[Any]:
     """The arrays of a loss, in order."""
-    inputs = LOSSES[name].inputs
+    inputs = loss_inputs(name, losses[name])
     missing = [f'"{each}"' for each in inputs if each not in arrays]
     if missing:
         raise ValueError(

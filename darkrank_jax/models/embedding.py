@@ -45,7 +45,8 @@ class EmbeddingModel(nn.Module):
 
         Returns:
           "embeddings" float32 [batch, dim]; "features" float32 [batch, channels], pooled;
-          "maps", the backbone's.
+          "maps", the backbone's. With `head_batch_norm` also "before_norm" and "after_norm", the
+          embedding on either side of it, not of length 1.
 
         Raises:
           UserError: the backbone returns something else than maps.
@@ -55,16 +56,18 @@ class EmbeddingModel(nn.Module):
         if frozen_backbone:
             maps = jax.lax.stop_gradient(maps)
         features = POOLINGS[self.pooling](maps[-1].astype(jnp.float32))
-        embeddings = features
+        embeddings, stages = features, {}
         if self.embedding_dim:
             # Accelerators multiply float32 by fewer bits unless they are told.
             project = nn.Dense(self.embedding_dim, precision="highest", name="embedding")
             embeddings = project(features)
         if self.head_batch_norm:
+            stages["before_norm"] = embeddings
             embeddings = nn.BatchNorm(not train, momentum=0.9, name="embedding_bn")(embeddings)
+            stages["after_norm"] = embeddings
         if self.normalize:
             embeddings = pairwise.normalize(embeddings)
-        return {"embeddings": embeddings, "features": features, "maps": maps}
+        return {"embeddings": embeddings, "features": features, "maps": maps, **stages}
 
 
 def _check_maps(backbone: nn.Module, maps: Any, batch: Any) -> None:

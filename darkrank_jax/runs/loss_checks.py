@@ -9,6 +9,7 @@ import numpy as np
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES, centers_of, combine
+from darkrank_jax.losses.combination import loss_inputs
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 
@@ -25,7 +26,6 @@ def check_loss(name: str, options: Mapping[str, Any], arrays: Shapes, where: str
     Raises:
       UserError: the loss refuses the shapes, or its lists are longer than there are other images.
     """
-    loss = LOSSES[name]
     others = arrays["labels"].shape[0] - 1
     if (options.get("list_size") or 0) > others:
         raise UserError(
@@ -37,7 +37,9 @@ def check_loss(name: str, options: Mapping[str, Any], arrays: Shapes, where: str
         columns = classes * centers_of(name, options)
         arrays = {**arrays, "class_weights": jax.ShapeDtypeStruct((dim, columns), jnp.float32)}
     try:
-        jax.eval_shape(_called(name, options), *(arrays[array] for array in loss.inputs))
+        jax.eval_shape(
+            _called(name, options), *(arrays[array] for array in loss_inputs(name, options))
+        )
     except (ValueError, TypeError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
@@ -47,7 +49,7 @@ def _called(name: str, options: Mapping[str, Any]) -> Callable[..., jax.Array]:
     sum_of = combine({name: {**options, "weight": 1.0}})
 
     def call(*arrays: jax.Array) -> jax.Array:
-        given = dict(zip(LOSSES[name].inputs, arrays, strict=True))
+        given = dict(zip(loss_inputs(name, options), arrays, strict=True))
         return sum_of(given, key=jax.random.key(0))[0]
 
     return call

@@ -9,6 +9,7 @@ from flax import linen
 
 from darkrank_jax.config.run import Run
 from darkrank_jax.losses import LOSSES, class_logits, combine, loss_arguments
+from darkrank_jax.losses.combination import loss_inputs
 from darkrank_jax.optimizers import make_schedule
 from darkrank_jax.training.network import Embedder, build
 from darkrank_jax.training.state import TrainState
@@ -102,9 +103,10 @@ def logits_of(losses: Losses) -> Callable[[Arrays, Any], jax.Array]:
     """Class logits from a model's outputs and its class weights, by its one classification loss."""
     (name,) = (loss for loss in losses if "class_weights" in LOSSES[loss].inputs)
     arguments = loss_arguments(losses[name])
+    seen, *_ = loss_inputs(name, losses[name])
 
     def logits(outputs: Arrays, class_weights: Any) -> jax.Array:
-        return class_logits(name, outputs["embeddings"], class_weights[name], **arguments)
+        return class_logits(name, outputs[seen], class_weights[name], **arguments)
 
     return logits
 

@@ -33,6 +33,8 @@ def test_an_old_name_of_a_loss_argument_gets_one_line_with_the_valid_ones(loss, 
     ("field", "values", "option", "kind"),
     [
         ("losses.triplet", {}, "margin", float),
+        ("losses.triplet", {}, "embeddings", str),
+        ("teacher.baseline.supcon", {}, "prefixes", tuple),
         ("teacher.baseline.darkrank_soft", {}, "list_size", int | None),
         ("teacher.ensemble.a.model", {"teacher.ensemble.a.model.name": "resnet10"}, "width", int),
         ("optimizer", {"optimizer.name": "sgd"}, "nesterov", bool),

@@ -98,3 +98,37 @@ def test_a_weight_alone_stands_for_a_loss_with_its_defaults():
     short, _ = losses.combine({"supcon": 0.5, "ntxent": lambda step: 0.1 * step})(arrays, step=3)
     supcon, ntxent = losses.supcon_loss(*arrays.values()), losses.ntxent_loss(*arrays.values())
     np.testing.assert_allclose(short, 0.5 * supcon + 0.3 * ntxent, rtol=1e-6)
+
+
+def test_an_entry_names_the_array_that_its_loss_sees_and_no_other_gets_a_gradient():
+    rng = np.random.default_rng(6)
+    sides = {
+        "embeddings": jnp.asarray(X, jnp.float32),
+        "before_norm": jnp.asarray(rng.gamma(2.0, size=(10, 3)), jnp.float32),
+        "after_norm": jnp.asarray(rng.normal(size=(10, 4)), jnp.float32),
+    }
+    labels, weights = jnp.asarray(LABELS) % 2, jnp.asarray(WEIGHTS, jnp.float32)
+    given = {"labels": labels, "class_weights": weights, "teacher_embeddings": sides["embeddings"]}
+    far = {"margin": 0.3, "normalize_embeddings": False}
+    chosen = {
+        "triplet": {"weight": 1.0, "embeddings": "before_norm", **far},
+        "softmax": {"weight": 0.5, "embeddings": "after_norm"},
+    }
+    _, values = losses.combine({**chosen, "supcon": 1.0})(sides | given)
+    x, before, after = sides.values()
+    assert values == {
+        "triplet": losses.triplet_loss(before, labels, **far),
+        "softmax": losses.softmax_loss(after, labels, weights),
+        "supcon": losses.supcon_loss(x, labels),
+    }
+    reached = jax.grad(lambda sides: losses.combine(chosen)(sides | given)[0])(sides)
+    assert [bool(gradient.any()) for gradient in reached.values()] == [False, True, True]
+    # A teacher's own stays.
+    entry = {"weight": 1.0, "embeddings": "before_norm"}
+    _, values = losses.combine({"rkd_distance": entry})(sides | given)
+    assert values["rkd_distance"] == losses.rkd_distance_loss(before, x)
+
+
+def test_a_loss_without_embeddings_is_refused_an_array_of_them():
+    with pytest.raises(ValueError, match="kd takes no embeddings of a student's; leave its embed"):
+        losses.combine({"kd": {"weight": 1.0, "embeddings": "before_norm"}})

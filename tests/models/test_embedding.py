@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from darkrank_jax import losses
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import EmbeddingModel
 
@@ -152,6 +153,37 @@ def test_head_batch_norm_standardises_each_number_over_the_batch(images):
     np.testing.assert_allclose(found["embeddings"], expected, atol=1e-3)
     moved = updates["batch_stats"]["embedding_bn"]["mean"]
     np.testing.assert_allclose(moved, 0.1 * raw.mean(axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_a_head_with_a_norm_gives_the_embedding_on_both_sides_of_it(images):
+    model = EmbeddingModel(Itself(), embedding_dim=7, head_batch_norm=True)
+    found, variables = model.init_with_output(jax.random.key(2), jnp.asarray(images), train=True)
+    layer = variables["params"]["embedding"]
+    before = np.asarray(found["features"]) @ layer["kernel"] + layer["bias"]
+    after = (before - before.mean(axis=0)) / np.sqrt(before.var(axis=0) + 1e-5)
+    np.testing.assert_allclose(found["before_norm"], before, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["after_norm"], after, atol=1e-3)
+    unit = after / np.linalg.norm(after, axis=1, keepdims=True)
+    np.testing.assert_allclose(found["embeddings"], unit, atol=1e-3)
+    assert not {"before_norm", "after_norm"} & outputs(images)[0].keys()
+
+
+@pytest.mark.parametrize(("stage", "reaches"), [("before_norm", False), ("after_norm", True)])
+def test_the_gradient_of_a_loss_before_the_norm_passes_the_norm_by(stage, reaches, images):
+    model = EmbeddingModel(Itself(), embedding_dim=7, head_batch_norm=True)
+    variables = model.init(jax.random.key(2), jnp.asarray(images), train=True)
+    entry = {"weight": 1.0, "normalize_embeddings": False, "margin": 9.0, "embeddings": stage}
+    sum_of = losses.combine({"triplet": entry})
+    labels = jnp.arange(len(images)) // 2
+
+    def loss(params):
+        given = {"params": params, "batch_stats": variables["batch_stats"]}
+        found, _ = model.apply(given, jnp.asarray(images), train=True, mutable=["batch_stats"])
+        return sum_of(found | {"labels": labels})[0]
+
+    gradient = jax.grad(loss)(variables["params"])
+    assert np.abs(gradient["embedding"]["kernel"]).max() > 1e-4
+    assert bool(np.any(gradient["embedding_bn"]["scale"])) == reaches
 
 
 def test_half_precision_maps_are_pooled_and_embedded_in_float32(images):
