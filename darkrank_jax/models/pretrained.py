@@ -15,6 +15,7 @@ from darkrank_jax.models.weights.description import describe_weights
 from darkrank_jax.models.weights.files import first_of, read_header, read_tensors
 from darkrank_jax.models.weights.fit import (
     check_fit,
+    check_options,
     detect_resnet,
     expected_shapes,
     resnet_of,
@@ -238,6 +239,7 @@ def _load(
     check_activation(path, backbone)
     if match.naming.owner == "timm's":
         check_padding(path)
+    check_options(path, match.naming, backbone)
     resize = resizing(path, among, backbone, image_shape, match) if POSITIONS in sources else None
     read: dict[str, np.ndarray] = {}
     unread = read_tensors(path, {name: among[name] for name in expected})

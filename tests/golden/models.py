@@ -5,7 +5,8 @@
 
 DIR holds bninception.py of pretrainedmodels 0.7.4 and osnet.py of torchreid, neither of which
 imports on its own any more. --full leaves the networks as wide as they are published, for a
-comparison by hand, and writes to DIR. `parameter` is the rule; the test imports it.
+comparison by hand, and writes to DIR. `parameter` is the rule; the test imports it. Each network
+has outputs at two sizes, the second of which is not square.
 """
 
 import sys
@@ -18,6 +19,12 @@ import numpy as np
 BLOCKS = [2, 1, 1, 1]
 # Of images, where it is not 64: odd maps have averages at their ends.
 SIDES = {"resnet50d": 72}
+
+
+def sizes(name: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of a network's images: a square, and another."""
+    side = SIDES.get(name, 64)
+    return (side, side), (side + 32, side)
 
 
 def parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -37,9 +44,10 @@ def parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def images(side: int) -> np.ndarray:
+def images(height: int, width: int) -> np.ndarray:
     """Two images NHWC, around 0."""
-    return np.random.default_rng(side).normal(size=(2, side, side, 3)).astype(np.float32)
+    rng = np.random.default_rng(height)
+    return rng.normal(size=(2, height, width, 3)).astype(np.float32)
 
 
 def main(directory: Path, full: bool) -> None:
@@ -49,7 +57,6 @@ def main(directory: Path, full: bool) -> None:
     torch.set_grad_enabled(False)
     arrays = {}
     for name, (network, output) in networks(directory, full).items():
-        side = 224 if full and name == "vit_s16" else SIDES.get(name, 64)
         state = {
             key: torch.from_numpy(parameter(key, tuple(tensor.shape)))
             for key, tensor in network.state_dict().items()
@@ -57,9 +64,9 @@ def main(directory: Path, full: bool) -> None:
         }
         network.load_state_dict(state, strict=False)
         network.eval()
-        found = output(network, torch.from_numpy(images(side)).permute(0, 3, 1, 2))
-        arrays[f"{name}/side"] = np.asarray(side)
-        arrays[f"{name}/output"] = found.numpy()
+        for height, width in [(224, 224)] if full and name == "vit_s16" else sizes(name):
+            pixels = torch.from_numpy(images(height, width)).permute(0, 3, 1, 2)
+            arrays[f"{name}/{height}x{width}"] = output(network, pixels).numpy()
         arrays[f"{name}/tensors"] = np.array(
             [f"{key} {'x'.join(map(str, tensor.shape))}" for key, tensor in state.items()]
         )
@@ -171,6 +178,7 @@ def networks(directory: Path, full: bool) -> dict:
         return maker("mobilenetv2_100" if name == "mobilenet_v2" else name, width)
 
     vit = {} if full else {"embed_dim": 128, "num_heads": 2, "depth": 3, "img_size": 64}
+    vit["dynamic_img_size"] = True
     return {
         "convnext_tiny": (convnext_tiny(), pooled("features")),
         "efficientnet_b0": (efficientnet_b0(), pooled("features")),
@@ -178,6 +186,14 @@ def networks(directory: Path, full: bool) -> dict:
         "timm_efficientnet_b0": (of_timm("efficientnet_b0"), pooled("forward_features")),
         "timm_efficientnet_lite0": (of_timm("efficientnet_lite0"), pooled("forward_features")),
         "timm_mobilenet_v2": (of_timm("mobilenet_v2"), pooled("forward_features")),
+        # Its narrow ones expand otherwise, so these are whole.
+        **{
+            f"timm_mobilenet_v3_{size}": (
+                timm.create_model(f"mobilenetv3_{size}_100"),
+                pooled("forward_features"),
+            )
+            for size in ("large", "small")
+        },
         "mobilenet_v2": (models.mobilenet_v2(width_mult=width), pooled("features")),
         "mobilenet_v3_large": (mobilenet_v3("large"), pooled("features")),
         "mobilenet_v3_small": (mobilenet_v3("small"), pooled("features")),

@@ -9,13 +9,14 @@ from flax import linen as nn
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model, compute_dtype, model_options
-from tests.models.backbones.architectures import shapes
+from tests.models.backbones.architectures import NETWORKS, check_outputs, shapes
 
 # Options of a backbone beside its width.
 OWN = {name: {"stem", "last_stride"} for name in MODELS if name.startswith("resne")}
 VIT = {"depth", "patch", "tokens", "registers", "activation", "projection"}
 OWN |= {name: VIT for name in MODELS if name.startswith(("vit", "deit", "dino", "clip", "siglip"))}
 OWN |= {name: {"depth"} for name in MODELS if name.startswith("efficientnet")}
+OWN |= {name: {"norm_epsilon"} for name in MODELS if name.startswith("mobilenet_v3")}
 OWN |= {"nin_bn": {"dropout"}}
 
 
@@ -110,3 +111,9 @@ def test_maps_of_an_image_that_is_not_square_and_in_half_precision(name):
     assert {each.dtype for each in maps} == {jnp.dtype("bfloat16")}
     (_, high, wide, _), side = maps[-1].shape, SIDES[name]
     assert (high, wide) == (side, {"nin_bn": 3}.get(name, -(-side // 2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_of_an_image_that_is_not_square_agree_with_other_implementations(name, tmp_path):
+    check_outputs(name, tmp_path, size=1)

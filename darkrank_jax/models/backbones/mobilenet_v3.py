@@ -68,18 +68,22 @@ class MobileNetV3(nn.Module):
     Attributes:
       blocks: LARGE or SMALL.
       width: factor on the channels, which are rounded to multiples of 8.
+      norm_epsilon: added to the variance by batch norm: torchvision's 1e-3, or timm's 1e-5.
       dtype: of the computation; parameters and statistics are float32.
     """
 
     blocks: tuple[Row, ...]
     width: float = 1.0
+    norm_epsilon: float = 1e-3
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images: Float[Array, "batch h w channels"], train: bool) -> Maps:
         """Maps images to the last map of each size, NHWC: 1/2, 1/4, 1/8, 1/16 and 1/32."""
-        # Norms of this architecture average over longer, and damp more.
-        conv_norm = functools.partial(ConvNorm, momentum=0.99, epsilon=1e-3, dtype=self.dtype)
+        # Norms of this architecture average over longer.
+        conv_norm = functools.partial(
+            ConvNorm, momentum=0.99, epsilon=self.norm_epsilon, dtype=self.dtype
+        )
         squeeze = functools.partial(
             SqueezeExcite, activation=nn.relu, gate=nn.hard_sigmoid, dtype=self.dtype
         )

@@ -11,7 +11,7 @@ from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.weights.facts import TransformerFacts, detect_vit
 from darkrank_jax.models.weights.files import first_of, read_header
-from darkrank_jax.models.weights.fit import detect_resnet, fits
+from darkrank_jax.models.weights.fit import detect_resnet, fitting_naming
 from darkrank_jax.models.weights.settings import Settings, read_settings
 
 _OPTIONS = ("width", "depth", "patch", "registers", "activation", "projection")
@@ -19,7 +19,7 @@ _FIXED = ("tokens", "class_token", "distillation_token", "pre_norm", "layer_scal
 _RESNET_FIXED = ("blocks", "bottleneck", "groups", "group_width", "ibn", "average_shortcut")
 # The first convolution of an architecture -> beginnings of its names in MODELS.
 _FIRST = {
-    "conv_stem.weight": ("mobilenet_v2", "efficientnet"),
+    "conv_stem.weight": ("mobilenet", "efficientnet"),
     "features.0.0.weight": ("mobilenet", "efficientnet", "convnext"),
     "stem.0.weight": ("convnext",),
     "embeddings.patch_embeddings.weight": ("convnext",),
@@ -115,8 +115,10 @@ def _other(path: str | Path) -> dict[str, Any] | None:
         for family in families
     ]
     for name, maker in MODELS.items():
-        if name.startswith(tuple(families)) and families and fits(path, maker()):
-            return {"model": name, "options": {}}
+        if families and name.startswith(tuple(families)):
+            naming = fitting_naming(path, maker())
+            if naming:
+                return {"model": name, "options": dict(naming.options)}
     return None
 
 

@@ -15,7 +15,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.weights.files import first_of, read_header
 from darkrank_jax.models.weights.match import Header, find_network, without
-from darkrank_jax.models.weights.naming import Shape, TensorSource, Variable
+from darkrank_jax.models.weights.naming import Naming, Shape, TensorSource, Variable
 
 
 def detect_resnet(
@@ -95,8 +95,8 @@ def resnet_of(
     )
 
 
-def fits(path: str | Path, backbone: nn.Module, *, channels: int = 3) -> bool:
-    """Whether a file has the names and shapes of a backbone whose variables fit any image.
+def fitting_naming(path: str | Path, backbone: nn.Module, *, channels: int = 3) -> Naming | None:
+    """The naming under which a file has a backbone whose variables fit any image, if it does.
 
     Args:
       path: as for `load_resnet`.
@@ -110,8 +110,18 @@ def fits(path: str | Path, backbone: nn.Module, *, channels: int = 3) -> bool:
         sources = {variable: match.source(variable) for variable in shapes}
         check_fit(path, backbone, match.header, expected_shapes(sources, shapes), match.prefix)
     except UserError:
-        return False
-    return True
+        return None
+    return match.naming
+
+
+def check_options(path: str | Path, naming: Naming, backbone: nn.Module) -> None:
+    """Refuses a backbone without the options that weights under a naming need."""
+    for option, needed in naming.options.items():
+        if (given := getattr(backbone, option)) != needed:
+            raise UserError(
+                f"{path}: was trained with {option} {needed}, as {naming.owner} names tell (got "
+                f"{given}); set model.{option} to {needed}"
+            )
 
 
 def expected_shapes(

@@ -10,6 +10,7 @@ from flax import linen as nn
 from darkrank_jax.models.backbones.convnext import ConvNeXt
 from darkrank_jax.models.backbones.efficientnet import EfficientNet
 from darkrank_jax.models.backbones.mobilenet_v2 import MobileNetV2
+from darkrank_jax.models.backbones.mobilenet_v3 import MobileNetV3
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.weights.convnext_names import NAMINGS as CONVNEXT_NAMINGS
@@ -21,7 +22,11 @@ from darkrank_jax.models.weights.naming import (
     by_name,
     dotted,
 )
-from darkrank_jax.models.weights.timm_names import efficientnet_source, mobilenet_v2_source
+from darkrank_jax.models.weights.timm_names import (
+    efficientnet_source,
+    mobilenet_v2_source,
+    mobilenet_v3_source,
+)
 from darkrank_jax.models.weights.vit_names import NAMINGS as VIT_NAMINGS
 
 
@@ -95,12 +100,20 @@ def _efficientnet_namings(backbone: EfficientNet) -> tuple[Naming, ...]:
     return (TORCHVISION, Naming("timm's", source))
 
 
+def _mobilenet_v3_namings(backbone: MobileNetV3) -> tuple[Naming, ...]:
+    """timm's last convolution, behind the pooling, is its classifier's."""
+    source = functools.partial(mobilenet_v3_source, rows=backbone.blocks)
+    options = {"norm_epsilon": 1e-5}
+    return (TORCHVISION, Naming("timm's", source, ("conv_head.",), options=options))
+
+
 # Class of a backbone -> its namings, of which the first is written; of a backbone that is not here,
 # a file has the modules' own names.
 NAMINGS: dict[type, Callable[[Any], tuple[Naming, ...]]] = {
     ConvNeXt: lambda _: CONVNEXT_NAMINGS,
     EfficientNet: _efficientnet_namings,
     MobileNetV2: lambda _: (TORCHVISION, Naming("timm's", mobilenet_v2_source)),
+    MobileNetV3: _mobilenet_v3_namings,
     ResNet: _resnet_namings,
     ViT: lambda _: VIT_NAMINGS,
 }

@@ -1,7 +1,8 @@
 """How a file names and lays out the variables of a backbone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,12 +53,14 @@ class Naming(NamedTuple):
       source: from a variable here, its names from the collection down, to what a file has of it.
       beside: what the names of other parts of such a file begin with, which are left out.
       resize: how position embeddings are resized there.
+      options: of the backbone that weights under these names need, though no tensor shows them.
     """
 
     owner: str
     source: Callable[[Variable], TensorSource]
     beside: tuple[str, ...] = ()
     resize: Method = "bicubic_antialias"
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 def whole(name: str) -> TensorSource:

@@ -1,10 +1,12 @@
-"""timm's names of MobileNetV2's and EfficientNet's variables; here they are torchvision's."""
+"""timm's names of MobileNets' and EfficientNet's variables; here they are torchvision's."""
 
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from darkrank_jax.errors import UserError
+from darkrank_jax.models.backbones.mobilenet_v3 import Row
 from darkrank_jax.models.weights.naming import TensorSource, Variable, dotted, whole
 from darkrank_jax.models.weights.settings import read_settings
 
@@ -35,6 +37,28 @@ def mobilenet_v2_source(variable: Variable) -> TensorSource:
     return whole(f"blocks.{stage}.{index}.{units[unit]}.{leaf}")
 
 
+def mobilenet_v3_source(variable: Variable, *, rows: Sequence[Row]) -> TensorSource:
+    """Where timm's file has a variable of MobileNetV3, whose blocks are rows of the paper's table.
+
+    Example:
+      >>> from darkrank_jax.models.backbones.mobilenet_v3 import SMALL
+      >>> name = ("params", "features.4", "block.1", "1", "scale")
+      >>> mobilenet_v3_source(name, rows=SMALL).names
+      ('blocks.2.0.bn2.weight',)
+    """
+    number, rest = _parts(variable)
+    if number == 0:
+        return _outside(number, rest)
+    # A stage's blocks have the same channels out.
+    stages = [[*blocks] for _, blocks in itertools.groupby(rows, lambda row: row.features)]
+    if number > len(rows):
+        unit, leaf = rest.split(".")
+        return whole(f"blocks.{len(stages)}.0.{('conv', 'bn1')[int(unit)]}.{leaf}")
+    places = [(stage, index) for stage, blocks in enumerate(stages) for index in range(len(blocks))]
+    stage, index = places[number - 1]
+    return whole(f"blocks.{stage}.{index}.{_unit(rest, expands=number > 1, squeezes=True)}")
+
+
 def efficientnet_source(variable: Variable, *, lite: bool) -> TensorSource:
     """Where timm's file has a variable of EfficientNet, or of EfficientNet-Lite.
 
@@ -46,15 +70,9 @@ def efficientnet_source(variable: Variable, *, lite: bool) -> TensorSource:
     number, rest = _parts(variable)
     if number in (0, len(_BLOCKS) + 1):
         return _outside(number, rest)
-    found = re.fullmatch(r"(\d+)\.block\.(\d+)\.(\w+)\.(\w+)", rest)
-    assert found, variable
-    index, unit, part, leaf = found[1], int(found[2]), found[3], found[4]
-    if part in _SQUEEZE:
-        return whole(f"blocks.{number - 1}.{index}.{_SQUEEZE[part]}.{leaf}")
-    layers = _PLAIN if number == 1 else _EXPANDING
-    # The squeeze stands before the last layer.
-    layer = min(unit, len(layers) - 1) if not lite else unit
-    return whole(f"blocks.{number - 1}.{index}.{layers[layer][int(part)]}.{leaf}")
+    index, _, unit = rest.partition(".")
+    name = _unit(unit, expands=number > 1, squeezes=not lite)
+    return whole(f"blocks.{number - 1}.{index}.{name}")
 
 
 def check_padding(path: str | Path) -> None:
@@ -72,6 +90,19 @@ def _parts(variable: Variable) -> tuple[int, str]:
     found = re.fullmatch(r"features\.(\d+)\.(.*)", dotted(variable))
     assert found, variable
     return int(found[1]), found[2]
+
+
+def _unit(rest: str, *, expands: bool, squeezes: bool) -> str:
+    """timm's name of what a block has under `block.LAYER.PART.LEAF`."""
+    found = re.fullmatch(r"block\.(\d+)\.(\w+)\.(\w+)", rest)
+    assert found, rest
+    unit, part, leaf = int(found[1]), found[2], found[3]
+    if part in _SQUEEZE:
+        return f"{_SQUEEZE[part]}.{leaf}"
+    layers = _EXPANDING if expands else _PLAIN
+    # The squeeze, where there is one, stands before the last layer.
+    layer = min(unit, len(layers) - 1) if squeezes else unit
+    return f"{layers[layer][int(part)]}.{leaf}"
 
 
 def _outside(number: int, rest: str) -> TensorSource:

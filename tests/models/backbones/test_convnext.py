@@ -63,7 +63,7 @@ def test_parameters_and_shapes_are_those_published(name):
 
 
 def test_outputs_agree_with_another_implementation(tmp_path):
-    check_outputs("convnext_tiny", tmp_path, width=24)
+    check_outputs("convnext_tiny", tmp_path)
 
 
 @pytest.mark.parametrize("name", CONVNEXTS)

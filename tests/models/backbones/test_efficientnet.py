@@ -59,4 +59,4 @@ def test_parameters_and_shapes_are_those_published(name):
 
 @pytest.mark.slow
 def test_outputs_agree_with_another_implementation(tmp_path):
-    check_outputs("efficientnet_b0", tmp_path, width=0.25)
+    check_outputs("efficientnet_b0", tmp_path)

@@ -20,4 +20,4 @@ def test_parameters_and_shapes_are_those_published(name):
 
 
 def test_outputs_agree_with_another_implementation(tmp_path):
-    check_outputs("mobilenet_v2", tmp_path, width=0.25)
+    check_outputs("mobilenet_v2", tmp_path)

@@ -33,7 +33,7 @@ def test_parameters_and_shapes_are_those_published(name):
 
 
 def test_outputs_agree_with_another_implementation(tmp_path):
-    check_outputs("nin_bn", tmp_path, width=0.25)
+    check_outputs("nin_bn", tmp_path)
 
 
 def test_dropout_is_in_training_alone():

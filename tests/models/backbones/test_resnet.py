@@ -9,7 +9,7 @@ from darkrank_jax.models import MODELS
 from darkrank_jax.models.backbones.resnet import InstanceAndBatchNorm, ResNet
 from darkrank_jax.models.pretrained import describe_weights, detect_resnet, tensor_name
 from darkrank_jax.models.weights.fit import torch_axes
-from tests.models.backbones.architectures import check_outputs
+from tests.models.backbones.architectures import FEW, NETWORKS, check_outputs
 
 # torchvision's figures, and what its classifier of 1000 classes has of them.
 PUBLISHED = {
@@ -82,19 +82,13 @@ def test_stages_halve_the_image_and_double_the_channels(name, expansion, stem, s
     assert [each.shape for each in maps] == expected
 
 
-FEW = (2, 1, 1, 1)
-VARIANTS = {
-    "resnet18_ibn_a": ResNet(FEW, False, ibn=True, last_stride=1),
-    "resnet50_ibn_a": MODELS["resnet50_ibn_a"]().clone(blocks=FEW, last_stride=1),
-    "resnet50d": MODELS["resnet50d"]().clone(blocks=FEW),
-    "resnext50_32x4d": MODELS["resnext50_32x4d"]().clone(blocks=FEW),
-}
+VARIANTS = [name for name, (_, backbone) in NETWORKS.items() if isinstance(backbone, ResNet)]
 
 
-@pytest.mark.parametrize(("name", "backbone"), VARIANTS.items(), ids=VARIANTS)
-def test_variants_have_the_values_of_other_implementations(name, backbone, tmp_path):
-    check_outputs(name, tmp_path, backbone=backbone)
-    path = tmp_path / "weights.safetensors"
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_have_the_values_of_other_implementations(name, tmp_path):
+    check_outputs(name, tmp_path)
+    path, (_, backbone) = tmp_path / "weights.safetensors", NETWORKS[name]
     # The weights are the same whatever the stride.
     assert detect_resnet(path) == backbone.clone(last_stride=2, parent=None)
     said = describe_weights(path)
