@@ -169,14 +169,16 @@ def compare(runs: Sequence[str | PathLike], *, workdir: str | PathLike) -> Path:
 def embed_outside(config: Any, path: str | PathLike, function: Callable[[np.ndarray], Any]) -> None:
     """Embeds the images that a config trains on by a teacher of another framework.
 
-    The file is for the config's `teacher.embeddings`.
+    The file is for the config's `teacher.embeddings`. With `store_teacher` and `data.views`, the
+    augmented views are embedded too, and stored beside it.
 
     Args:
       config: of `load_config`, or a nested mapping; `teacher.data.image_size` is what the function
         takes.
       path: of the .npz to write.
-      function: uint8 images [256, h, w, c] to embeddings [256, dim]: a network of PyTorch or ONNX
-        Runtime with its preprocessing, or a call to a service.
+      function: uint8 images [n, h, w, c] to embeddings [n, dim], with n of 256, or of views
+        `data.batch_size`: a network of PyTorch or ONNX Runtime with its preprocessing, or a call
+        to a service.
 
     Raises:
       UserError: the config has no teacher, the function gives no embeddings, or the file cannot be

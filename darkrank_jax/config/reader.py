@@ -301,6 +301,8 @@ def _check_teacher(run: Run, prefix: str) -> None:
         return
     networks = run.teacher.embedding_networks(f"{prefix}teacher")
     sizes = {where: network.data.image_size for network, where in networks}
+    if run.views_from_outside:
+        sizes[f"{prefix}teacher"] = run.teacher.data.image_size
     _check_image_sizes(run.data, sizes, prefix)
     known = run.teacher.outputs
     for name in run.losses:

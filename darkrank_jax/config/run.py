@@ -147,10 +147,19 @@ class Run:
     @property
     def teacher_data(self) -> Data:
         """The images that the teacher is shown: those of this run, at the teacher's own size."""
-        networks = self.teacher.embedding_networks("teacher") if self.teacher else ()
-        for network, _ in networks:
-            return dataclasses.replace(self.data, image_size=network.data.image_size)
-        return self.data
+        if self.teacher is None:
+            return self.data
+        seeing = [network for network, _ in self.teacher.embedding_networks("teacher")]
+        if self.views_from_outside:
+            seeing = [self.teacher]
+        size = seeing[0].data.image_size if seeing else self.data.image_size
+        return dataclasses.replace(self.data, image_size=size)
+
+    @property
+    def views_from_outside(self) -> bool:
+        """Whether a teacher of another framework has embedded each view of the images."""
+        outside = self.teacher is not None and bool(self.teacher.embeddings)
+        return outside and self.store_teacher and self.data.views > 0
 
     @property
     def outputs(self) -> list[str]:

@@ -24,6 +24,7 @@ from darkrank_jax.runs.shapes import Shapes, abstract_network, abstract_teacher,
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
 from darkrank_jax.training.network import Embedder, Ensemble, check_recorded, make_ensemble
+from darkrank_jax.training.teacher.outside import check_views, views_of
 from darkrank_jax.workdir.run_file import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.
@@ -111,6 +112,9 @@ def _check_network(run: Run, splits: Splits, prefix: str) -> None:
         f"{prefix}data",
     )
     _check_augmentation(train.images, data.augmentation, f"{prefix}data.augmentation")
+    if run.teacher and run.views_from_outside:
+        views = views_of(run, splits[run.teacher_data]["train"])
+        check_views(Path(run.teacher.embeddings), views, run.store_dtype)
     if run.teacher:
         teachers = run.teacher.embedding_networks(f"{prefix}teacher")
         _check_classes(teachers, data, splits, prefix, kd="logits" in run.loss_inputs)

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,6 +32,7 @@ from darkrank_jax.training.provenance import input_digests, teacher_digest
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings
 from darkrank_jax.training.teacher.outputs import open_store
+from darkrank_jax.training.teacher.outside import open_views
 from darkrank_jax.workdir import run_file
 from darkrank_jax.workdir.metrics_log import open_log
 
@@ -127,7 +128,7 @@ def fit(
             teacher if wanted else None,
             batches,
             wanted,
-            run.store_teacher and run.store_dtype,
+            run,
             mesh,
         )
         if teaching.network is None:
@@ -310,16 +311,22 @@ def _teaching(
     teacher: Embedder | TeacherEmbeddings | None,
     batches: Batches,
     wanted: set[str],
-    store: str | Literal[False],
+    run: Run,
     mesh: Mesh,
 ) -> Teaching:
     """Where the teacher's outputs come from: a file of embeddings, a store, or each step."""
+    seen, dtype = batches.of_teacher(), run.store_dtype
     if isinstance(teacher, TeacherEmbeddings):
-        return Teaching(None, lambda _, batch: {"teacher_embeddings": teacher.of(batch["rows"])})
-    if teacher is None or not store:
+        if not run.views_from_outside:
+            return Teaching(
+                None, lambda _, batch: {"teacher_embeddings": teacher.of(batch["rows"])}
+            )
+        assert run.teacher
+        outputs = open_views(Path(run.teacher.embeddings), seen, dtype)
+    elif teacher is None or not run.store_teacher:
         return Teaching(teacher, lambda *_: {})
-    seen = batches.of_teacher()
-    outputs = open_store(teacher.workdir / "outputs", seen, teacher, wanted, mesh, store)
+    else:
+        outputs = open_store(teacher.workdir / "outputs", seen, teacher, wanted, mesh, dtype)
     return Teaching(None, lambda step, batch: outputs.read(*batches.place(step, batch["rows"])))
 
 

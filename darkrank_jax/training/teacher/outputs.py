@@ -8,7 +8,7 @@ in rotation (`data.views`), these are stored instead, whatever seed and number o
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from darkrank_jax.config.description import describe
-from darkrank_jax.digests import digest
+from darkrank_jax.digests import digest, file_digest
 from darkrank_jax.distributed.mesh import by_rows, make_mesh, put, replicated
 from darkrank_jax.distributed.processes import agreed, lead_first, leads, meet
 from darkrank_jax.errors import UserError
@@ -34,6 +34,9 @@ from darkrank_jax.training.compiled import teach
 from darkrank_jax.training.network import Embedder
 from darkrank_jax.version import __version__
 from darkrank_jax.workdir import manifests
+
+# A teacher's outputs by name for each of some batches of images.
+Outputs = Callable[[Iterable[np.ndarray]], Iterator[Mapping[str, np.ndarray]]]
 
 # Shards of a store, at most: what a kill can lose, and files to open.
 _MOST_SHARDS = 256
@@ -106,24 +109,61 @@ def open_store(
             "set store_teacher to False"
         )
     path = folder / outputs_digest(batches, teacher, wanted, dtype)
-    advice = f"delete {path}, and the teacher's outputs are computed again"
-    span, names = -(-batches.num_stored() // _MOST_SHARDS), sorted(wanted)
-    count = -(-batches.num_stored() // span)
-    if not agreed(int((path / manifests.NAME).exists())):
+    if not agreed(int(is_whole(path))):
         try:
-            _fill(path, range(count), span, batches, teacher, wanted, mesh, dtype)
+            fill_store(path, batches, wanted, _computing(teacher, wanted, batches, mesh), dtype)
         except UserError as error:
             raise UserError(f"{error}; or set store_teacher to False") from error
-        meet()
-        with lead_first():
-            if leads():
-                manifests.seal(path)
+    return read_store(path, batches, wanted, "and the teacher's outputs are computed again")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a store was finished."""
+    return (path / manifests.NAME).exists()
+
+
+def fill_store(
+    path: Path, batches: Batches, wanted: Iterable[str], outputs: Outputs, dtype: str
+) -> None:
+    """Computes and writes what a store lacks, each process its shards, and seals it.
+
+    Args:
+      path: of the store.
+      batches: of the student's run.
+      wanted: names of the teacher's arrays.
+      outputs: computes them.
+      dtype: see `open_store`.
+
+    Raises:
+      UserError: see `open_store`.
+    """
+    _fill(path, batches, wanted, outputs, dtype)
+    meet()
+    with lead_first():
+        if leads():
+            manifests.seal(path)
+
+
+def read_store(path: Path, batches: Batches, wanted: Iterable[str], then: str) -> Store:
+    """A store that was finished, its files checked.
+
+    Args:
+      path: of the store.
+      batches: of the student's run.
+      wanted: names of the teacher's arrays.
+      then: what follows once a damaged store is deleted, to end the error with.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    advice = f"delete {path}, {then}"
     found = manifests.damage(path) if leads() else ""
     if agreed(int(bool(found))):
         raise UserError(f"{path}: is damaged ({found or 'see process 0'}); {advice}")
+    span, count = _shards(batches)
     shards = {
         name: [map_npy(_shard(path, name, number), advice) for number in range(count)]
-        for name in names
+        for name in sorted(wanted)
     }
     return Store(shards, span)
 
@@ -137,13 +177,13 @@ def _computed(described: Any) -> Any:
 
 
 def outputs_digest(
-    batches: Batches, teacher: Embedder, wanted: set[str], dtype: str = "float32"
+    batches: Batches, teacher: Embedder | Path, wanted: set[str], dtype: str = "float32"
 ) -> str:
     """A digest of all that stored outputs depend on: teacher, images, augmentation, batches.
 
     Args:
       batches: of the student's run.
-      teacher: the network.
+      teacher: the network; of another framework, the file of its embeddings.
       wanted: names of the teacher's arrays.
       dtype: that they are stored in.
 
@@ -151,10 +191,9 @@ def outputs_digest(
       32 hexadecimal digits.
     """
     data, train = batches.data, batches.train
+    known, leaves = _identity(teacher)
     facts = {
-        "teacher": _computed(describe(teacher.run)),
-        # What a dtype of "auto" stands for here.
-        "computed": jnp.dtype(compute_dtype("auto")).name,
+        **known,
         "wanted": sorted(wanted),
         "batches": [batches.num_stored(), data.batch_size],
         "dtype": dtype,
@@ -163,7 +202,7 @@ def outputs_digest(
         "images": train.images.digest(),
         "versions": [__version__, *(library.__version__ for library in _LIBRARIES)],
     }
-    arrays = [*jax.tree.leaves(jax.device_get(teacher.variables)), train.labels]
+    arrays = [*leaves, train.labels]
     if not data.views:
         sampler = batches.sampler
         known = {name: each for name, each in sampler.items() if isinstance(each, np.ndarray)}
@@ -183,31 +222,50 @@ def outputs_digest(
     return digest(itertools.chain([json.dumps(facts).encode()], parts))
 
 
-def _fill(
-    path: Path,
-    numbers: range,
-    span: int,
-    batches: Batches,
-    teacher: Embedder,
-    wanted: set[str],
-    mesh: Mesh,
-    dtype: str,
-) -> None:
-    """Computes this process' shards of a store that are not there yet, on its own devices."""
-    make_folder(path)
-    remove_unfinished(path)
-    own = numbers[jax.process_index() :: jax.process_count()]
-    missing = [n for n in own if not all(_shard(path, name, n).exists() for name in wanted)]
+def _identity(teacher: Embedder | Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """What a teacher's outputs for an image depend on: facts, and arrays."""
+    if isinstance(teacher, Path):
+        return {"embeddings": file_digest(teacher)}, []
+    # What a dtype of "auto" stands for here.
+    computed = jnp.dtype(compute_dtype("auto")).name
+    facts = {"teacher": _computed(describe(teacher.run)), "computed": computed}
+    return facts, jax.tree.leaves(jax.device_get(teacher.variables))
+
+
+def _computing(teacher: Embedder, wanted: set[str], batches: Batches, mesh: Mesh) -> Outputs:
+    """The outputs of a network, on the devices of this process."""
     if jax.process_count() > 1:
         mesh = make_mesh(batches.data.batch_size, jax.local_devices())
     variables = put(jax.device_get(teacher.variables), replicated(mesh))
     outputs_of = jax.jit(teach(teacher, wanted))
+
+    def outputs(batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        for images in batches:
+            yield jax.device_get(outputs_of(variables, put(images, by_rows(mesh))))
+
+    return outputs
+
+
+def _shards(batches: Batches) -> tuple[int, int]:
+    """Batches of a shard, and number of shards."""
+    span = -(-batches.num_stored() // _MOST_SHARDS)
+    return span, -(-batches.num_stored() // span)
+
+
+def _fill(
+    path: Path, batches: Batches, wanted: Iterable[str], outputs: Outputs, dtype: str
+) -> None:
+    """Computes this process' shards of a store that are not there yet."""
+    make_folder(path)
+    remove_unfinished(path)
+    span, count = _shards(batches)
+    own = range(count)[jax.process_index() :: jax.process_count()]
+    missing = [n for n in own if not all(_shard(path, name, n).exists() for name in wanted)]
     for number in tqdm(missing, desc="teacher's outputs", unit="shard", disable=not leads()):
         size = min(span, batches.num_stored() - number * span)
         shards: dict[str, np.ndarray] = {}
-        for place, images in enumerate(batches.stored(number * span, size)):
-            outputs = jax.device_get(outputs_of(variables, put(images, by_rows(mesh))))
-            for name, output in outputs.items():
+        for place, found in enumerate(outputs(batches.stored(number * span, size))):
+            for name, output in found.items():
                 if name not in shards:
                     shards[name] = np.empty((size, *output.shape), dtype)
                 shards[name][place] = _stored(name, output, dtype)
