@@ -158,7 +158,7 @@ def test_head_batch_norm_standardises_each_number_over_the_batch(images):
 def test_a_head_with_a_norm_gives_the_embedding_on_both_sides_of_it(images):
     model = EmbeddingModel(Itself(), embedding_dim=7, head_batch_norm=True)
     found, variables = model.init_with_output(jax.random.key(2), jnp.asarray(images), train=True)
-    layer = variables["params"]["embedding"]
+    layer = jax.device_get(variables["params"]["embedding"])
     before = np.asarray(found["features"]) @ layer["kernel"] + layer["bias"]
     after = (before - before.mean(axis=0)) / np.sqrt(before.var(axis=0) + 1e-5)
     np.testing.assert_allclose(found["before_norm"], before, rtol=1e-4, atol=1e-5)

@@ -48,7 +48,8 @@ def test_losses_that_push_or_hold_class_weights_learn_from_one_image_of_a_class(
 def test_a_side_of_a_norm_that_is_not_there_or_is_unknown_is_refused():
     def triplets(side, *, norm, field="losses", **more):
         entry = {"triplet": {"weight": 1.0, "embeddings": side}, **more}
-        found = config({"supcon": {"weight": 1.0}}, **{field: ConfigDict(entry)})
+        found = config({"supcon": {"weight": 1.0}})
+        found[field].update(entry)
         found.model.head_batch_norm = norm
         return found
 

@@ -167,7 +167,7 @@ def test_views_resume_after_a_kill_and_start_again_for_another_teacher(tmp_path)
     darkrank_jax.embed_outside(config, path, counting(pixels))
     assert shapes == [(256, 24, 24, 1)] + (12 - 5) * [(8, 24, 24, 1)]
     whole = tmp_path / "whole.npz"
-    darkrank_jax.embed_outside(viewed(whole, teacher=config.teacher), whole, pixels)
+    darkrank_jax.embed_outside(config, whole, pixels)
     np.testing.assert_array_equal(stored(path, config), stored(whole, config))
     darkrank_jax.embed_outside(config, path, counting(pixels))
     assert len(shapes) == 1

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -151,8 +152,8 @@ def test_losses_of_a_step_are_of_their_side_of_the_norm():
 
 def test_class_logits_are_of_the_side_that_the_classification_loss_sees():
     rng = np.random.default_rng(8)
-    x, unit = rng.normal(size=(2, 3, 4)).astype(np.float32)
-    weights = rng.normal(size=(4, 5)).astype(np.float32)
+    x, unit = jnp.asarray(rng.normal(size=(2, 3, 4)), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(4, 5)), jnp.float32)
     logits = logits_of({"triplet": {}, "softmax": {"weight": 1.0, "embeddings": "after_norm"}})
     found = logits({"after_norm": x, "embeddings": unit}, {"softmax": weights})
     np.testing.assert_allclose(found, x @ weights, rtol=1e-5, atol=1e-5)

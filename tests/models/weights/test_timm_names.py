@@ -19,7 +19,7 @@ NAMES = [
     pytest.param("efficientnet_lite0", marks=pytest.mark.slow),
     "mobilenet_v2",
     pytest.param("mobilenet_v3_large", marks=pytest.mark.slow),
-    "mobilenet_v3_small",
+    pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
 ]
 
 
