@@ -12,7 +12,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.evaluation.embed import embed_images
 from darkrank_jax.files import replacing
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.training.teacher.outside import fill_views, views_of
+from darkrank_jax.training.teacher.views import fill_views, views_of
 
 
 def write_embeddings(run: Run, path: Path, function: Callable[[np.ndarray], Any]) -> None:

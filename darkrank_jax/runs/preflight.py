@@ -24,7 +24,7 @@ from darkrank_jax.runs.shapes import Shapes, abstract_network, abstract_teacher,
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
 from darkrank_jax.training.network import Embedder, Ensemble, check_recorded, make_ensemble
-from darkrank_jax.training.teacher.outside import check_views, views_of
+from darkrank_jax.training.teacher.views import check_views, views_of
 from darkrank_jax.workdir.run_file import read_facts
 
 # Draws of each augmentation, some of which change an image only now and then.

@@ -32,7 +32,7 @@ from darkrank_jax.training.provenance import input_digests, teacher_digest
 from darkrank_jax.training.state import TrainState
 from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings
 from darkrank_jax.training.teacher.outputs import open_store
-from darkrank_jax.training.teacher.outside import open_views
+from darkrank_jax.training.teacher.views import open_views
 from darkrank_jax.workdir import run_file
 from darkrank_jax.workdir.metrics_log import open_log
 

@@ -16,7 +16,7 @@ from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.train import train
 from darkrank_jax.training.network import load_network
 from darkrank_jax.training.teacher.outputs import open_store
-from darkrank_jax.training.teacher.outside import open_views, views_of
+from darkrank_jax.training.teacher.views import open_views, views_of
 from darkrank_jax.workdir.metrics_log import read_log
 from tests import tiny_config
 from tests.drawn_runs import save_drawn
