@@ -48,7 +48,7 @@ def write_embeddings(run: Run, path: Path, function: Callable[[np.ndarray], Any]
     with replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, ids=ids, vectors=vectors)
     if run.store_teacher and run.data.views:
-        fill_views(path, views_of(run, splits["train"]), checked, run.store_dtype)
+        fill_views(path, views_of(run.data, splits["train"]), checked, run.store_dtype)
 
 
 def _checked(function: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:

@@ -113,7 +113,7 @@ def _check_network(run: Run, splits: Splits, prefix: str) -> None:
     )
     _check_augmentation(train.images, data.augmentation, f"{prefix}data.augmentation")
     if run.teacher and run.views_from_outside:
-        views = views_of(run, splits[run.teacher_data]["train"])
+        views = views_of(data, splits[run.teacher_data]["train"])
         check_views(Path(run.teacher.embeddings), views, run.store_dtype)
     if run.teacher:
         teachers = run.teacher.embedding_networks(f"{prefix}teacher")

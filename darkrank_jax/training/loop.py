@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -128,7 +128,8 @@ def fit(
             teacher if wanted else None,
             batches,
             wanted,
-            run,
+            run.store_teacher and run.store_dtype,
+            Path(run.teacher.embeddings) if run.teacher and run.views_from_outside else None,
             mesh,
         )
         if teaching.network is None:
@@ -311,22 +312,22 @@ def _teaching(
     teacher: Embedder | TeacherEmbeddings | None,
     batches: Batches,
     wanted: set[str],
-    run: Run,
+    store: str | Literal[False],
+    viewed: Path | None,
     mesh: Mesh,
 ) -> Teaching:
     """Where the teacher's outputs come from: a file of embeddings, a store, or each step."""
-    seen, dtype = batches.of_teacher(), run.store_dtype
+    seen = batches.of_teacher()
     if isinstance(teacher, TeacherEmbeddings):
-        if not run.views_from_outside:
+        if not (store and viewed):
             return Teaching(
                 None, lambda _, batch: {"teacher_embeddings": teacher.of(batch["rows"])}
             )
-        assert run.teacher
-        outputs = open_views(Path(run.teacher.embeddings), seen, dtype)
-    elif teacher is None or not run.store_teacher:
+        outputs = open_views(viewed, seen, store)
+    elif teacher is None or not store:
         return Teaching(teacher, lambda *_: {})
     else:
-        outputs = open_store(teacher.workdir / "outputs", seen, teacher, wanted, mesh, dtype)
+        outputs = open_store(teacher.workdir / "outputs", seen, teacher, wanted, mesh, store)
     return Teaching(None, lambda step, batch: outputs.read(*batches.place(step, batch["rows"])))
 
 

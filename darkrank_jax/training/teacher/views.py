@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from darkrank_jax.config.run import Run
+from darkrank_jax.config.run import Data
 from darkrank_jax.data import Split
 from darkrank_jax.distributed.processes import agreed
 from darkrank_jax.errors import UserError
@@ -22,14 +22,14 @@ from darkrank_jax.training.teacher.outputs import (
 _WANTED = {"teacher_embeddings"}
 
 
-def views_of(run: Run, split: Split) -> Batches:
-    """The batches of a run whose views are stored.
+def views_of(data: Data, split: Split) -> Batches:
+    """The views that are stored, which follow from no seed and no number of steps.
 
     Args:
-      run: of the student.
+      data: of the student's run.
       split: that it trains on, at the teacher's image size.
     """
-    return Batches(split, run.data, run.data.sampler, run.seed, run.steps, split)
+    return Batches(split, data, data.sampler, seed=0, steps=0, teacher_split=split)
 
 
 def fill_views(
