@@ -113,6 +113,7 @@ def read_results(workdir):
     return json.loads((Path(workdir) / "results.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("framework", "package"), FRAMEWORKS.items(), ids=FRAMEWORKS)
 def test_losses_train_a_student_of_every_framework(framework, package):
     pytest.importorskip(package)
@@ -196,6 +197,7 @@ def test_a_run_and_losses_on_several_devices(here, monkeypatch, capsys):
     assert re.search(r"^devices +4 x ", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_an_exported_student_embeds_without_this_package(here, workdir, monkeypatch):
     pytest.importorskip("onnxruntime")
     shutil.copytree(workdir, here / "runs" / "demo")
