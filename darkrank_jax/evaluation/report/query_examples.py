@@ -68,6 +68,10 @@ def neighbors_section(
     )
     verdicts = verdicts_of(measured)
     groups = choose(measured, verdicts, known, queries)
+    if not any(group.size for group in groups):
+        # All networks have the same queries right: those that the subject has wrong, and right.
+        known = ComparedNetworks(compared.subject)
+        groups = choose(measured, verdicts, known, queries)
     most = int(verdicts.matched.sum())
     chosen = _RULES[len(known.rivals())].format(
         f"{most:,}", subject=known.subject, metric=verdicts.metric
