@@ -22,6 +22,13 @@ from transformers_models import SIZES, images, parameter  # noqa: E402
 
 from tests.models.backbones import architectures  # noqa: E402
 
+# Of networks that their name in MODELS does not tell apart, or whose shape it has not.
+LABELS = {
+    "siglip2_naflex": "`siglip_b16`, NaFlex",
+    "convnext": "ConvNeXt of three stages",
+    "convnextv2": "ConvNeXt V2 of three stages",
+}
+
 
 def main() -> None:
     """Prints a row for each network."""
@@ -33,7 +40,7 @@ def main() -> None:
                 f", `{k}={json.dumps(v)}`" for k, v in options.items() if k != "projection"
             )
             found = {size: of_transformers(name, golden, size, Path(folder)) for size in SIZES}
-            print(row(f"`{model}`{given}", "Hugging Face", found))
+            print(row(LABELS.get(name, f"`{model}`{given}"), "Hugging Face", found))
         for name, (owner, _) in architectures.NETWORKS.items():
             sizes = architectures.load_rule().sizes(name)
             found = {
