@@ -93,6 +93,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 EPOCHS = ("steps=0", "epochs=1.3", "schedule.warmup_steps=0", "warmup_epochs=0.3")
 
 
+@pytest.mark.slow
 def test_a_run_in_epochs_goes_on_to_the_bits_of_its_steps(finished, copy, capsys):
     flags = [f"--config.{flag}" for flag in EPOCHS]
     assert run(copy, *flags) == 0

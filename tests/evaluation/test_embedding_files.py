@@ -226,7 +226,9 @@ def test_index_of_another_gallery_than_the_ids_beside_it_is_refused(tmp_path):
     line = refusal(read_gallery, tmp_path / "a.faiss")
     assert "a.faiss: does not belong to a.faiss.npz (checksums differ); embed" in line
     (tmp_path / "a.faiss.npz").unlink()
-    assert refusal(read_gallery, tmp_path / "a.faiss").startswith(f"{tmp_path}/a.faiss.npz: is mis")
+    assert refusal(read_gallery, tmp_path / "a.faiss").startswith(
+        f"{tmp_path}/a.faiss.npz: must exist"
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_it_is_loaded_embedded_and_searched_without_the_file(own, capsys):
     assert darkrank_jax.load_run(own / "run").facts == network.facts
 
 
+@pytest.mark.slow
 def test_its_images_need_the_file(own, capsys):
     export = ["--mode=export", f"--workdir={own / 'run'}", "--formats=safetensors"]
     assert refusal(capsys, *export) == (

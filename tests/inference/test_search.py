@@ -48,7 +48,7 @@ def test_search_leaves_out_the_query_itself(workdir, gallery, pictures, tmp_path
     assert [line.split()[1:] for line in rest] == [line.split()[1:] for line in others]
     search(workdir, query=str(twin), exclude_self=True, **asked)
     assert capsys.readouterr().out.splitlines()[1] == first
-    with pytest.raises(UserError, match="is 20; the gallery has 20 images but the query"):
+    with pytest.raises(UserError, match=r"must be from 1 to 19, .* but the query \(got 20\)"):
         search(workdir, query=spelt, gallery=str(gallery), nearest=20, exclude_self=True)
 
 

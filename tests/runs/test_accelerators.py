@@ -56,7 +56,11 @@ def test_gpus_come_in_hosts_of_eight(asked):
 @pytest.mark.parametrize(
     ("name", "count", "line"),
     [
-        ("tpu_v5e", 12, "is 12, and a slice has a power of two of TPU v5 lite; give 8 or 16"),
+        (
+            "tpu_v5e",
+            12,
+            r"must be a power of two for a slice of TPU v5 lite \(got 12\); give 8 or 16",
+        ),
         ("a100", 20, r"must be a multiple of 8, a host's NVIDIA A100-SXM4-80GB \(got 20\)"),
     ],
 )

@@ -167,6 +167,7 @@ def test_a_teacher_that_was_trained_elsewhere_has_its_learning_curve(tmp_path):
     assert "noise 0.5/teacher: from 8 at step 2 to 0.5 at step 6." in page
 
 
+@pytest.mark.slow
 def test_compare_makes_one_page_of_several_runs(finished, copy, tmp_path, capsys):
     """The copy pretends to be of another seed; its embeddings are stored, the first run's not."""
     results = json.loads((copy / "results.json").read_text())

@@ -68,6 +68,7 @@ def chosen(folder, networks, datasets):
     return f"--config={path}"
 
 
+@pytest.mark.slow
 def test_eval_takes_any_checkpoint_and_several_datasets(finished, tmp_path, capsys):
     networks = {"teacher": str(finished / "teacher"), "mine": str(finished)}
     options = {"num_classes": 20, "images_per_class": 4}

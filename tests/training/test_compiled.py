@@ -59,6 +59,7 @@ def test_a_part_with_a_learning_rate_of_zero_stays_as_it_is(frozen):
     assert np.isfinite(float(metrics["loss"]))
 
 
+@pytest.mark.slow
 def test_the_backbone_is_frozen_in_the_first_steps_alone_and_one_state_serves_both():
     run = read_run(
         tiny_config.small().to_dict()

@@ -80,6 +80,7 @@ def neck(size, rng):
     }
 
 
+@pytest.mark.slow
 def test_a_baseline_of_re_identification_embeds_behind_its_neck(tmp_path):
     """Under fast-reid's names, whose backbone begins with "backbone." """
     path, rng = tmp_path / "sbs.safetensors", np.random.default_rng(3)

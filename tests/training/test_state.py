@@ -22,7 +22,7 @@ def drawn(seed=0, *, averaged=False, names=("softmax", "arcface")):
     )
 
 
-@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("averaged", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_what_is_evaluated_is_the_average_where_one_is_kept(averaged):
     state = drawn(averaged=averaged)
     moved = state.replace(params=jax.tree.map(lambda leaf: leaf + 1, state.params))

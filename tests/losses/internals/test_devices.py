@@ -164,7 +164,7 @@ def test_values_and_gradients_are_those_of_one_device(kind, names):
 
 
 def test_the_guide_has_a_row_for_each_kind():
-    page = (Path(__file__).parents[2] / "docs" / "guides" / "accelerators.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "accelerators.md").read_text()
     table = page[page.index("## The losses in your own parallel code") :]
     assert [kind for kind in KINDS if f"\n| {kind} |" not in table.replace("`", "")] == []
 

@@ -12,7 +12,7 @@ from tests.losses.batches import LABELS, TEACHER, WEIGHTS, X
 
 
 def test_prefixes_give_the_value_and_gradient_of_sentence_transformers_matryoshka_loss(x64):
-    with np.load(Path(__file__).parents[1] / "golden" / "peer_losses.npz") as golden:
+    with np.load(Path(__file__).parents[2] / "golden" / "peer_losses.npz") as golden:
         found = {name: golden[f"matryoshka/{name}"] for name in ("embeddings", "labels")}
         value, gradient = golden["matryoshka/value"], golden["matryoshka/grad"]
     sizes = (6, 4, 2)
