@@ -89,7 +89,13 @@ def refusal(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["model.stablehlo", "model.stablehlo.json", "model.onnx", "model.safetensors"]
+    "name",
+    [
+        pytest.param("model.stablehlo", marks=pytest.mark.slow),
+        "model.stablehlo.json",
+        "model.onnx",
+        pytest.param("model.safetensors", marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_export_gives_one_line_or_the_same_embeddings(name, copied):
     path = copied / name.removesuffix(".json")

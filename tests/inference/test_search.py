@@ -52,6 +52,7 @@ def test_search_leaves_out_the_query_itself(workdir, gallery, pictures, tmp_path
         search(workdir, query=spelt, gallery=str(gallery), nearest=20, exclude_self=True)
 
 
+@pytest.mark.slow
 def test_search_takes_a_folder_of_queries(workdir, gallery, pictures, tmp_path, capsys):
     files = sorted(pictures.rglob("*.png"))[3:6]
     singles = []
@@ -287,6 +288,7 @@ def test_an_index_lies_beside_the_gallery(workdir, pictures, tmp_path, capsys):
     assert index.search(known.vectors[:3], 1)[1].ravel().tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_guides_service_finds_what_search_finds(
     workdir, pictures, tmp_path, capsys, monkeypatch
 ):

@@ -42,7 +42,13 @@ def moved(before, after):
     ]
 
 
-@pytest.mark.parametrize("frozen", ["backbone", "head", "class_weights"])
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        "backbone",
+        *(pytest.param(part, marks=pytest.mark.slow) for part in ("head", "class_weights")),
+    ],
+)
 def test_a_part_with_a_learning_rate_of_zero_stays_as_it_is(frozen):
     before, after, metrics = after_a_step({frozen: 0.0})
     parts = {

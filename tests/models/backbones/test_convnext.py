@@ -62,6 +62,7 @@ def test_parameters_and_shapes_are_those_published(name):
     check_published(name, *PUBLISHED[name])
 
 
+@pytest.mark.slow
 def test_outputs_agree_with_another_implementation(tmp_path):
     check_outputs("convnext_tiny", tmp_path)
 

@@ -49,7 +49,13 @@ PUBLISHED = {
     ),
 }
 # Take long to trace; others of their kind stay.
-DEEP = {"efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4"}
+DEEP = {
+    "efficientnet_lite2",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+}
 
 
 @every_network(efficientnet, slow=DEEP)

@@ -36,5 +36,6 @@ def test_outputs_of_large_agree_with_another_implementation(tmp_path):
     check_outputs("mobilenet_v3_large", tmp_path)
 
 
+@pytest.mark.slow
 def test_outputs_of_small_agree_with_another_implementation(tmp_path):
     check_outputs("mobilenet_v3_small", tmp_path)

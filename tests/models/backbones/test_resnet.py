@@ -85,7 +85,14 @@ def test_stages_halve_the_image_and_double_the_channels(name, expansion, stem, s
 VARIANTS = [name for name, (_, backbone) in NETWORKS.items() if isinstance(backbone, ResNet)]
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+# Takes long to compile; others of its kind stay.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("resnext") else ())
+        for name in VARIANTS
+    ],
+)
 def test_variants_have_the_values_of_other_implementations(name, tmp_path):
     check_outputs(name, tmp_path)
     path, (_, backbone) = tmp_path / "weights.safetensors", NETWORKS[name]
