@@ -21,7 +21,7 @@ from darkrank_jax.runs.outside import write_embeddings
 from darkrank_jax.runs.results import read_results, table
 from darkrank_jax.runs.roles import roles_of
 from darkrank_jax.runs.splits import Splits
-from darkrank_jax.runs.train import train_with_hook
+from darkrank_jax.runs.train import train_and_report
 from darkrank_jax.terminal import printable
 from darkrank_jax.training.hooks import Hook
 from darkrank_jax.workdir.recorded import whole_run
@@ -127,7 +127,7 @@ def train(config: Any, *, workdir: str | PathLike, hook: Hook | None = None) -> 
       UserError: a field, a file or the workdir is not as it must be; names it and what to do.
     """
     run, folder = _run_of(config), Path(workdir)
-    train_with_hook(run, folder, hook)
+    train_and_report(run, folder, hook)
     return _results(folder, folder)
 
 

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax._src import distributed
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
@@ -99,7 +98,7 @@ def announce(line: str) -> None:
     """
     if jax.distributed.is_initialized():
         _ending.set()
-        client, own = _coordinator(), jax.process_index()
+        client, own = multihost.get_jax_distributed_client(), jax.process_index()
         # Where process 0 is gone, there is nobody to tell.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             client.key_value_set(f"{_ERRORS}/{own}", f"process {own} ended: {line}")
@@ -148,14 +147,10 @@ def meet() -> None:
     wait(key=f"darkrank_jax_{next(_MEETINGS)}", timeout_ms=1000 * _PATIENCE)
 
 
-def _coordinator() -> Any:
-    """The client of the service in process 0, for which JAX has no public name."""
-    return distributed.global_state.client
-
-
 def _listen() -> None:
     """Ends this process, whatever it waits for, once another one has announced an error."""
-    client, own, said = _coordinator(), jax.process_index(), []
+    client: Any = multihost.get_jax_distributed_client()
+    own, said = jax.process_index(), []
     while not (said or _ending.wait(_LOOK)):
         # The coordinator is gone at the end of process 0.
         with contextlib.suppress(jax.errors.JaxRuntimeError):

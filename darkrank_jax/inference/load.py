@@ -2,8 +2,9 @@
 
 import dataclasses
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,9 @@ class LoadedRun:
 
         Args:
           images: one, or several: paths, bytes of files, Pillow images, arrays (NumPy's, JAX's or
-            what NumPy can convert) uint8 [h, w], [h, w, 1 or 3] or [n, h, w, 1 or 3]. An iterator
-            is read one batch before it is needed. Arrays of floats are refused, as 1 may be white
-            or nearly black.
+            what NumPy can convert) uint8 [h, w], [h, w, 1 or 3] or [n, h, w, 1 or 3]. Of an
+            iterator's items, files are decoded by threads, up to a batch ahead; all others at once,
+            when they are read. Arrays of floats are refused, as 1 may be white or nearly black.
           batch_size: images at once.
           invert: white becomes black: for ink on paper, where the network knows chalk on slate.
 
@@ -113,11 +114,21 @@ class LoadedRun:
             place, image = numbered
             return self._prepare(image, f"images[{place}]", invert)
 
+        def read() -> Iterator[Callable[[], np.ndarray]]:
+            for place, image in enumerate(images):
+                if isinstance(image, str | os.PathLike | bytes):
+                    yield partial(prepare, (place, image))
+                else:
+                    # A picture that Pillow has open is closed, or a buffer filled again, when the
+                    # next one is read.
+                    made = prepare((place, image)).copy()
+                    yield partial(np.asarray, made)
+
         if isinstance(images, np.ndarray):
             # Nothing to decode, and a thread's call takes longer than a small image.
             yield from map(prepare, enumerate(images))
         else:
-            yield from in_order(prepare, enumerate(images), os.cpu_count() or 1, ahead)
+            yield from in_order(lambda made: made(), read(), os.cpu_count() or 1, ahead)
 
     def _embed(self, batch: np.ndarray) -> np.ndarray:
         """Filled up to a power of two, so that few sizes are compiled."""

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ from darkrank_jax.terminal import aligned, printable
 # Share of the images that may be unreadable, as in training; the first of these are named.
 TOLERATED = 0.01
 _MOST_FAULTS = 10
-# Pictures that are decoded before the network asks for them.
+# Images that are prepared before the network asks for them.
 _AHEAD = 64
 _THUMBNAIL = 96
 
@@ -182,22 +183,23 @@ def _embed(
         try:
             # With its name, as an error of the file has to say which it is.
             file = found.read(name)
-            return decode(file, name, size=(height, width), grayscale=channels == 1)
+            picture = decode(file, name, size=(height, width), grayscale=channels == 1)
+            return network.prepare(picture, invert=invert)
         except UserError as error:
             return error
 
     def readable() -> Iterator[np.ndarray]:
-        pictures = in_order(read, found.ids, os.cpu_count() or 1, _AHEAD)
-        for row, picture in enumerate(pictures):
-            if isinstance(picture, UserError):
-                faults.append(str(picture))
-                if len(faults) > tolerated * count or len(faults) == count:
-                    raise _too_many(picture, faults, count) from picture
-            else:
-                rows.append(row)
-                yield picture
+        with closing(in_order(read, found.ids, os.cpu_count() or 1, _AHEAD)) as images:
+            for row, image in enumerate(images):
+                if isinstance(image, UserError):
+                    faults.append(str(image))
+                    if len(faults) > tolerated * count or len(faults) == count:
+                        raise _too_many(image, faults, count) from image
+                else:
+                    rows.append(row)
+                    yield image
 
-    vectors = network.embed(readable(), invert=invert)
+    vectors = network.embed(readable())
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if wrong.size:
         raise UserError(

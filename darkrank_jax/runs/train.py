@@ -34,22 +34,8 @@ from darkrank_jax.training.teacher.embeddings import (
 from darkrank_jax.workdir.run_file import check_same
 
 
-def train_and_report(run: Run, workdir: Path) -> None:
+def train_and_report(run: Run, workdir: Path, hook: Hook | None = None) -> None:
     """Trains what a run names and is not trained yet, then evaluates and reports.
-
-    Args:
-      run: read from a config; its `hook` is called.
-      workdir: takes everything the run writes.
-
-    Raises:
-      UserError: something that the user can fix.
-      Interrupted: Ctrl-C or SIGTERM; the same call resumes.
-    """
-    train_with_hook(run, workdir, None)
-
-
-def train_with_hook(run: Run, workdir: Path, hook: Hook | None) -> None:
-    """The same with a hook from Python.
 
     Args:
       run: read from a config.

@@ -98,3 +98,22 @@ def test_embed_of_a_folder_says_what_to_give(network, pictures):
     assert str(error.value) == (
         f"{pictures}: is a folder; give its files, or --mode embed for a gallery of all"
     )
+
+
+def test_embed_takes_pictures_that_close_and_a_buffer_that_is_filled_again(network, pictures):
+    paths = sorted(pictures.rglob("*.png"))[:5]
+    expected = network.embed(paths)
+
+    def opened():
+        for path in paths:
+            with Image.open(path) as picture:
+                yield picture
+
+    def filled():
+        buffer = np.empty((16, 16, 1), np.uint8)
+        for path in paths:
+            buffer[:] = network.prepare(path)
+            yield buffer
+
+    for images in (opened(), filled(), iter(paths)):
+        np.testing.assert_allclose(network.embed(images, batch_size=4), expected, atol=1e-6)
