@@ -127,10 +127,10 @@ def general_convolution(
     A depthwise one is that of `depthwise`. On CPUs the gradient in the kernel goes by rows
     (`with_gradient_by_rows`), and some are matrix products: for maps that come out smaller than the
     kernel, the last of a network that sees small images, and for their gradients, XLA has only a
-    loop there, which takes 5 to 100 times as long, and for maps of the kernel's size up to twice as
-    long; and where the kernel is one place, its gradient is slower there than that of a product. On
-    NVIDIA GPUs the first of a network goes by `_by_blocks`. What is grouped otherwise, dilated or
-    exported is XLA's.
+    loop there, which takes 5 to 100 times as long, and for maps of the kernel's size 1.3 to 1.5
+    times (experiments/model_speed); and where the kernel is one place, its gradient is slower there
+    than that of a product. On NVIDIA GPUs the first of a network goes by `_by_blocks`. What is
+    grouped otherwise, dilated or exported is XLA's.
     """
     sides, groups = kernel.shape[:2], options["feature_group_count"]
     spread = (options.get(name) or () for name in ("lhs_dilation", "rhs_dilation"))

@@ -2,8 +2,8 @@
 
     python -m experiments.model_speed.torch_layers [--batch 32] [--rounds 9]
 
-Convolutions forward, as ResNet-18 has them at 96 pixels, and a matrix product of as many FLOP,
-which is as fast as XLA multiplies at all. Both libraries in one process, by turns, on all cores.
+Convolutions forward, as ResNet-18 has them at 96 pixels: ours, XLA's and PyTorch's; and a matrix
+product of the same FLOP in both libraries. All in one process, by turns, on all cores.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from darkrank_jax.models.convolution import conv
+from darkrank_jax.models.convolution import conv, plain_convolutions
 from experiments.refusing import refusing
 
 
@@ -58,8 +58,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    print("| map | kernel | GFLOP | ours, GFLOP/s | PyTorch | product in XLA | in PyTorch |")
-    print("|---|---|---|---|---|---|---|")
+    heads = ("map", "kernel", "GFLOP", "ours, GFLOP/s", "XLA", "PyTorch", "product in XLA")
+    print(f"| {' | '.join(heads)} | in PyTorch |\n|{8 * '---|'}")
     with refusing():
         for layer in LAYERS:
             flops = layer.flops(arguments.batch)
@@ -72,19 +72,25 @@ def main() -> None:
 
 
 def convolutions(layer: Layer, batch: int) -> list[Callable[[], object]]:
-    """The layer here and in PyTorch (channels last)."""
+    """The layer here, by XLA's convolution, and in PyTorch (channels last)."""
     shape = (batch, layer.side, layer.side, layer.channels)
     images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     module = conv(layer.features, layer.kernel, layer.stride, dtype=jnp.float32, name="conv")
     x = jnp.asarray(images)
     variables = module.init(jax.random.key(0), x)
-    ours = jax.jit(module.apply)
+    ours, plain = jax.jit(module.apply), jax.jit(lambda *given: module.apply(*given))
+    with plain_convolutions():
+        plain(variables, x)
     padding = layer.kernel // 2
     theirs = torch.nn.Conv2d(
         layer.channels, layer.features, layer.kernel, layer.stride, padding, bias=False
     ).to(memory_format=torch.channels_last)
     seen = torch.as_tensor(images).permute(0, 3, 1, 2)
-    return [lambda: jax.block_until_ready(ours(variables, x)), lambda: _detached(theirs, seen)]
+    return [
+        lambda: jax.block_until_ready(ours(variables, x)),
+        lambda: jax.block_until_ready(plain(variables, x)),
+        lambda: _detached(theirs, seen),
+    ]
 
 
 def products(layer: Layer, batch: int) -> list[Callable[[], object]]:

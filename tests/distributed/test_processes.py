@@ -254,7 +254,7 @@ def two_processes(monkeypatch):
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(processes.distributed.global_state, "client", service)
+    monkeypatch.setattr(processes.multihost, "get_jax_distributed_client", lambda: service)
     return service
 
 
