@@ -169,10 +169,10 @@ def of_memory(rows: Sequence[Mapping[str, str]]) -> Chart:
 
 
 def chart_of(path: Path) -> Chart | None:
-    """The chart of a table by its columns; None of one with other columns, or of tuning."""
+    """The chart of a table by its columns; None of other columns, of tuning, and over steps."""
     rows = read(path)
     columns = set(rows[0]) if rows else set()
-    if path.stem.endswith("tuning"):
+    if path.stem.endswith("tuning") or "step" in columns:
         return None
     if {"network", "runtime", "images_per_second"} <= columns:
         return of_runtimes(rows)

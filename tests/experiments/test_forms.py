@@ -66,3 +66,11 @@ def test_a_chart_of_methods_has_the_best_first_and_means_over_seeds():
     assert [[dot.text() for dot in dots] for dots in chart.panels["MAP@R"]] == [[".400"], [".150"]]
     assert [dots[0].values for dots in chart.panels["Recall@1"]] == [[0.15, 0.25], [0.05, 0.1]]
     assert [dots[0].kind for dots in chart.panels["MAP@R"]] == [1, 0]
+
+
+def test_a_table_over_steps_has_no_chart_of_means(tmp_path):
+    path = tmp_path / "curves.csv"
+    path.write_text("method,setting,seed,step,recall_at_1,map_at_r\nRKD,0,1,500,0.25,0.125\n")
+    assert picture.chart_of(path) is None
+    path.write_text("method,setting,seed,recall_at_1,map_at_r\nRKD,0,1,0.25,0.125\n")
+    assert picture.chart_of(path) is not None
