@@ -1,5 +1,6 @@
 """Settings of the whole test run; they must stand before JAX starts its first device."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -39,6 +40,10 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Of the import hook, which no module of the package has gone through yet.
 jaxtyping.jaxtyped = typechecker.jaxtyped
+
+# What JAX keeps for the whole run is millions of objects, and going through them again and again
+# takes longer with every test.
+gc.set_threshold(100_000, 50, 1000)
 
 # Fixtures that train, export or compile: made once, by the worker that takes all tests of one.
 COSTLY = ("finished", "exported", "teacher", "planned")

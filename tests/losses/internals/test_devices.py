@@ -152,7 +152,10 @@ def model_and_batch():
 
 
 @EITHER
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=pytest.mark.slow if "check_vma=False" in k else ()) for k in KINDS],
+)
 def test_values_and_gradients_are_those_of_one_device(kind, names):
     model, batch = model_and_batch()
     expected, values = on_one_device(names)
