@@ -24,6 +24,7 @@ from darkrank_jax.evaluation import (
 from darkrank_jax.models import MODELS, build_model
 from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices, has_compiler
 from darkrank_jax.runs.plan import plan_step
+from darkrank_jax.runs.preflight import check_sizes
 from darkrank_jax.runs.splits import Splits
 from tests.losses.batches import RANDOM, VARIANTS
 
@@ -115,7 +116,9 @@ def test_norms_and_shortcuts_in_evaluation_are_a_part_of_convolutions(mesh):
 def test_a_step_of_a_run(options, mesh):
     config = demo.get_config().unlock()
     config.update(options)
-    found = plan_step(read_run(config.to_dict()), Splits(), mesh)
+    run, splits = read_run(config.to_dict()), Splits()
+    networks = check_sizes(run, splits)
+    found = plan_step(networks[""], networks["teacher."], splits, mesh)
     assert found.temporary > 0
     assert found.traffic > found.state
 

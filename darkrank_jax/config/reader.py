@@ -1,7 +1,7 @@
 """A run read from a config, and refused in one line before anything is compiled."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darkrank_jax.config.fields import check_fields, field_types
@@ -58,10 +58,16 @@ def read_run(config: Mapping[str, Any], where: str = "") -> Run:
     run = Run(**{**config, **parts})
     _check_origin(run, prefix)
     check_numbers(run, prefix)
-    _check_epochs(run, prefix)
+    warmup = run.schedule.get("warmup_steps", 0)
+    _check_one_length("epochs", run.epochs, "steps", run.steps, prefix)
+    _check_one_length("warmup_epochs", run.warmup_epochs, "schedule.warmup_steps", warmup, prefix)
     _check_tables(run, prefix)
     _check_teacher(run, prefix)
-    _check_mixup(run, prefix)
+    if run.mixup:
+        places = {"store_teacher": run.store_teacher, "teacher.embeddings": run.teacher_file}
+        _check_mixup(
+            run.mixup, run.losses, [each for each, found in places.items() if found], prefix
+        )
     _check_evaluation(run.evaluation, f"{prefix}evaluation")
     return run
 
@@ -197,16 +203,13 @@ def check_numbers(run: Run, prefix: str) -> None:
         )
 
 
-def _check_epochs(run: Run, prefix: str) -> None:
+def _check_one_length(field: str, epochs: float, other: str, steps: int, prefix: str) -> None:
     """Refuses a length, or a warm-up, that is given in steps and in epochs."""
-    warmup = run.schedule.get("warmup_steps", 0)
-    both = {"epochs": ("steps", run.steps), "warmup_epochs": ("schedule.warmup_steps", warmup)}
-    for field, (other, steps) in both.items():
-        if getattr(run, field) and steps:
-            raise UserError(
-                f"{prefix}{field}: must be 0 beside {prefix}{other} of {steps} (got "
-                f"{getattr(run, field)}); set one of them to 0"
-            )
+    if epochs and steps:
+        raise UserError(
+            f"{prefix}{field}: must be 0 beside {prefix}{other} of {steps} (got {epochs}); set one "
+            "of them to 0"
+        )
 
 
 def _check_images(data: Data, where: str) -> None:
@@ -321,26 +324,21 @@ def _check_teacher(run: Run, prefix: str) -> None:
                 )
 
 
-def _check_mixup(run: Run, prefix: str) -> None:
+def _check_mixup(
+    mixup: float, losses: Mapping[str, Any], unmixed: Sequence[str], prefix: str
+) -> None:
     """Refuses mixed images where a loss learns from labels, or no teacher sees them."""
-    if not run.mixup:
-        return
-    for name in run.losses:
+    for name in losses:
         if not sees_unlabelled(name) or "logits" in LOSSES[name].inputs:
             raise UserError(
                 f"{prefix}mixup: must be 0 beside {prefix}losses.{name}, which learns from labels "
-                f"(got {run.mixup}); name losses that compare with a teacher alone"
+                f"(got {mixup}); name losses that compare with a teacher alone"
             )
-    embeddings = run.teacher.embeddings if run.teacher else ""
-    for field, found in {
-        "store_teacher": run.store_teacher,
-        "teacher.embeddings": embeddings,
-    }.items():
-        if found:
-            raise UserError(
-                f"{prefix}mixup: must be 0 beside {prefix}{field}, which is of images as they are "
-                f"(got {run.mixup}); leave one of them out"
-            )
+    for field in unmixed:
+        raise UserError(
+            f"{prefix}mixup: must be 0 beside {prefix}{field}, which is of images as they are "
+            f"(got {mixup}); leave one of them out"
+        )
 
 
 def _check_image_sizes(student: Data, sizes: Mapping[str, Any], prefix: str) -> None:

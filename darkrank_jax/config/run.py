@@ -156,10 +156,14 @@ class Run:
         return dataclasses.replace(self.data, image_size=size)
 
     @property
+    def teacher_file(self) -> str:
+        """The file of the teacher's embeddings; empty where the teacher, if any, is a network."""
+        return self.teacher.embeddings if self.teacher else ""
+
+    @property
     def views_from_outside(self) -> bool:
         """Whether a teacher of another framework has embedded each view of the images."""
-        outside = self.teacher is not None and bool(self.teacher.embeddings)
-        return outside and self.store_teacher and self.data.views > 0
+        return bool(self.teacher_file) and self.store_teacher and self.data.views > 0
 
     @property
     def outputs(self) -> list[str]:
@@ -178,15 +182,15 @@ class Run:
             yield from member.nested(f"{prefix}ensemble.{name}.")
         yield self, prefix
 
-    def trained_networks(self) -> "Iterator[tuple[str, Run]]":
-        """The networks that are trained, one after the other, each with what a person calls it."""
+    def trained_networks(self) -> "Iterator[tuple[str, Run, str]]":
+        """The networks that are trained, in order: what a person calls it, run, fields' prefix."""
         for part, prefix in self.nested():
             if part is not self and part.is_trained and not part.checkpoint:
                 name = prefix.replace("ensemble.", "").rstrip(".")
-                yield "'s ".join(name.split(".")), part
+                yield "'s ".join(name.split(".")), part, prefix
         if self.baseline:
-            yield "baseline", self.baseline_run
-        yield "student" if self.teacher else "network", self
+            yield "baseline", self.baseline_run, ""
+        yield "student" if self.teacher else "network", self, ""
 
     def embedding_networks(self, where: str) -> "Iterator[tuple[Run, str]]":
         """The networks that embed images for this run, each with its field: itself, or members."""

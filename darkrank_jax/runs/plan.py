@@ -24,11 +24,11 @@ from darkrank_jax.runs.accelerators import (
 )
 from darkrank_jax.runs.preflight import check_sizes
 from darkrank_jax.runs.program import operations
-from darkrank_jax.runs.shapes import abstract_network, abstract_teacher, arrays_of
+from darkrank_jax.runs.shapes import abstract_teacher, arrays_of
 from darkrank_jax.runs.splits import Splits, in_steps
 from darkrank_jax.training.batches import Batches
 from darkrank_jax.training.compiled import compile_step
-from darkrank_jax.training.network import build
+from darkrank_jax.training.network import Embedder, Network, build
 from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings
 
 _GB = 1e9
@@ -36,6 +36,7 @@ _GB = 1e9
 # evaluation, the next batch and the runtime.
 UTILISATION = 0.4
 USABLE = 0.9
+Teacher = Embedder | TeacherEmbeddings | None
 _UNITS = {"h": 3600, "min": 60, "s": 1}
 _REMEDY = "raise chunks, set remat to True, lower data.batch_size, or give more --devices"
 
@@ -105,28 +106,32 @@ def plan(
         run = run.computing_in("bfloat16")
     splits = Splits()
     run = in_steps(run, splits)
-    check_sizes(run, splits)
+    networks = check_sizes(run, splits)
     limit = memory * _GB or (device.memory if device else 0)
     beyond = {}
-    for place, (network, part) in enumerate(run.trained_networks()):
+    for place, (called, part, prefix) in enumerate(run.trained_networks()):
         mesh = make_mesh(part.data.batch_size, found)
-        taken = plan_step(part, splits, mesh)
+        train, teacher = splits[part.data]["train"], None
+        if part.teacher:
+            teacher = abstract_teacher(part.teacher_file, train, networks, prefix)
+        network = networks[prefix]
+        assert isinstance(network, Network)
+        taken = plan_step(network._replace(run=part), teacher, splits, mesh)
         size, images = part.data.batch_size, f"{part.data.batch_size:,} images"
         chunks = f" in {part.chunks} chunks" if part.chunks > 1 else ""
         dtype = compute_dtype(part.model.get("dtype", "float32")).__name__
         lines = _described(taken, mesh, name, device, f"{images}{chunks}, {dtype}")
         if part.store_teacher:
-            teacher = arrays_of(abstract_teacher(part, splits), size, splits)
-            stored = [x for key, x in teacher.items() if f"teacher_{key}" in part.loss_inputs]
-            train, sampler = splits[part.data]["train"], part.data.sampler
-            batches = Batches(train, part.data, sampler, part.seed, part.steps, train)
+            outputs = arrays_of(teacher, size, splits).items()
+            stored = [array for name, array in outputs if f"teacher_{name}" in part.loss_inputs]
+            batches = Batches(train, part.data, part.data.sampler, part.seed, part.steps, train)
             lines["cache"] = stored_outputs(stored, batches, part.store_dtype)
         if device is not None:
             lines |= _timed(taken.seconds(device, mesh.size), size, part.steps, device)
         lines = "\n".join(f"{title:<10} {line}" for title, line in lines.items())
-        print("\n" * bool(place) + f"network    {network}\n{lines}", flush=True)
+        print("\n" * bool(place) + f"network    {called}\n{lines}", flush=True)
         if limit and taken.memory > USABLE * limit:
-            beyond[network] = taken.memory
+            beyond[called] = taken.memory
     if beyond:
         listed = ", ".join(f"{size / _GB:.1f} GB for the {who}" for who, size in beyond.items())
         raise UserError(
@@ -135,12 +140,13 @@ def plan(
         )
 
 
-def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
-    """Compiles the train step of a run for shapes alone.
+def plan_step(network: Network, teacher: Teacher, splits: Splits, mesh: Mesh) -> Plan:
+    """Compiles the train step of a network for shapes alone.
 
     Args:
-      run: read from a config.
-      splits: of its data, for their sizes.
+      network: of `check_sizes`, with the run that trains it.
+      teacher: of `abstract_teacher`.
+      splits: of their data, for their sizes.
       mesh: the devices.
 
     Returns:
@@ -149,18 +155,20 @@ def plan_step(run: Run, splits: Splits, mesh: Mesh) -> Plan:
     Raises:
       UserError: XLA's compiler itself finds that the program does not fit.
     """
-    step, arguments = abstract_step(run, splits, mesh)
+    run = network.run
+    step, arguments = abstract_step(network, teacher, splits, mesh)
     compiled = compile_lowered(step.lower(*arguments))
     memory: Any = compiled.memory_analysis()
-    state, batch, teacher, _ = arguments
-    state_bytes, batch_bytes = _bytes((state, teacher)), _bytes(batch) // mesh.size
+    state, batch, variables, _ = arguments
+    state_bytes, batch_bytes = _bytes((state, variables)), _bytes(batch) // mesh.size
     # The new state takes the place of the old one, which is donated. Arrays may lie padded.
     padding = max(0, memory.argument_size_in_bytes - state_bytes - batch_bytes)
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     # As lowered for a CPU, of whose programs alone XLA counts FLOP before they are compiled.
     one = make_mesh(run.data.batch_size, _cpus(1))
-    plain = abstract_step(dataclasses.replace(run, chunks=1, remat=False), splits, one)
-    forward = jax.jit(abstract_network(run, splits).embed_step())
+    whole = network._replace(run=dataclasses.replace(run, chunks=1, remat=False))
+    plain = abstract_step(whole, teacher, splits, one)
+    forward = jax.jit(network.embed_step())
     temporary = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
     return Plan(
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params["model"])),
@@ -194,23 +202,26 @@ def traffic_of(compiled: Any, platform: str, chunks: int) -> float:
     return cost["bytes accessed"] * times
 
 
-def abstract_step(run: Run, splits: Splits, mesh: Mesh) -> tuple[Any, tuple[Any, Any, Any, Any]]:
-    """The step of a run under jit, and the shapes of its arguments as they lie on the devices.
+def abstract_step(
+    network: Network, teacher: Teacher, splits: Splits, mesh: Mesh
+) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+    """The step of a network under jit, and the shapes of its arguments as they lie on the devices.
 
     Args:
-      run: read from a config.
-      splits: of its data, for their sizes.
+      network: see `plan_step`.
+      teacher: see there.
+      splits: see there.
       mesh: the devices; they need not be there.
 
     Returns:
       step, and of its state, batch, teacher's variables and random key, so that
       `step.lower(*shapes)` can be compiled.
     """
-    data, whole = run.data, replicated(mesh)
-    train = splits[data]["train"]
-    channels, num_classes = train.images.shape[-1], len(train.class_names)
-    model, optimizer, initial_state = build(run, channels=channels, num_classes=num_classes)
-    teacher, stored = abstract_teacher(run, splits), {}
+    run, whole, stored = network.run, replicated(mesh), {}
+    data, train = run.data, splits[run.data]["train"]
+    model, optimizer, initial_state = build(
+        run, channels=network.channels, num_classes=len(train.class_names)
+    )
     if isinstance(teacher, TeacherEmbeddings) or run.store_teacher:
         arrays = arrays_of(teacher, data.batch_size, splits)
         named = {f"teacher_{name}": array for name, array in arrays.items()}

@@ -20,7 +20,7 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.losses import LOSSES
 from darkrank_jax.losses.combination import first_rows, sees_unlabelled
 from darkrank_jax.runs.loss_checks import check_learns_alone, check_loss
-from darkrank_jax.runs.shapes import Shapes, abstract_network, abstract_teacher, arrays_of
+from darkrank_jax.runs.shapes import Networks, Shapes, abstract_network, abstract_teacher, arrays_of
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.initial_weights import read_weights
 from darkrank_jax.training.network import Embedder, Ensemble, check_recorded, make_ensemble
@@ -33,10 +33,6 @@ NO_LABELS = (
     "its data has no labels; name images with labels in evaluation.datasets and give --mode eval"
 )
 USES = {"train": "train on", "validation": "validate on", "test": "test on"}
-
-
-# By the prefix of its fields: "teacher.ensemble.small.", and "" for the run's own.
-Networks = dict[str, Embedder]
 
 
 def check_sizes(run: Run, splits: Splits, prefix: str = "") -> Networks:
@@ -65,7 +61,8 @@ def check_sizes(run: Run, splits: Splits, prefix: str = "") -> Networks:
             if part.is_trained and not part.checkpoint:
                 size = part.data.batch_size
                 own = arrays_of(networks[where], size, splits)
-                teacher = networks.get(f"{where}teacher.") or abstract_teacher(part, splits)
+                train = splits[part.data]["train"]
+                teacher = abstract_teacher(part.teacher_file, train, networks, where)
                 outputs = arrays_of(teacher, size, splits).items()
                 taught = {f"teacher_{name}": array for name, array in outputs}
                 fields = {"losses": part.losses, "baseline": part.baseline}
@@ -112,9 +109,9 @@ def _check_network(run: Run, splits: Splits, prefix: str) -> None:
         f"{prefix}data",
     )
     _check_augmentation(train.images, data.augmentation, f"{prefix}data.augmentation")
-    if run.teacher and run.views_from_outside:
+    if run.views_from_outside:
         views = views_of(data, splits[run.teacher_data]["train"])
-        check_views(Path(run.teacher.embeddings), views, run.store_dtype)
+        check_views(Path(run.teacher_file), views, run.store_dtype)
     if run.teacher:
         teachers = run.teacher.embedding_networks(f"{prefix}teacher")
         _check_classes(teachers, data, splits, prefix, kd="logits" in run.loss_inputs)
@@ -186,28 +183,25 @@ def summary(run: Run, networks: Networks, splits: Splits, workdir: Path) -> str:
         "data": f"{run.data.source}, {size}; {unit}: {counts}",
     }
     if run.teacher:
-        lines["teacher"] = run.teacher.embeddings or _describe(run.teacher, networks, "teacher.")
+        lines["teacher"] = run.teacher.embeddings or _describe(networks["teacher."])
     if run.baseline:
-        lines["baseline"] = _describe(run.baseline_run, networks)
-    lines["student" if run.teacher else "network"] = _describe(run, networks)
+        lines["baseline"] = _describe(networks[""], run.baseline)
+    lines["student" if run.teacher else "network"] = _describe(networks[""], run.losses)
     lines["writes"] = str(workdir)
     return "\n".join(f"{name:<9} {line}" for name, line in lines.items())
 
 
-def _describe(run: Run, networks: Networks, prefix: str = "") -> str:
+def _describe(network: Embedder, losses: Iterable[str] = ()) -> str:
     """A network in half a line: where it is from, or its model, size, steps and losses."""
-    if run.ensemble:
-        members = (
-            _describe(part, networks, f"{prefix}ensemble.{name}.")
-            for name, part in run.ensemble.items()
-        )
-        return f"{run.combine} of {'; '.join(members)}"
+    run = network.run
+    if isinstance(network, Ensemble):
+        return f"{run.combine} of {'; '.join(map(_describe, network.members.values()))}"
     if run.checkpoint:
         return run.checkpoint
-    size = networks[prefix].num_parameters()
     start = f", from {run.weights.path}" if run.weights.path else ""
-    steps = f", {run.steps:,} steps of {' + '.join(run.losses)}" if run.is_trained else ""
-    return f"{run.model['name']}, {size:,} parameters{start}{steps}"
+    trained = f", {run.steps:,} steps of {' + '.join(losses or run.losses)}"
+    size = f"{run.model['name']}, {network.num_parameters():,} parameters"
+    return f"{size}{start}{trained if run.is_trained else ''}"
 
 
 def _check_augmentation(images: Images, augmentation: Mapping[str, Any], where: str) -> None:

@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from darkrank_jax.config.run import Run
+from darkrank_jax.data import Split
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.network import Embedder, Network, build, make_ensemble
 from darkrank_jax.training.teacher.embeddings import TeacherEmbeddings, read_teacher_embeddings
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
+# By the prefix of its fields: "teacher.ensemble.small.", and "" for the run's own.
+Networks = dict[str, Embedder]
 
 
 def abstract_network(run: Run, splits: Splits) -> Embedder:
@@ -30,18 +33,18 @@ def abstract_network(run: Run, splits: Splits) -> Embedder:
     return Network(run, model, state.evaluated, 0, 0.0, Path(), channels)
 
 
-def abstract_teacher(run: Run, splits: Splits) -> Embedder | TeacherEmbeddings | None:
+def abstract_teacher(
+    path: str, train: Split, networks: Networks, prefix: str
+) -> Embedder | TeacherEmbeddings | None:
     """The teacher of a run: its stored embeddings, or a network whose variables are shapes alone.
 
     Args:
-      run: of the student.
-      splits: of student and teacher.
+      path: of the file of its embeddings; empty: it is a network, or there is none.
+      train: what the run trains on.
+      networks: of `check_sizes`.
+      prefix: of the run's fields in the outer config.
     """
-    if run.teacher is None:
-        return None
-    if run.teacher.embeddings:
-        return read_teacher_embeddings(run.teacher.embeddings, splits[run.data]["train"])
-    return abstract_network(run.teacher, splits)
+    return read_teacher_embeddings(path, train) if path else networks.get(f"{prefix}teacher.")
 
 
 def arrays_of(

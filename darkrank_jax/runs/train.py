@@ -6,7 +6,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from darkrank_jax.config.description import describe
-from darkrank_jax.config.run import Run
+from darkrank_jax.config.run import Data, Evaluation, Run
 from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.distributed.processes import lead_first, leads
 from darkrank_jax.errors import UserError
@@ -72,7 +72,7 @@ def train_and_report(run: Run, workdir: Path, hook: Hook | None = None) -> None:
     with lead_first():
         networks = check_sizes(run, splits)
         # Here, so that a mistake in them is an error before the training.
-        datasets = _measured_on(run, splits)
+        datasets = _measured_on(run.data, run.evaluation, splits)
         check_queries(run.evaluation, datasets, splits)
         distractors = find_distractors(run.evaluation, run.data, splits)
     if leads():
@@ -108,11 +108,11 @@ def _end(hook: Hook | None, results: dict[str, Any], workdir: Path) -> None:
         raise failure
 
 
-def _measured_on(run: Run, splits: Splits) -> dict[str, DatasetSource]:
+def _measured_on(data: Data, evaluation: Evaluation, splits: Splits) -> dict[str, DatasetSource]:
     """What a run is measured on at its end: its own test images; those it names; or nothing."""
-    if "test" in splits[run.data]:
-        return {"test": DatasetSource(run.data, "test")}
-    return datasets_of(run.evaluation, run.data) if run.evaluation.datasets else {}
+    if "test" in splits[data]:
+        return {"test": DatasetSource(data, "test")}
+    return datasets_of(evaluation, data) if evaluation.datasets else {}
 
 
 def train(
@@ -149,13 +149,12 @@ def train(
         return load(run, splits, workdir, mesh)
     own = splits[run.data]
     source: Embedder | TeacherEmbeddings | None = None
-    if run.teacher and run.teacher.embeddings:
-        source = read_teacher_embeddings(run.teacher.embeddings, own["train"])
+    if run.teacher_file:
+        source = read_teacher_embeddings(run.teacher_file, own["train"])
     elif run.teacher:
         beside, called = workdir / "teacher", f"{name}'s teacher"
         source = teacher or train(run.teacher, splits, beside, called, mesh, hook=hook)
     held = None
     if isinstance(source, TeacherEmbeddings) and not own["validation"].class_names:
-        assert run.teacher
-        held = read_held(run.teacher.embeddings, own["validation"])
+        held = read_held(run.teacher_file, own["validation"])
     return fit(run, own, workdir, mesh, name, source, splits[run.teacher_data], held, hook)

@@ -129,7 +129,7 @@ def fit(
             batches,
             wanted,
             run.store_teacher and run.store_dtype,
-            Path(run.teacher.embeddings) if run.teacher and run.views_from_outside else None,
+            Path(run.teacher_file) if run.views_from_outside else None,
             mesh,
         )
         if teaching.network is None:

@@ -24,7 +24,9 @@ from darkrank_jax.distributed.mesh import make_mesh
 from darkrank_jax.runs import plan as plans
 from darkrank_jax.runs.accelerators import ACCELERATORS, absent_devices
 from darkrank_jax.runs.program import Operation, operations
+from darkrank_jax.runs.shapes import abstract_network
 from darkrank_jax.runs.splits import Splits
+from darkrank_jax.training.network import Network
 from experiments.step_anatomy import ours
 from experiments.step_anatomy.batch import LOSSES, Sizes
 
@@ -57,7 +59,10 @@ def compiled(sizes: Sizes, devices: list) -> str:
     # Of the data, only its shapes go into a program.
     splits = mock.MagicMock(spec=Splits)
     splits.__getitem__.return_value = {"train": split}
-    step, shapes = plans.abstract_step(run, splits, make_mesh(sizes.batch, devices))
+    assert run.teacher
+    teacher, student = abstract_network(run.teacher, splits), abstract_network(run, splits)
+    assert isinstance(student, Network)
+    step, shapes = plans.abstract_step(student, teacher, splits, make_mesh(sizes.batch, devices))
     return step.lower(*shapes).compile().as_text()
 
 

@@ -14,8 +14,11 @@ from darkrank_jax.errors import UserError
 from darkrank_jax.runs import plan as plans
 from darkrank_jax.runs.accelerators import ACCELERATORS
 from darkrank_jax.runs.plan import Plan, plan_step
+from darkrank_jax.runs.preflight import check_sizes
+from darkrank_jax.runs.shapes import abstract_teacher
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.training.batches import Batches
+from darkrank_jax.training.network import Network
 from tests import devices_config, tiny_config
 
 BATCH, CLASSES, DIM, WIDTH, TOKENS = 16, 12, 8, 64, 5
@@ -40,9 +43,17 @@ def mesh():
     return make_mesh(BATCH, jax.devices()[:2])
 
 
+def seen_of(run):
+    """What `plan_step` takes of a run, before the mesh."""
+    splits = Splits()
+    networks = check_sizes(run, splits)
+    train = splits[run.data]["train"]
+    return networks[""], abstract_teacher(run.teacher_file, train, networks, ""), splits
+
+
 @pytest.fixture(scope="module")
 def planned(run, mesh):
-    return plan_step(run, Splits(), mesh)
+    return plan_step(*seen_of(run), mesh)
 
 
 def test_counts_what_a_step_takes(planned):
@@ -66,7 +77,7 @@ def test_counts_what_a_step_takes(planned):
 
 
 def test_what_a_compiler_does_not_count_is_counted_in_the_text_of_its_program(run, mesh):
-    step, shapes = plans.abstract_step(run, Splits(), mesh)
+    step, shapes = plans.abstract_step(*seen_of(run), mesh)
     program = step.lower(*shapes).compile()
     counted = program.cost_analysis()["bytes accessed"]
     silent = SimpleNamespace(cost_analysis=lambda: None, as_text=program.as_text)
@@ -92,7 +103,7 @@ def test_what_lies_padded_or_is_the_program_itself_takes_memory_too(
         memory_analysis=lambda: memory, cost_analysis=lambda: {"bytes accessed": 5.0}
     )
     monkeypatch.setattr(plans, "compile_lowered", lambda lowered: compiled)
-    found = plan_step(run, Splits(), mesh)
+    found = plan_step(*seen_of(run), mesh)
     assert found.temporary == 1000 + 200 + 30 + 3
     assert found.memory == found.state + found.batch + 1233
     assert (found.traffic, found.flops) == (5.0, plain.flops)
@@ -129,8 +140,8 @@ def test_time_is_between_computing_and_moving_before_it():
 def test_the_command_says_what_does_not_fit(stored, capsys, monkeypatch, tmp_path):
     seen = []
 
-    def compiled(run, splits, mesh):
-        seen.append((run.model["dtype"], run.chunks, mesh.size))
+    def compiled(network, teacher, splits, mesh):
+        seen.append((network.run.model["dtype"], network.run.chunks, mesh.size))
         return Plan(19_764, 4e15, 60_000_000_000, 1_000_000_000, 13_000_000_000, 1e9)
 
     monkeypatch.setattr(plans, "plan_step", compiled)
@@ -166,15 +177,16 @@ def test_every_network_that_is_trained_has_a_plan(run, monkeypatch, tmp_path, ca
     pair = dataclasses.replace(plain, ensemble={"small": assistant, "wide": plain}, steps=0)
     whole = dataclasses.replace(run, teacher=pair, baseline={"triplet": {"weight": 1.0}})
     teachers = ["teacher's small's teacher", "teacher's small", "teacher's wide"]
-    names = [name for name, _ in whole.trained_networks()]
+    names = [name for name, *_ in whole.trained_networks()]
     assert names == [*teachers, "baseline", "student"]
     there = dataclasses.replace(run, teacher=dataclasses.replace(plain, checkpoint="runs/x"))
-    assert [name for name, _ in there.trained_networks()] == ["student"]
-    assert [name for name, _ in plain.trained_networks()] == ["network"]
+    assert [name for name, *_ in there.trained_networks()] == ["student"]
+    assert [name for name, *_ in plain.trained_networks()] == ["network"]
     taken = iter([80e9, 10e9, 75e9])
     monkeypatch.setattr(plans, "plan_step", lambda *_: Plan(1, 1e9, int(next(taken)), 0, 0, 1e6))
     monkeypatch.setattr(plans, "has_compiler", lambda accelerator: False)
-    monkeypatch.setattr(plans, "check_sizes", lambda *_: None)
+    there = Network(plain, None, {}, 0, 0.0, tmp_path, 1)
+    monkeypatch.setattr(plans, "check_sizes", lambda *_: {"": there, "teacher.": there})
     three = dataclasses.replace(whole, teacher=plain)
     with pytest.raises(UserError, match=r"80\.0 GB for the teacher, 75\.0 GB for the student"):
         plans.plan(three, tmp_path, devices=1, accelerator="h100")
@@ -203,7 +215,7 @@ def test_durations_have_three_digits_and_a_unit(low, high, said):
 def test_what_is_computed_twice_counts_twice(run):
     mesh = make_mesh(BATCH, jax.devices()[:1])
     plain, chunked, both = (
-        plan_step(dataclasses.replace(run, **options), Splits(), mesh).flops
+        plan_step(*seen_of(dataclasses.replace(run, **options)), mesh).flops
         for options in ({}, {"chunks": 2}, {"chunks": 2, "remat": True})
     )
     assert chunked - plain == both - chunked
@@ -213,7 +225,7 @@ def test_what_is_computed_twice_counts_twice(run):
 def test_is_compiled_for_the_accelerator_that_is_named(run, monkeypatch, tmp_path, capsys):
     seen = []
 
-    def compiled(run, splits, mesh):
+    def compiled(network, teacher, splits, mesh):
         seen.append(mesh.devices.flat[0].device_kind)
         return Plan(1, 1.0, 2, 3, 4, 5.0)
 

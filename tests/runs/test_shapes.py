@@ -41,7 +41,7 @@ def small_plain():
 def test_an_ensemble_has_embeddings_of_all_its_members():
     run = read(student(ensemble(a=imported(), b=small(steps=1))))
     splits = Splits()
-    found = arrays_of(abstract_teacher(run, splits), 4, splits)
+    found = arrays_of(abstract_network(run.teacher, splits), 4, splits)
     members = [
         arrays_of(abstract_network(each, splits), 4, splits)["embeddings"].shape[1]
         for each in run.teacher.ensemble.values()
@@ -53,8 +53,10 @@ def test_an_ensemble_has_embeddings_of_all_its_members():
 @pytest.mark.usefixtures("source")
 def test_stored_embeddings_have_the_size_that_the_file_has(tmp_path):
     run, splits = read(student(stored(tmp_path / "e.npy"))), Splits()
-    assert abstract_teacher(read(small()), splits) is None
+    train, networks = splits[run.data]["train"], {"a.teacher.": abstract_network(run, splits)}
+    assert abstract_teacher("", train, networks, "") is None
+    assert abstract_teacher("", train, networks, "a.") is networks["a.teacher."]
     rows = len(splits[run.data]["train"].labels)
     np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(rows, 7)).astype(np.float32))
-    found = arrays_of(abstract_teacher(run, splits), 3, splits)
+    found = arrays_of(abstract_teacher(run.teacher_file, train, networks, "a."), 3, splits)
     assert {name: each.shape for name, each in found.items()} == {"embeddings": (3, 7)}
