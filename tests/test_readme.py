@@ -15,4 +15,6 @@ def test_every_python_block_runs():
 
 def test_every_relative_link_leads_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        assert (Path(__file__).parent.parent / target).exists(), target
+        path, _, heading = target.partition("#")
+        assert (Path(__file__).parent.parent / path).exists(), target
+        assert path or f"\n## {heading.capitalize()}\n" in README, target
