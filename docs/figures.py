@@ -59,8 +59,8 @@ CURVE = np.linspace(0.05, 1.95, 77)
 
 
 def families() -> dict[str, list[str]]:
-    """Losses of each page of docs/losses that LOSSES has, in the page's order."""
-    return {
+    """Losses that LOSSES has of each family's page in docs/losses, in the page's order."""
+    found = {
         page.stem: [
             line[4:-6]
             for line in page.read_text(encoding="utf-8").splitlines()
@@ -68,6 +68,8 @@ def families() -> dict[str, list[str]]:
         ]
         for page in sorted(PAGES.glob("*.md"))
     }
+    # A page without a loss, such as the one on arguments, is no family.
+    return {family: names for family, names in found.items() if names}
 
 
 def gradients(name: str, *arrays: jax.Array, movable: tuple[int, ...]) -> tuple[jax.Array, ...]:

@@ -207,7 +207,7 @@ def test_every_loss_has_a_row_with_what_its_docstring_says():
 
 
 def test_every_loss_has_a_section_with_formula_and_use_on_one_family_page():
-    pages = [page.read_text() for page in sorted((ROOT / "docs/losses").glob("*.md"))]
+    pages = [(ROOT / f"docs/losses/{family}.md").read_text() for family in figures.families()]
     names = [name for page in pages for name in re.findall(r"^## `(\w+)`$", page, re.MULTILINE)]
     assert sorted(names) == sorted(name for name in losses.__all__ if name.endswith("_loss"))
     for page in pages:
@@ -217,9 +217,7 @@ def test_every_loss_has_a_section_with_formula_and_use_on_one_family_page():
             assert "**Use it**" in section or "The default" in section, section
 
 
-@pytest.mark.parametrize(
-    "family", sorted(page.stem for page in (ROOT / "docs/losses").glob("*.md"))
-)
+@pytest.mark.parametrize("family", figures.families())
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_both_figures_of_a_family_show_every_loss_of_its_page(family, theme):
     page = (ROOT / "docs" / "losses" / f"{family}.md").read_text()

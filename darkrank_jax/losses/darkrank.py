@@ -52,7 +52,7 @@ def darkrank_hard_loss(
 
     Every image is a query; its list is drawn from the other images of the batch, itself never in
     it. The gradient reaches query and list. Cost: batch^2 distances, list * log(list) for each
-    query.
+    query. The defaults are the paper's; docs/losses.md says what to start with.
 
     Args:
       student_embeddings: [batch, dim], floating, used as given.
@@ -82,12 +82,12 @@ def darkrank_hard_loss(
       ValueError: shapes that disagree, a number out of range, an unknown selection or calibration.
 
     Example:
-      >>> student = jnp.array([[0.0, 0.0], [0.3, 0.0], [0.0, 0.9], [0.8, 0.8]])
-      >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
-      >>> round(float(darkrank_hard_loss(student, teacher)), 4)
-      0.7942
-      >>> round(float(darkrank_hard_loss(student, teacher, alpha=2.0, list_size=2)), 4)
-      0.3095
+      >>> from darkrank_jax.losses import normalize
+      >>> student = normalize(jnp.array([[1.0, 0.0], [1.0, 0.4], [0.1, 1.0], [-1.0, 0.2]]))
+      >>> teacher = normalize(jnp.array([[1.0, 0.1], [0.9, 0.9], [0.0, 1.0], [-1.0, 0.7]]))
+      >>> loss = darkrank_hard_loss(student, teacher, alpha=3.0, beta=2.0, list_size=None)
+      >>> round(float(loss), 4)
+      0.3323
 
     Source: DarkRank (Chen et al., AAAI 2018). In the official code only half of the batch are
     queries, and no gradient reaches them.
@@ -131,7 +131,7 @@ def darkrank_soft_loss(
 
     Lists and scores are those of `darkrank_hard_loss`, methods those of `permutation_kl_loss`.
     Cost: batch^2 distances, then for each query list * 2^list ("exact") or num_samples * list *
-    log(list) ("sampled").
+    log(list) ("sampled"). The defaults are the paper's; docs/losses.md says what to start with.
 
     Args:
       student_embeddings: [batch, dim], floating, used as given.
@@ -165,14 +165,16 @@ def darkrank_soft_loss(
         calibration, no key for "sampled", a list too long for "exact".
 
     Example:
-      >>> student = jnp.array([[0.0, 0.0], [0.3, 0.0], [0.0, 0.9], [0.8, 0.8]])
-      >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
-      >>> round(float(darkrank_soft_loss(student, teacher, list_size=3)), 4)
-      0.3714
+      >>> from darkrank_jax.losses import normalize
+      >>> student = normalize(jnp.array([[1.0, 0.0], [1.0, 0.4], [0.1, 1.0], [-1.0, 0.2]]))
+      >>> teacher = normalize(jnp.array([[1.0, 0.1], [0.9, 0.9], [0.0, 1.0], [-1.0, 0.7]]))
+      >>> start = {"alpha": 6.0, "beta": 1.0, "list_size": None}
+      >>> round(float(darkrank_soft_loss(student, teacher, **start)), 4)
+      0.3756
       >>> key = jax.random.key(0)
-      >>> loss = darkrank_soft_loss(student, teacher, list_size=None, method="sampled", key=key)
-      >>> round(float(loss), 4)
-      0.3886
+      >>> start |= {"method": "sampled", "num_samples": 2}
+      >>> round(float(darkrank_soft_loss(student, teacher, **start, key=key)), 4)
+      0.4014
 
     Source: DarkRank (Chen et al., AAAI 2018). `num_anchors=batch // 2, cross_entropy=True`
     gives the value of the official code, where no gradient reaches the query.
@@ -238,10 +240,11 @@ def compatible_ranking_loss(
 
     Example:
       >>> teacher = jnp.array([[0.0], [0.4], [1.0], [1.3]])
-      >>> round(float(compatible_ranking_loss(teacher, teacher)), 4)
+      >>> start = {"alpha": 6.0, "beta": 1.0, "list_size": None}
+      >>> round(float(compatible_ranking_loss(teacher, teacher, **start)), 4)
       0.0
-      >>> round(float(compatible_ranking_loss(teacher + 0.2, teacher)), 4)
-      0.1599
+      >>> round(float(compatible_ranking_loss(teacher + 0.2, teacher, **start)), 4)
+      0.2416
     """
     student, teacher, valid = _ranked_lists(
         student_embeddings, teacher_embeddings, alpha=alpha, beta=beta, list_size=list_size,

@@ -92,7 +92,7 @@ def angular_loss(
 ) -> jax.Array:
     """Angular loss: the angle at a negative, opposite a positive pair, must be small.
 
-    log(1 + sum_n exp(4 t <a + p, n> - 2 (1 + t) <a, p>)), t = tan(angle)^2, L2-normalised,
+    log(1 + sum_n exp(4 u <a + p, n> - 2 (1 + u) <a, p>)), u = tan(angle)^2, L2-normalised,
     mean over positive pairs
 
     Costs batch^3 work in one matrix product, and batch^2 memory.
