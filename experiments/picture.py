@@ -3,10 +3,12 @@
     python -m experiments.picture
 
 Writes docs/images/quality_*.svg, and docs/images/experiments/EXPERIMENT_TABLE_*.svg from
-experiments/EXPERIMENT/TABLE.csv: a row for each network, mean and standard deviation of its values.
+experiments/EXPERIMENT/TABLE.csv: a row for each network, mean and standard deviation of its values;
+of a table over steps, a curve for each.
 """
 
 import csv
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +21,12 @@ from experiments.comparison import ALONE, TEACHER
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs" / "images"
+STEPS = "training steps"
 COMBINED = "DarkRank soft, whole batch, and embedding match"
 # Kinds of networks: index of the colour -> in the legend.
 KINDS = ("student alone", "distilled student", "teacher")
@@ -42,6 +46,12 @@ QUALITY = (
         COMBINED,
     ),
 )
+
+
+# What is written -> column of a table.
+METRICS = {"Recall@1": "recall_at_1", "MAP@R": "map_at_r"}
+# Networks of one kind, in the order of the table.
+DASHES = ("-", "--", ":", "-.")
 
 
 class Dot(NamedTuple):
@@ -74,6 +84,25 @@ class Chart(NamedTuple):
     log: bool = False
     kinds: Sequence[str] = KINDS
     mark: float | None = None
+
+    def texts(self) -> list[str]:
+        """What is written in it."""
+        dots = [dot for rows in self.panels.values() for dots in rows for dot in dots]
+        return [*self.titles, *(dot.text() for dot in dots), *self.panels]
+
+
+class Curves(NamedTuple):
+    """Networks over the steps of their training, in each panel.
+
+    Attributes:
+      panels: what is along y -> name of a network -> values of all seeds by step.
+    """
+
+    panels: Mapping[str, Mapping[str, Mapping[int, Sequence[float]]]]
+
+    def texts(self) -> list[str]:
+        """What is written in it."""
+        return [*next(iter(self.panels.values())), *self.panels, STEPS]
 
 
 def share(value: float) -> str:
@@ -115,13 +144,25 @@ def of_methods(rows: Sequence[Mapping[str, str]], column: str) -> Chart:
         return [float(row[metric]) for row in rows if row[column] == name]
 
     names.sort(key=lambda name: -np.mean(values(name, "map_at_r")))
-    kinds = {TEACHER: 2, ALONE: 0}
-    metrics = {"Recall@1": "recall_at_1", "MAP@R": "map_at_r"}
     panels = {
-        head: [[Dot(values(name, metric), kinds.get(name, 1), share)] for name in names]
-        for head, metric in metrics.items()
+        head: [[Dot(values(name, metric), kind_of(name), share)] for name in names]
+        for head, metric in METRICS.items()
     }
     return Chart(names, panels)
+
+
+def kind_of(method: str) -> int:
+    """The kind of network that a method gives: a place in KINDS."""
+    return {TEACHER: 2, ALONE: 0}.get(method, 1)
+
+
+def of_steps(rows: Sequence[Mapping[str, str]]) -> Curves:
+    """Methods over steps, in the order of the table."""
+    panels = {f"{head}, validation": defaultdict(lambda: defaultdict(list)) for head in METRICS}
+    for row in rows:
+        for curves, metric in zip(panels.values(), METRICS.values(), strict=True):
+            curves[row["method"]][int(row["step"])].append(float(row[metric]))
+    return Curves(panels)
 
 
 def of_runtimes(rows: Sequence[Mapping[str, str]]) -> Chart:
@@ -168,11 +209,11 @@ def of_memory(rows: Sequence[Mapping[str, str]]) -> Chart:
     return Chart(titles, {"memory of the process, MiB": dots})
 
 
-def chart_of(path: Path) -> Chart | None:
-    """The chart of a table by its columns; None of other columns, of tuning, and over steps."""
+def figure_of(path: Path) -> Chart | Curves | None:
+    """The figure of a table by its columns; None of other columns, and of tuning."""
     rows = read(path)
     columns = set(rows[0]) if rows else set()
-    if path.stem.endswith("tuning") or "step" in columns:
+    if path.stem.endswith("tuning"):
         return None
     if {"network", "runtime", "images_per_second"} <= columns:
         return of_runtimes(rows)
@@ -180,30 +221,53 @@ def chart_of(path: Path) -> Chart | None:
         return of_memory(rows)
     if {"network", "pass", "engine", "times_ours"} <= columns:
         return of_ratios(rows)
+    if {"method", "step", *METRICS.values()} <= columns:
+        return of_steps(rows)
     for column in ("method", "name"):
-        if {column, "seed", "recall_at_1", "map_at_r"} <= columns:
+        if {column, "seed", *METRICS.values()} <= columns:
             return of_methods(rows, column)
     return None
 
 
-def charts() -> dict[str, Chart]:
-    """Name of each figure -> its chart."""
-    found = {"quality": quality()}
+def figures() -> dict[str, Chart | Curves]:
+    """Name of each figure -> the figure."""
+    found: dict[str, Chart | Curves] = {"quality": quality()}
     for path in sorted(HERE.glob("*/*.csv")):
-        if (chart := chart_of(path)) is not None:
-            found[f"experiments/{path.parent.name}_{path.stem}"] = chart
+        if (figure := figure_of(path)) is not None:
+            found[f"experiments/{path.parent.name}_{path.stem}"] = figure
     return found
 
 
-def draw(theme: str, chart: Chart, path: Path) -> None:
-    """Writes a chart in one theme.
+def draw_curves(curves: Curves, look: Mapping[str, Any]) -> Figure:
+    """Mean and standard deviation of each network at each step."""
+    figure, grid = plt.subplots(1, len(curves.panels), figsize=(8, 3.6), layout="constrained")
+    for axes, (head, panel) in zip(grid, curves.panels.items(), strict=True):
+        used: Counter[int] = Counter()
+        for name, by_step in panel.items():
+            kind = kind_of(name)
+            colour, steps = look["colours"][kind], sorted(by_step)
+            mean = np.array([np.mean(by_step[step]) for step in steps])
+            spread = np.array([np.std(by_step[step]) for step in steps])
+            axes.plot(steps, mean, DASHES[used[kind]], color=colour, label=name)
+            axes.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.12, lw=0)
+            used[kind] += 1
+        axes.set_ylabel(head, color=look["text"])
+        axes.set_xlabel(STEPS, color=look["text"])
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.set_xlim(left=0)
+        axes.tick_params(colors=look["text"], length=0)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("bottom", "left"))
+            spine.set_color(look["line"])
+    lines, names = grid[0].get_legend_handles_labels()
+    figure.legend(
+        lines, names, loc="outside upper center", ncols=2, frameon=False, labelcolor=look["text"]
+    )
+    return figure
 
-    Args:
-      theme: in THEMES.
-      chart: what to draw.
-      path: of the SVG file.
-    """
-    look = THEMES[theme]
+
+def draw_chart(chart: Chart, look: Mapping[str, Any]) -> Figure:
+    """A row for each title, with its dots."""
     # Numbers below the dots, too, where a row has several.
     several = any(len(dots) > 1 for rows in chart.panels.values() for dots in rows)
     height = 0.8 + (0.75 if several else 0.45) * len(chart.titles)
@@ -237,10 +301,7 @@ def draw(theme: str, chart: Chart, path: Path) -> None:
         )
     if len(kinds) > 1:
         figure.legend(loc="outside upper center", ncols=3, frameon=False, labelcolor=look["text"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as beside:
-        figure.savefig(beside, format="svg", transparent=True, metadata={"Date": None})
-    plt.close(figure)
+    return figure
 
 
 def draw_row(axes: Any, row: int, dots: Sequence[Dot], look: Mapping[str, Any]) -> None:
@@ -260,13 +321,24 @@ def draw_row(axes: Any, row: int, dots: Sequence[Dot], look: Mapping[str, Any]) 
         )  # fmt: skip
 
 
+def write(figure: Chart | Curves, theme: str, path: Path) -> None:
+    """Writes a figure in one theme as SVG."""
+    look = THEMES[theme]
+    curves = isinstance(figure, Curves)
+    drawn = draw_curves(figure, look) if curves else draw_chart(figure, look)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside:
+        drawn.savefig(beside, format="svg", transparent=True, metadata={"Date": None})
+    plt.close(drawn)
+
+
 def main() -> None:
     """Draws every figure."""
     plt.rcParams.update({"svg.hashsalt": "darkrank_jax", "svg.fonttype": "none"})
     plt.rcParams["font.family"] = "sans-serif"
-    for name, chart in charts().items():
+    for name, figure in figures().items():
         for theme in THEMES:
-            draw(theme, chart, IMAGES / f"{name}_{theme}.svg")
+            write(figure, theme, IMAGES / f"{name}_{theme}.svg")
         print(f"Wrote {IMAGES / name}_{{{','.join(THEMES)}}}.svg")
 
 

@@ -28,7 +28,7 @@ def test_a_page_has_all_parts_in_order(page):
 def test_every_experiment_has_a_page_and_a_place_in_the_gallery():
     folders = {path.parent for path in PAGES[0].parents[1].glob("*/*.py")}
     assert folders == {page.parent for page in PAGES}
-    named = set(re.findall(r"`experiments/(\w+)`", GALLERY.read_text()))
+    named = set(re.findall(r"\(experiments/(\w+)\.md\)", GALLERY.read_text()))
     assert named == {folder.name for folder in folders}
 
 
@@ -37,7 +37,7 @@ def test_every_experiment_has_a_page_and_a_place_in_the_gallery():
 )
 def test_an_experiment_with_results_shows_their_figure_in_both_themes(page):
     gallery, folder = GALLERY.read_text(), page.parent.name
-    figures = [f"{folder}_{t.stem}" for t in tables(page.parent) if picture.chart_of(t)]
+    figures = [f"{folder}_{t.stem}" for t in tables(page.parent) if picture.figure_of(t)]
     assert figures
     for figure in figures:
         for theme in picture.THEMES:
@@ -46,13 +46,12 @@ def test_an_experiment_with_results_shows_their_figure_in_both_themes(page):
 
 
 @pytest.mark.parametrize("theme", picture.THEMES)
-@pytest.mark.parametrize(("name", "chart"), picture.charts().items(), ids=picture.charts())
-def test_a_figure_has_the_rows_and_means_of_its_table(name, chart, theme):
+@pytest.mark.parametrize(("name", "figure"), picture.figures().items(), ids=picture.figures())
+def test_a_figure_has_the_rows_and_means_of_its_table(name, figure, theme):
     drawn = re.sub(r"\s+", " ", (picture.IMAGES / f"{name}_{theme}.svg").read_text())
     written = re.findall(r">([^<>]+)</t(?:ext|span)>", drawn)
-    dots = [d for rows in chart.panels.values() for dots in rows for d in dots]
-    expected = [*chart.titles, *(dot.text() for dot in dots), *chart.panels]
-    assert [text for text in expected if text not in written] == [], "python -m experiments.picture"
+    missing = [text for text in figure.texts() if text not in written]
+    assert missing == [], "python -m experiments.picture"
 
 
 def test_a_chart_of_methods_has_the_best_first_and_means_over_seeds():
@@ -68,9 +67,13 @@ def test_a_chart_of_methods_has_the_best_first_and_means_over_seeds():
     assert [dots[0].kind for dots in chart.panels["MAP@R"]] == [1, 0]
 
 
-def test_a_table_over_steps_has_no_chart_of_means(tmp_path):
+def test_a_table_over_steps_has_curves_of_all_seeds(tmp_path):
     path = tmp_path / "curves.csv"
-    path.write_text("method,setting,seed,step,recall_at_1,map_at_r\nRKD,0,1,500,0.25,0.125\n")
-    assert picture.chart_of(path) is None
+    head = "method,setting,seed,step,recall_at_1,map_at_r\n"
+    path.write_text(f"{head}RKD,0,1,500,0.25,0.125\nRKD,0,1,900,0.5,0.25\nRKD,0,2,500,0.75,0.5\n")
+    found = picture.figure_of(path)
+    assert found.panels["Recall@1, validation"] == {"RKD": {500: [0.25, 0.75], 900: [0.5]}}
+    assert found.panels["MAP@R, validation"] == {"RKD": {500: [0.125, 0.5], 900: [0.25]}}
+    assert found.texts() == ["RKD", *found.panels, "training steps"]
     path.write_text("method,setting,seed,recall_at_1,map_at_r\nRKD,0,1,0.25,0.125\n")
-    assert picture.chart_of(path) is not None
+    assert picture.figure_of(path).titles == ["RKD"]
