@@ -1,4 +1,4 @@
-"""Compatible: does the demo's student find images in a gallery that its teacher filled?
+"""Built-in characters, the teacher's gallery: does the demo's student find images in it?
 
 `teacher_gallery` in results.json is the recall of the student's queries in the teacher's gallery.
 No download.

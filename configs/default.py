@@ -1,4 +1,4 @@
-"""Every field of a run, once, with its unit and meaning. A run's own file changes what differs."""
+"""Every field of a run, with unit and meaning: a run's own file changes what differs."""
 
 from typing import Any
 

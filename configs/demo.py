@@ -1,7 +1,7 @@
-"""The demo: does a student with DarkRank beat the student alone on unseen characters?
+"""Built-in characters: does a student with DarkRank beat the student alone on unseen ones?
 
 Teacher (ResNet-18 of width 16), student alone and student with DarkRank (ResNet-10 of width 6) on
-built-in characters; no download.
+the characters; no download.
 
 Command:   make demo
 Hardware:  2 CPU cores

@@ -1,4 +1,4 @@
-"""Fine-tuning: a MobileNetV2 of ImageNet becomes an embedding of cars at 96 pixels.
+"""Half of Cars-196, fine-tuning: a MobileNetV2 of ImageNet embeds cars at 96 pixels.
 
 DARKRANK_DATA holds cars196_half/cars196_half_96px.zip, DARKRANK_WEIGHTS mobilenet_v2.safetensors.
 The head learns alone first; then the backbone follows, at a fifth of its learning rate and less

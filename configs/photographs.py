@@ -1,4 +1,4 @@
-"""Photographs: what does a pretrained EfficientNet-Lite2 give a narrow ResNet from scratch?
+"""Half of Cars-196, pretrained teacher: what does an EfficientNet-Lite2 give a narrow ResNet?
 
 DARKRANK_DATA holds cars196_half/cars196_half_96px.zip, DARKRANK_WEIGHTS
 efficientnet_lite2.safetensors; experiments/photographs takes two more sets.

@@ -1,4 +1,4 @@
-"""Pretrained student: a fine-tuned EfficientNet-Lite2 teaches a MobileNetV2, both of ImageNet.
+"""Half of Cars-196, pretrained student: a fine-tuned EfficientNet-Lite2 teaches a MobileNetV2.
 
 The student sees 65 pixels, the teacher 129: about a ninth of the multiplications. DARKRANK_DATA
 holds cars196_half/cars196_half_96px.zip, DARKRANK_WEIGHTS efficientnet_lite2.safetensors and

@@ -25,17 +25,19 @@ except MissingExtra as error:
 
 import logging
 import warnings
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from absl import flags
 from absl import logging as absl_logging
 
+from darkrank_jax.cli.arguments import check_fields_once, find_flags, is_field, read_flag
 from darkrank_jax.cli.large_pages import restart_with_large_pages
-from darkrank_jax.cli.modes import MODES, flag_types, function_of
-from darkrank_jax.cli.usage import usage
+from darkrank_jax.cli.modes import MODES, SHARED, all_flags, function_of
+from darkrank_jax.cli.usage import usage, usage_of
 from darkrank_jax.config.location import find_config, name_of
 from darkrank_jax.errors import UserError, nearest
+from darkrank_jax.runs.finished import check_finished
 from darkrank_jax.terminal import PrintableFormatter, printable, printable_stream
 from darkrank_jax.version import __version__
 
@@ -43,16 +45,8 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 _HELP = {"--help", "-h", "--helpfull"}
-_OR_HELP = ", or --help for all that there is"
-_DEFINE = {
-    str: flags.DEFINE_string,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    bool: flags.DEFINE_boolean,
-    tuple: flags.DEFINE_multi_string,
-}
-# Flags of every mode, and the type of each.
-_OF_ALL = {"workdir": str, "mode": str, "coordinator": str, "processes": int, "process": int}
+# Flags that say what is done and where, and what each is if it is not given.
+_PLACES = (("mode", "train"), ("config", ""), ("workdir", ""))
 
 
 class Command(NamedTuple):
@@ -77,18 +71,14 @@ class Command(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Runs one command line; returns its exit code."""
-    if not _HELP.isdisjoint(argv[1:]):
-        try:
-            print(usage(), flush=True)
-        except BrokenPipeError:
-            # Of `darkrank --help | head`; Python flushes the stream once more at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    if "--version" in argv[1:]:
+    if _HELP.isdisjoint(argv[1:]) and "--version" in argv[1:]:
         print(f"darkrank_jax {__version__}")
         return 0
     try:
-        return _run(parse(argv))
+        if _HELP.isdisjoint(argv[1:]):
+            return _run(parse(argv))
+        _print_help([argument for argument in argv[1:] if argument not in _HELP])
+        return 0
     except UserError as error:
         line = printable(str(error))
         print(f"error: {line}", file=sys.stderr)
@@ -139,6 +129,17 @@ def _silence_asyncio() -> None:
     sys.unraisablehook = show
 
 
+def _print_help(arguments: Sequence[str]) -> None:
+    """Prints what all modes do, or the one that is given."""
+    texts = find_flags(arguments, all_flags())[0].get("mode")
+    page = usage_of(read_flag(SHARED["mode"], texts)) if texts else usage()
+    try:
+        print(page, flush=True)
+    except BrokenPipeError:
+        # Of `darkrank --help | head`; Python flushes the stream once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def parse(argv: list[str]) -> Command:
     """Checks all of a command line that can be checked without its config.
 
@@ -149,38 +150,27 @@ def parse(argv: list[str]) -> Command:
       The command; `read_config` reads the config that it names.
 
     Raises:
-      UserError: a flag or a mode is unknown, missing, of another mode, or has a wrong value.
+      UserError: a flag or a mode is unknown, missing, of another mode, given twice, or has a wrong
+        value; or a folder of a run is not there.
     """
-    config, rest = _config_path(argv)
-    values = flags.FlagValues()
-    for name, kind in {**flag_types(), **_OF_ALL}.items():
-        _DEFINE[kind](name, None, "", flag_values=values)
-    try:
-        _, *rest = values(rest, known_only=True)
-    except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(" ".join(str(error).split())) from error
-    given: dict[str, Any] = {name: values[name].value for name in values if values[name].present}
-    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    coordinator, processes, process = (given.pop(n, None) for n in [*_OF_ALL][2:])
-    mode, workdir = given.pop("mode", "train"), given.pop("workdir", "")
+    texts, rest = find_flags(argv[1:], all_flags())
+    shared = {name: read_flag(SHARED[name], texts.pop(name)) for name in SHARED if name in texts}
+    mode, config, workdir = (shared.get(*each) for each in _PLACES)
     config = config and find_config(config, "--config")
-    if mode not in MODES:
-        raise UserError(f"--mode: unknown mode {mode!r}; {nearest(mode, MODES)}")
+    check_fields_once(rest)
+    _check_rest(mode, config, rest)
+    own = {flag.name: flag for flag in MODES[mode].flags}
+    for name in texts.keys() - own.keys():
+        modes = " or ".join(each for each in MODES if name in [x.name for x in MODES[each].flags])
+        raise UserError(f"--{name}: is a flag of --mode {modes}, not of {mode}; leave it out")
+    given = {name: read_flag(own[name], each) for name, each in texts.items()}
+    _check_processes(mode, shared)
+    _check_given(mode, {*shared, *given})
+    _check_folders(mode, config, workdir, rest)
     if config and not workdir and MODES[mode].takes != "runs":
         workdir = f"runs/{name_of(config)}{'_sweep' if MODES[mode].takes == 'config' else ''}"
-    _check_rest(mode, config, rest, list(values))
-    _check_flags(mode, given)
-    if coordinator and not MODES[mode].shared:
-        raise UserError(f"--coordinator: --mode {mode} is for one process; leave it out")
-    if not config and MODES[mode].takes in ("run", "config"):
-        raise UserError(
-            f"--config: must be a config, NAME or FILE (got nothing); give one{_OR_HELP}"
-        )
-    if not workdir and MODES[mode].takes != "runs":
-        raise UserError(
-            f"--workdir: must be that of a run for --mode {mode} (got nothing); give one{_OR_HELP}"
-        )
-    return Command(mode, config, rest, workdir, given, (coordinator, processes, process))
+    processes = (shared.get("coordinator"), shared.get("processes"), shared.get("process"))
+    return Command(mode, config, rest, workdir, given, processes)
 
 
 def read_config(command: Command) -> "tuple[ConfigDict | None, list[str]]":
@@ -241,49 +231,73 @@ def _fields(command: Command, config: "ConfigDict | None") -> dict[str, str]:
     return fields
 
 
-def _check_rest(mode: str, config: str, rest: list[str], known: list[str]) -> None:
+def _check_rest(mode: str, config: str, rest: Sequence[str]) -> None:
     """Refuses what is neither a flag, nor a field of the config, nor a workdir to compare."""
-    for argument in rest:
-        name = argument.lstrip("-").partition("=")[0]
-        is_flag = argument.startswith("-") and name[:1].isalpha()
-        if is_flag and name.startswith(("config.", "noconfig.")):
-            if not config:
-                raise UserError(
-                    f"{argument}: is a field of no config; give --config NAME or FILE as well"
-                )
-        elif is_flag:
-            raise UserError(
-                f"--{name}: unknown flag; {nearest(name, [*known, 'config'])}{_OR_HELP}"
-            )
-    if config and MODES[mode].takes == "runs":
+    takes_runs = MODES[mode].takes == "runs"
+    if config and takes_runs:
         raise UserError(f"--config: is not for --mode {mode}; give the workdirs of runs alone")
-    if rest and not config and MODES[mode].takes != "runs":
-        raise _surplus(rest[0])
+    for before, argument in zip(["", *rest], rest, strict=False):
+        name = argument.lstrip("-").partition("=")[0]
+        # The value of a field may stand alone.
+        is_value = is_field(before) and "=" not in before
+        if is_field(argument) and not config:
+            raise UserError(
+                f"{argument}: is a field of no config; give --config NAME or FILE as well"
+            )
+        if argument.startswith("-") and name[:1].isalpha() and not is_field(argument):
+            known = [f"--{each}" for each in all_flags()]
+            raise UserError(f"--{name}: unknown flag; {nearest(f'--{name}', known)}")
+        if not (is_field(argument) or is_value or takes_runs):
+            raise _surplus(argument)
 
 
-def _check_flags(mode: str, given: dict[str, Any]) -> None:
-    """Refuses flags of another mode, and a mode without the flags that it needs."""
-    own = {flag.name: flag for flag in MODES[mode].flags}
-    for name in given.keys() - own.keys():
-        raise UserError(f"--{name}: is no flag of --mode {mode}; leave it out")
-    for name, flag in own.items():
-        if flag.default is None and name not in given:
-            raise UserError(f"--{name}: must be given with --mode {mode} (got nothing)")
+def _check_processes(mode: str, shared: Mapping[str, Any]) -> None:
+    """Refuses several processes where one does the work, and numbers that do not fit together."""
+    given = [f"--{name}" for name in ("coordinator", "processes", "process") if name in shared]
+    if given and not MODES[mode].shared:
+        raise UserError(f"{', '.join(given)}: --mode {mode} is for one process; leave it out")
+    if {"processes", "process"} <= shared.keys() and shared["process"] >= shared["processes"]:
+        raise UserError(
+            f"--process: must be less than --processes {shared['processes']} (got "
+            f"{shared['process']}); the processes are numbered from 0"
+        )
+
+
+def _check_given(mode: str, given: Collection[str]) -> None:
+    """Refuses a mode without all that it needs."""
+    takes = MODES[mode].takes
+    needed = ["config"] if takes in ("run", "config") else []
+    if takes == "workdir" or (takes == "run or workdir" and "config" not in given):
+        needed = ["workdir"]
+    needed += [flag.name for flag in MODES[mode].flags if flag.default is None]
+    missing = [f"--{name}" for name in needed if name not in given]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)}: must be given with --mode {mode} (got nothing); --mode {mode} "
+            "--help has an example"
+        )
+
+
+def _check_folders(mode: str, config: str, workdir: str, rest: Sequence[str]) -> None:
+    """Refuses runs that are not there, before anything slow is imported."""
+    takes = MODES[mode].takes
+    if takes == "runs":
+        check_finished([*map(Path, rest)])
+    wanted = takes == "workdir" or (takes == "run or workdir" and not config)
+    if wanted and not Path(workdir).exists():
+        raise UserError(
+            f"--workdir: must be the folder of a trained run (got {workdir}, which does not "
+            "exist); give another, or train it first"
+        )
 
 
 def _surplus(argument: str) -> UserError:
     """The error of an argument that is no flag."""
-    return UserError(f"{argument}: no flag; give --config, --config.FIELD, --workdir or --mode")
-
-
-def _config_path(argv: list[str]) -> tuple[str, list[str]]:
-    """The value of --config, in either of its two spellings, and the rest of a command line."""
-    for place, argument in enumerate(argv):
-        if argument == "--config":
-            return "".join(argv[place + 1 : place + 2]), argv[:place] + argv[place + 2 :]
-        if argument.startswith("--config="):
-            return argument.removeprefix("--config="), argv[:place] + argv[place + 1 :]
-    return "", argv
+    if argument in MODES:
+        return UserError(f"{argument}: is not a flag; did you mean --mode {argument}?")
+    return UserError(
+        f"{argument}: is not a flag; give --config, --config.FIELD, --workdir or --mode"
+    )
 
 
 def keep_compiled() -> None:

@@ -2,12 +2,28 @@
 
 import textwrap
 
-from darkrank_jax.cli.modes import MODES, Flag, Mode
-from darkrank_jax.configs import names
+from darkrank_jax.cli.modes import MODES, SHARED, Flag, Mode
+from darkrank_jax.configs import topics
 
 _WIDTH = 80
 _NEEDS = {"run": "--config CONFIG", "config": "--config CONFIG", "runs": "DIR DIR ..."}
-_HEAD = f"""usage: darkrank [--config CONFIG] [--config.FIELD=VALUE ...]
+_VALUES = {
+    "workdir": "DIR",
+    "coordinator": "ADDRESS",
+    "processes": "N",
+    "process": "I",
+}
+# Where the second column of the shared flags begins.
+_COLUMN = 24
+_FIELD = Flag(
+    "config.FIELD=VALUE",
+    None,
+    "sets one field of the config, such as --config.learning_rate=1e-3; the file of the config "
+    "`default` states all fields: configs/default.py in the source, darkrank_jax/configs/configs/"
+    "default.py where pip installs it",
+)
+_CHECKED = "not needed; if it is given, it must be the config of the run in --workdir"
+_HEAD = """usage: darkrank [--config CONFIG] [--config.FIELD=VALUE ...]
                 [--workdir DIR] [--mode MODE] [flags of the mode]
 
 Distils a large network that embeds images into a small one: trains a teacher, a
@@ -21,34 +37,47 @@ exports, embeds and searches. `darkrank` is `python -m darkrank_jax.main`.
       DIR is a folder of class folders, an archive of one, or a table
   darkrank --mode export --workdir runs/mine
       ONNX, StableHLO and safetensors of the student
-
-  --config CONFIG       a run: a file, a module, or one of the names below
-  --config.FIELD=VALUE  of one of its fields; configs/default.py states them all
-  --workdir DIR         folder of the run; runs/NAME of the config by default
-  --mode MODE           what to do; train by default
-  --coordinator ADDRESS HOST:PORT of process 0, or auto; for several processes,
-                        of which {" and ".join(n for n in MODES if MODES[n].shared)} alone take any
-  --processes N         how many there are
-  --process I           which of them this is, from 0
-  --help, --version
 """
 
 
 def usage() -> str:
     """Every mode with its flags and their defaults, in lines of at most 80 columns."""
-    named = textwrap.fill(
-        ", ".join(names()), _WIDTH, initial_indent=4 * " ", subsequent_indent=4 * " "
-    )
-    head = f"{_HEAD}\nConfigs by name:\n{named}\n\nModes, and the flags of each:\n"
-    return "\n".join([head, *(_mode(name, mode) for name, mode in MODES.items())]).rstrip()
+    shared = [_shared(flag) for flag in [SHARED["config"], _FIELD, *[*SHARED.values()][1:]]]
+    found = {True: [], False: []}
+    for name, (topic, needs_data) in topics().items():
+        found[needs_data].append(f"    {name:<30}{topic}")
+    configs = [
+        "Configs by name that need no data:",
+        *found[False],
+        "Configs by name whose data lies in --config.data.path=DIR, or in the folder of",
+        "the environment variable DARKRANK_DATA; their files say what it must hold:",
+        *found[True],
+    ]
+    modes = [_mode(name, mode) for name, mode in MODES.items()]
+    head = [_HEAD, *shared, "  --help, --version", "  --mode MODE --help    that mode alone", ""]
+    return "\n".join([*head, *configs, "\nModes, and the flags of each:\n", *modes]).rstrip()
+
+
+def usage_of(mode: str) -> str:
+    """One mode with its flags, the shared flags that it takes, and an example.
+
+    Args:
+      mode: in MODES.
+    """
+    own = MODES[mode]
+    names = [] if own.takes == "runs" else ["config", ""]
+    names += ["workdir", *(["coordinator", "processes", "process"] if own.shared else [])]
+    flags = {**SHARED, "": _FIELD, "workdir": SHARED["workdir"]._replace(text=own.workdir)}
+    if own.takes == "workdir":
+        flags["config"] = SHARED["config"]._replace(text=_CHECKED)
+    shared = [_shared(flags[name]) for name in names]
+    example = f"\nExample:\n    darkrank {own.example}"
+    return "\n".join([_mode(mode, own), *shared, example])
 
 
 def _mode(name: str, mode: Mode) -> str:
     """A mode: what it does, what it needs, its flags."""
-    lines = [
-        f"--mode {name} {_NEEDS.get(mode.takes, '--workdir DIR')}",
-        textwrap.indent(textwrap.fill(mode.text, 76), "    "),
-    ]
+    lines = [f"--mode {name} {_NEEDS.get(mode.takes, '--workdir DIR')}", _filled(mode.text, 4)]
     return "\n".join([*lines, *map(_flag, mode.flags)]) + "\n"
 
 
@@ -58,7 +87,23 @@ def _flag(flag: Flag) -> str:
         head = f"--{flag.name}"
     elif flag.default is None:
         head = f"--{flag.name}={flag.name.upper()} (needed)"
+    elif isinstance(flag.default, str) and " " in flag.default:
+        head = f'--{flag.name}="{flag.default}"'
     else:
         head = f"--{flag.name}={flag.default or flag.name.upper()}"
-    text = textwrap.fill(flag.text, _WIDTH, initial_indent=10 * " ", subsequent_indent=10 * " ")
-    return f"      {head}\n{text}"
+    return f"      {head}\n{_filled(flag.text, 10)}"
+
+
+def _shared(flag: Flag) -> str:
+    """A flag that is not of one mode, and beside it what it is."""
+    value = "" if "=" in flag.name else f" {_VALUES.get(flag.name, flag.name.upper())}"
+    head = f"  --{flag.name}{value}".ljust(_COLUMN)
+    return head + _filled(flag.text, _COLUMN).lstrip()
+
+
+def _filled(text: str, indent: int) -> str:
+    """Lines of a text, indented; a word with hyphens stays whole, as flags have them."""
+    space = indent * " "
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=space, subsequent_indent=space, break_on_hyphens=False
+    )

@@ -39,6 +39,9 @@ def find_config(source: str, field: str = "config") -> str:
     if _is_module(source):
         return source
     known = nearest(name_of(source), configs.names())
+    is_path = source.endswith(".py") or "/" in source or "\\" in source
+    if is_path and not known.startswith("did you mean"):
+        known = "give the path of a config file, or a name that `darkrank --help` lists"
     raise UserError(f"{field}: no file, name or module {source!r}; {known}")
 
 

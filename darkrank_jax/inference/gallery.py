@@ -96,7 +96,7 @@ def read_gallery(path: Path) -> Gallery:
 def check_format(path: Path) -> None:
     """Refuses a path of a suffix that no gallery has, or for which a library is missing."""
     if path.suffix not in _WRITERS:
-        raise UserError(f"{path}: must be one of {', '.join(_WRITERS)}")
+        raise UserError(f"{path}: must be a gallery, which is one of {', '.join(_WRITERS)}")
     if path.suffix == ".parquet":
         load_pyarrow(path)
 
@@ -162,3 +162,4 @@ _WRITERS: dict[str, Callable[[Gallery, Path], None]] = {
     ".parquet": _write_parquet,
     ".faiss": _write_faiss,
 }
+ENDINGS = tuple(_WRITERS)

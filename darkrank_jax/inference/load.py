@@ -71,7 +71,8 @@ class LoadedRun:
             iterator's items, files are decoded by threads, up to a batch ahead; all others at once,
             when they are read. Arrays of floats are refused, as 1 may be white or nearly black.
           batch_size: images at once.
-          invert: white becomes black: for ink on paper, where the network knows chalk on slate.
+          invert: inverts the pixels: for images that are dark on light where the training images
+            were light on dark.
 
         Returns:
           Float32 [n, dim], in the order of the images; [1, dim] for one.

@@ -61,13 +61,14 @@ def embed_images(
       workdir: of the run whose network embeds, or an exported file.
       images: a folder, a .zip or .tar, a .csv, .tsv or .parquet with columns `path` and `label`, or
         one image; or the workdir of a run, for the images that it was tested on.
-      output: .npz, .parquet or .faiss.
+      output: the gallery file to write: .npz, .parquet or .faiss.
       append: adds to the gallery at `output` those of the images that it lacks, by their names.
       index: "hnsw" or "ivf_pq" writes an approximate index for faiss besides, such as
         gallery.hnsw.faiss beside gallery.npz, and prints what share of the nearest it finds.
-      invert: white becomes black: for ink on paper, where the network knows chalk on slate.
-      tolerated: largest share of images that are left out since they cannot be read, with a
-        warning.
+      invert: inverts the pixels: for images that are dark on light where the training images were
+        light on dark.
+      tolerated: refuses if more than this share of the images cannot be read; those that cannot
+        are left out with a warning.
 
     Raises:
       UserError: from any of these; too many images cannot be read.
@@ -119,10 +120,10 @@ def search(
     Args:
       workdir: of the run whose network embeds the query, or an exported file.
       query: an image; or a folder, an archive or a table of them.
-      gallery: that --mode embed wrote.
+      gallery: the gallery file that --mode embed wrote.
       output: .html for a page with the pictures; .csv, .tsv or .parquet for a row each; empty:
         tables are printed.
-      nearest: how many to show.
+      nearest: number of images to show for each query.
       exclude_self: leaves out the query where it is itself an image of the gallery.
       invert: of the queries; see --mode embed.
       tolerated: of the queries; see --mode embed.
@@ -132,7 +133,7 @@ def search(
     """
     if output and Path(output).suffix not in (".html", *SUFFIXES):
         raise UserError(f"--output: must be .html, {', '.join(SUFFIXES)} (got {output})")
-    known = read_gallery(Path(gallery))
+    known = _read_there(Path(gallery), "--gallery", "write it with --mode embed")
     network = load_run(workdir)
     _check_same(network, workdir, known, gallery)
     several = holds_several(Path(query))
@@ -226,7 +227,7 @@ def _too_many(error: UserError, faults: list[str], count: int) -> UserError:
 
 def _known(network: LoadedRun, workdir: Path, path: Path, place: str) -> Gallery:
     """The gallery that is added to, of the same network and images in the same place."""
-    known = read_gallery(path)
+    known = _read_there(path, "--output", "leave out --append to write a new gallery")
     own, other = network.facts["fingerprint"], known.facts["fingerprint"]
     if own != other:
         raise UserError(
@@ -239,6 +240,13 @@ def _known(network: LoadedRun, workdir: Path, path: Path, place: str) -> Gallery
             "another --output"
         )
     return known
+
+
+def _read_there(path: Path, flag: str, advice: str) -> Gallery:
+    """A gallery that a flag names, which must be there."""
+    if not path.exists():
+        raise UserError(f"{flag}: must be a gallery that exists (got {path}); {advice}")
+    return read_gallery(path)
 
 
 def _without(images: ImagesIn, known: Iterable[str]) -> ImagesIn:

@@ -16,8 +16,8 @@ from darkrank_jax.evaluation.report.comparison import (
     write_comparison,
 )
 from darkrank_jax.evaluation.stored import read_stored, same_images
-from darkrank_jax.files import make_folder
 from darkrank_jax.runs.evaluate import measured_of
+from darkrank_jax.runs.finished import check_finished
 from darkrank_jax.runs.results import differences, protocol_tables, read_results, values_of
 from darkrank_jax.workdir.metrics_log import read_log
 from darkrank_jax.workdir.run_file import is_workdir, read_facts
@@ -35,7 +35,6 @@ def compare_and_report(runs: Sequence[Path], workdir: Path) -> None:
     Raises:
       UserError: a run is not finished, or they were measured on different images.
     """
-    make_folder(workdir)
     print(compare(runs, workdir / "report.html"))
     print(f"\nWrote {workdir / 'report.html'}.")
 
@@ -45,7 +44,7 @@ def compare(paths: Sequence[Path], page: Path) -> str:
 
     Args:
       paths: workdirs of finished runs; the first is what the others are compared with.
-      page: the file to write, in a folder that exists.
+      page: the file to write; its folder is made.
 
     Returns:
       A table for a terminal.
@@ -54,13 +53,9 @@ def compare(paths: Sequence[Path], page: Path) -> str:
       UserError: fewer than two runs, one that is not finished or of another version of
         results.json, or runs that were measured on different images.
     """
-    if len(paths) < 2:
-        raise UserError(
-            f"--mode compare: must have two runs or more (got {len(paths)}); give their workdirs: "
-            "--mode compare runs/a runs/b"
-        )
+    check_finished(paths)
     names = _names(paths)
-    runs = {name: _read(path) for name, path in names.items()}
+    runs = {name: read_results(path / "results.json") for name, path in names.items()}
     datasets = _datasets(runs, names)
     combined = {
         dataset: combine({name: view(each, further[name]) for name, each in runs.items()})
@@ -93,17 +88,6 @@ def _names(paths: Sequence[Path]) -> dict[str, Path]:
         if len(set(names)) == len(names):
             return dict(zip(names, paths, strict=True))
     raise UserError("--mode compare: names one run twice; give each once")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The results of a finished run."""
-    file = path / "results.json"
-    if not file.is_file():
-        raise UserError(
-            f"{path}: has no results.json, so no run was finished there; give workdirs of "
-            "finished runs"
-        )
-    return read_results(file)
 
 
 def _datasets(

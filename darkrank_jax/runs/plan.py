@@ -88,11 +88,11 @@ def plan(
     Args:
       run: read from a config.
       workdir: is not written to; modes have it.
-      devices: how many; they need not be there. 0: those that there are, or one of an accelerator
-        that is named.
-      accelerator: what they are, such as h100 or tpu_v5e; empty: what is there. The step is
-        compiled for it where XLA's compiler for it is installed, and for as many CPUs where not.
-      memory: of each in GB; 0: what the accelerator has.
+      devices: number of devices to plan for, which this machine need not have; 0: the devices of
+        this machine, or 1 if an accelerator is given.
+      accelerator: kind of the devices, such as h100 or tpu_v5e; empty: the kind of this machine.
+        The step is compiled for it if XLA's compiler for it is installed, and otherwise for CPUs.
+      memory: memory of each device in GB; 0: that of the accelerator.
 
     Raises:
       UserError: a step does not fit in memory; an unknown accelerator; from the config.

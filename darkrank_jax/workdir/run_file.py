@@ -133,7 +133,8 @@ def read_facts(workdir: Path) -> dict[str, Any]:
     """What run.json says: the run, sizes of its data, what `needs_of` gives, and "identity"."""
     path = workdir / "run.json"
     if not path.exists():
-        raise UserError(f"{workdir}: has no run.json, so no run was trained there; train it first")
+        found = "has no run.json" if workdir.exists() else "does not exist"
+        raise UserError(f"{workdir}: {found}, so no run was trained there; train it first")
     advice = f"delete {workdir} and train it again"
     facts = read_json(path, advice)
     check_schema(facts, _SCHEMA, path, advice)

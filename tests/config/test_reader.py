@@ -202,7 +202,7 @@ def test_refuses_chunks_that_tear_classes_apart():
         ),
         (
             "teacher.checkpoint=nowhere",
-            "nowhere: has no run.json, so no run was trained there; train it first",
+            "nowhere: does not exist, so no run was trained there; train it first",
         ),
         (
             "data.options.num_classes=99999",

@@ -153,10 +153,12 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     query = sorted(pictures.rglob("*.png"))[0]
     here, empty = f"--workdir={workdir}", tmp_path / "empty"
     export, embed, look = "--mode=export", "--mode=embed", "--mode=search"
-    assert refusal(capsys, export).startswith("--workdir: must be that of a run for --mode export")
+    assert refusal(capsys, export).startswith("--workdir: must be given with --mode export")
+    said = refusal(capsys, export, f"--workdir={empty}")
+    assert said.startswith(f"--workdir: must be the folder of a trained run (got {empty}, which")
+    (empty).mkdir()
     said = refusal(capsys, export, f"--workdir={empty}")
     assert said == f"{empty}: has no run.json, so no run was trained there; train it first"
-    (empty).mkdir()
     (empty / "run.json").write_text((workdir / "run.json").read_text())
     said = refusal(capsys, export, f"--workdir={empty}")
     assert said == f"{empty}: holds no validated checkpoint yet; train it first"
@@ -167,12 +169,12 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     said = refusal(capsys, export, here, "--formats=onxx")
     assert said == "--formats: unknown name 'onxx'; did you mean 'onnx'?"
     assert refusal(capsys, export, here, "--formats=,").startswith(
-        "--formats: must not be empty; valid: "
+        "--formats: unknown name ''; valid: onnx, "
     )
     said = refusal(capsys, export, here, f"--query={query}")
-    assert said == "--query: is no flag of --mode export; leave it out"
+    assert said == "--query: is a flag of --mode search, not of export; leave it out"
     said = refusal(capsys, "--mode=train", here)
-    assert said.startswith("--config: must be a config, NAME or FILE (got nothing)")
+    assert said.startswith("--config: must be given with --mode train (got nothing)")
     assert refusal(capsys, embed, here, "--output=a.npz").startswith(
         "--images: must be given with --mode embed"
     )
@@ -180,9 +182,11 @@ def test_refuses_in_one_line(workdir, other_workdir, gallery, pictures, tmp_path
     said = refusal(capsys, embed, here, f"--images={bare}", "--output=a.npz")
     assert said.startswith(f"{bare}: holds no image; images end in ")
     said = refusal(capsys, embed, here, f"--images={pictures}", "--output=a.csv")
-    assert said == "a.csv: must be one of .npz, .parquet, .faiss"
+    assert said.startswith("--output: must be a file that ends in .npz or .parquet or .faiss (got")
     said = refusal(capsys, look, here, f"--query={query}", "--gallery=none.npz")
-    assert said == "none.npz: must exist; embed the images again with --mode embed"
+    assert said == (
+        "--gallery: must be a gallery that exists (got none.npz); write it with --mode embed"
+    )
     said = refusal(capsys, look, here, f"--query={tmp_path / 'no.png'}", f"--gallery={gallery}")
     assert (
         said == f"{tmp_path / 'no.png'}: must not be empty; delete it or put the image there again"
@@ -247,7 +251,10 @@ def test_appended_images_are_those_that_the_gallery_lacks(
         path.unlink()
     output = tmp_path / "g.npz"
     asked = {"images": str(folder), "output": str(output), "append": True}
-    with pytest.raises(UserError, match=r"g\.npz: must exist"):
+    with pytest.raises(
+        UserError,
+        match=r"^--output: must be a gallery that exists \(got .*g\.npz\); leave out --append",
+    ):
         embed_images(workdir, **asked)
     embed_images(workdir, **(asked | {"append": False}))
     first = read_gallery(output)

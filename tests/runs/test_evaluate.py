@@ -225,7 +225,7 @@ def test_protocols_are_measured_printed_and_reported(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("networks", "datasets", "line"),
     [
-        ({"a": "nowhere"}, {}, "nowhere: has no run.json, so no run was trained there"),
+        ({"a": "nowhere"}, {}, "nowhere: does not exist, so no run was trained there"),
         ({"a": "no.npz"}, {}, "no.npz: must exist; write it with numpy.savez"),
         (
             {"a": "x.npz"},
@@ -302,6 +302,6 @@ def test_eval_does_not_pass_off_other_data_as_the_runs_own(copy, capsys):
 
 def test_eval_needs_a_trained_run(capsys, tmp_path):
     said = refusal(capsys, CONFIG, f"--workdir={tmp_path / 'w'}", "--mode=eval")
-    assert said.startswith(f"{tmp_path / 'w'}: has no run.json")
+    assert said.startswith(f"{tmp_path / 'w'}: does not exist, so no run was trained there")
     said = refusal(capsys, "--mode=eval")
-    assert said.startswith("--workdir: must be that of a run for --mode eval")
+    assert said.startswith("--workdir: must be given with --mode eval")

@@ -68,8 +68,8 @@ def _folder(path: str) -> Path:
     given = path or os.environ.get("DARKRANK_DATA", "")
     if not given:
         raise UserError(
-            "data.path: must not be empty where the environment variable DARKRANK_DATA is; give "
-            f"the folder that holds {_BACKGROUND} and {_EVALUATION}"
+            f"data.path: must be the folder that holds {_BACKGROUND} and {_EVALUATION} (got "
+            "nothing); give --config.data.path=DIR, or set the environment variable DARKRANK_DATA"
         )
     nested = Path(given) / "omniglot"
     return nested if nested.is_dir() else Path(given)

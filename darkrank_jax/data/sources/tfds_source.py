@@ -100,8 +100,8 @@ def _of_archives(name: str, path: str, root: Path) -> Path:
     try:
         if not given:
             raise UserError(
-                "data.path: must not be empty where the environment variable DARKRANK_DATA is; "
-                f"give the folder that holds the archives of {name}"
+                f"data.path: must be the folder that holds the archives of {name} (got nothing); "
+                "give --config.data.path=DIR, or set the environment variable DARKRANK_DATA"
             )
         return root / _OWN / archives_digest(name, Path(given))
     except UserError:

@@ -3,7 +3,6 @@
 import itertools
 import os
 import re
-import shlex
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from darkrank_jax.files import write_text
 from darkrank_jax.runs.splits import Splits
 from darkrank_jax.runs.sweep.jobs import Job, default_workers, run_jobs
 from darkrank_jax.runs.sweep.seed_table import METRICS, collect, table, write_rows
+from darkrank_jax.runs.sweep.words import read_grid, read_seeds
 
 TEACHER = "teacher"
 # Of a folder's name; file systems take 255, some fewer.
@@ -46,7 +46,7 @@ def sweep(
       fields: dotted field -> value, in all runs.
       workdir: takes the runs and the tables.
       grid: a field and its values in each, as "learning_rate 1e-3 4e-3"; words as of a shell.
-      seeds: of the runs and their teachers, with spaces between.
+      seeds: of the runs and their teachers, whole numbers with spaces between.
       workers: runs at a time; 0: one a core, and one alone where JAX runs on an accelerator.
 
     Raises:
@@ -57,13 +57,7 @@ def sweep(
         raise UserError("--config.seed: is of one run; give --seeds")
     if workers < 0:
         raise UserError(f"--workers: must be at least 0 (got {workers})")
-    settings: dict[str, list[str]] = {}
-    for words in grid:
-        field, values = _values(words)
-        if field in settings:
-            raise UserError(f"--grid: {field} is given twice; give all of its values at once")
-        settings[field] = values
-    jobs = grid_jobs(config, settings, _seeds(seeds), workdir, fields)
+    jobs = grid_jobs(config, read_grid(grid), read_seeds(seeds), workdir, fields)
     # Whose images are not there ends before any run starts.
     Splits()[read_run(jobs[-1].resolved()).data]
     try:
@@ -79,27 +73,6 @@ def sweep(
         raise UserError(
             f"{len(failed)} of {len(jobs)} runs failed, as said above; the same command tries again"
         )
-
-
-def _values(words: str) -> tuple[str, list[str]]:
-    """A field of the grid and its values."""
-    try:
-        field, *values = shlex.split(words)
-    except ValueError as error:
-        raise UserError(
-            f"--grid: must be a field and its values (got {words!r}: {error})"
-        ) from error
-    if not values:
-        raise UserError(f'--grid: {field} has no values; give --grid "{field} VALUE VALUE"')
-    return field, values
-
-
-def _seeds(words: str) -> list[int]:
-    """The seeds."""
-    seeds = words.replace(",", " ").split()
-    if not seeds or not all(seed.isdecimal() for seed in seeds):
-        raise UserError(f"--seeds: must be whole numbers with spaces between (got {words!r})")
-    return [*map(int, seeds)]
 
 
 def grid_jobs(

@@ -114,10 +114,7 @@ def refusal(capsys, tmp_path_factory):
 
 def test_omniglot_without_a_path(monkeypatch, refusal):
     monkeypatch.delenv("DARKRANK_DATA", raising=False)
-    assert (
-        "data.path: must not be empty where the environment variable DARKRANK_DATA is"
-        in refusal("")
-    )
+    assert "data.path: must be the folder that holds images_background.zip and " in refusal("")
 
 
 def test_omniglot_with_a_missing_archive(folder, refusal):

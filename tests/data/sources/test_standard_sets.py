@@ -162,7 +162,7 @@ def test_a_set_without_its_archive(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"empty: holds no image of cub200; give CUB_200_2011\.tgz"):
         SOURCES["cub200"](path=str(tmp_path / "empty"), image_size=8, data_dir=str(tmp_path))
     with pytest.raises(
-        UserError, match=r"^data\.path: must not be empty where the environment vari"
+        UserError, match=r"^data\.path: must be the folder that holds the archives of cub200 \(got"
     ):
         SOURCES["cub200"](path="", image_size=8, data_dir=str(tmp_path))
     with pytest.raises(

@@ -15,21 +15,27 @@ from tests.runs.sweep.stub_runs import CONFIG, STUB
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--config=omniglot"], "data.path: must not be empty where the environment "),
+        (["--config=omniglot"], "data.path: must be the folder that holds "),
         ([CONFIG, "--grid=learning_rat 1"], "--config.learning_rat: no field 'learning_rat' in "),
         ([CONFIG, "--grid=steps 4 0"], "steps: must be at least 1 (got 0)"),
         ([CONFIG, "--config.steps=0"], "steps: must be at least 1 (got 0)"),
         ([CONFIG, "--grid=steps"], '--grid: steps has no values; give --grid "steps VALUE VALUE"'),
-        ([CONFIG, "--grid=steps '4"], '--grid: must be a field and its values (got "steps '),
+        ([CONFIG, "--grid=steps '4"], "--grid: must be a field and its values, such as "),
         ([CONFIG, "--grid=steps 4", "--grid=steps 5"], "--grid: steps is given twice; give all "),
-        ([CONFIG, "--seeds=0 one"], "--seeds: must be whole numbers with spaces between (got "),
-        ([CONFIG, "--seeds="], "--seeds: must be whole numbers with spaces between (got '')"),
+        (
+            [CONFIG, "--seeds=0 one"],
+            "--seeds: must be whole numbers from 0 with spaces between (got ",
+        ),
+        (
+            [CONFIG, "--seeds="],
+            "--seeds: must be whole numbers from 0 with spaces between (got '')",
+        ),
         ([CONFIG, "--config.seed=3"], "--config.seed: is of one run; give --seeds"),
         ([CONFIG, "--workers=-1"], "--workers: must be at least 0 (got -1)"),
-        (["--config=nowhere.py"], "--config: no file, name or module 'nowhere.py'; valid: "),
+        (["--config=nowhere.py"], "--config: no file, name or module 'nowhere.py'; give the "),
         (
             [],
-            "--config: must be a config, NAME or FILE (got nothing); give one, or --help",
+            "--config: must be given with --mode sweep (got nothing); --mode sweep --help",
         ),
     ],
     ids=str,
