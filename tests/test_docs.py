@@ -45,7 +45,7 @@ PAGES = [
     if BLOCK.search(page.read_text()) and page.parent.name != "tutorials"
 ]
 # Pages whose code takes many seconds.
-LONG = {"index.md", "losses.md", "pretrained.md", "ranking.md"}
+LONG = {"arguments.md", "index.md", "losses.md", "pretrained.md", "ranking.md"}
 # Pages whose code needs what is not installed everywhere: tests/training/test_hooks.py has it.
 ELSEWHERE = {"track.md"}
 # Page of the guides -> the loss whose value shows that its config trains.
