@@ -10,7 +10,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +42,7 @@ def _holder(
     holder = config
     for place, name in enumerate(holders):
         if name not in holder:
-            _refuse(field, name, holder, flag)
+            _refuse(config, field, name, holder, flag)
         holder = holder[name]
         if not isinstance(holder, ConfigDict):
             within = ".".join(holders[: place + 1])
@@ -79,7 +79,7 @@ def load_config(source: str | os.PathLike | types.ModuleType, **overrides: Any) 
         holder = _holder(config, field, holders, "")
         known = known_options(".".join(holders), lambda other: _value(config, other))
         if name not in {*holder, *known}:
-            _refuse(field, name, {*holder, *known}, "")
+            _refuse(config, field, name, {*holder, *known}, "")
         if name in holder and isinstance(holder[name], ConfigDict) and isinstance(value, Mapping):
             value = ConfigDict(value)
         try:
@@ -180,7 +180,7 @@ def add_options(config: ConfigDict, argv: Sequence[str]) -> None:
         optional = type(None) in typing.get_args(known.get(name))
         none = optional and f"--config.{field}=None" in argv
         if name not in {*holder, *known}:
-            _refuse(field, name, {*holder, *known})
+            _refuse(config, field, name, {*holder, *known})
         if name not in holder or none:
             kind = known[name] if known[name] in _TYPES and not none else object
             unlocked: Any = holder.unlock()
@@ -220,11 +220,27 @@ def given_fields(argv: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _refuse(field: str, name: str, valid: Iterable[str], flag: str = _FLAG) -> NoReturn:
-    """Says that a field is not there, and what is."""
-    valid = list(valid)
-    advice = nearest(name, valid) if valid else "there is none; state it in the config file"
+def _refuse(
+    config: ConfigDict, field: str, name: str, valid: Iterable[str], flag: str = _FLAG
+) -> NoReturn:
+    """Says that a field is not there, and where a field of that name is, or what is there."""
+    valid, first, last = list(valid), field.partition(".")[0], field.rpartition(".")[2]
+    near = [place for place in _fields_of(config) if place.rpartition(".")[2] == last]
+    # Of the same part of the config if there is one, such as the teacher.
+    near.sort(key=lambda place: (place.partition(".")[0] != first, place.count(".")))
+    if near:
+        advice = f"did you mean {flag}{near[0]}?"
+    else:
+        advice = nearest(name, valid) if valid else "there is none; state it in the config file"
     raise UserError(f"{flag}{field}: no field {name!r} in the config; {advice}")
+
+
+def _fields_of(config: ConfigDict, within: str = "") -> Iterator[str]:
+    """All dotted fields of a config, and those that hold fields."""
+    for name, value in config.items():
+        yield f"{within}{name}"
+        if isinstance(value, ConfigDict):
+            yield from _fields_of(value, f"{within}{name}.")
 
 
 def _value(config: ConfigDict, field: str) -> Any:

@@ -104,7 +104,7 @@ def _check_weights(
 ) -> None:
     """Refuses imported weights that would leave the embedding undefined or random."""
     dim, has_neck = model.get("embedding_dim"), model.get("head_batch_norm", False)
-    for field in ("head", "neck"):
+    for field in ("head", "neck", "prefix", "ignore"):
         if (given := getattr(weights, field)) and not weights.path:
             raise UserError(
                 f"{prefix}weights.{field}: must be empty without {prefix}weights.path (got "

@@ -52,8 +52,12 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     """
     coordinator = coordinator or os.environ.get(_COORDINATOR)
     if not coordinator:
-        if processes is not None or process is not None:
-            raise UserError("--coordinator: must be HOST:PORT of process 0, or auto (got nothing)")
+        flags = {"--processes": processes, "--process": process}
+        if given := [flag for flag, number in flags.items() if number is not None]:
+            raise UserError(
+                f"{', '.join(given)}: must be given with --coordinator (got none); give "
+                "--coordinator HOST:PORT of process 0, or auto"
+            )
         return
     address = None if coordinator == "auto" else coordinator
     try:

@@ -48,7 +48,36 @@ def test_refuses_chunks_that_tear_classes_apart():
         ),
         (
             "losses.kdd.temperature=3",
-            "--config.losses.kdd.temperature: no field 'kdd' in the config; did you mean 'kd'?",
+            "--config.losses.kdd.temperature: no field 'kdd' in the config; did you mean "
+            "--config.losses.kd.temperature?",
+        ),
+        (
+            "losses.kdd.weigth=3",
+            "--config.losses.kdd.weigth: no field 'kdd' in the config; did you mean 'kd'?",
+        ),
+        (
+            "batch_size=8",
+            "--config.batch_size: no field 'batch_size' in the config; did you mean "
+            "--config.data.batch_size?",
+        ),
+        (
+            "student.batch_size=8",
+            "--config.student.batch_size: no field 'student' in the config; did you mean "
+            "--config.data.batch_size?",
+        ),
+        (
+            "teacher.batch_size=8",
+            "--config.teacher.batch_size: no field 'batch_size' in the config; did you mean "
+            "--config.teacher.data.batch_size?",
+        ),
+        (
+            "weights.prefix=model",
+            "weights.prefix: must be empty without weights.path (got 'model'); give weights.path",
+        ),
+        (
+            "teacher.weights.ignore=('head.',)",
+            "teacher.weights.ignore: must be empty without teacher.weights.path (got ('head.',)); "
+            "give teacher.weights.path",
         ),
         (
             "data.options.num_clases=3",

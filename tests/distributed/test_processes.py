@@ -193,7 +193,8 @@ def test_processes_wait_for_a_slow_first_one():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((None, 2, 0), "--coordinator: must be HOST:PORT of process 0, or auto .got nothing."),
+        ((None, 2, 0), "^--processes, --process: must be given with --coordinator .got none.; "),
+        ((None, None, 1), "^--process: must be given with --coordinator .got none.; give --coord"),
         (("auto", None, None), "--coordinator: auto: .* give --coordinator HOST:PORT of process 0"),
         (("localhost:1", 2, None), "--coordinator: localhost:1: .*; give --coordinator HOST:PORT"),
     ],

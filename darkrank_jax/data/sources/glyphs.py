@@ -50,7 +50,7 @@ def glyphs(
     It depends on seed, character and number alone, so a class looks the same in a larger set.
 
     Args:
-      path: not used; sources of files have it.
+      path: must be empty; sources of files have it.
       image_size: pixels, of a square.
       num_classes: characters.
       images_per_class: images of each, at least 2.
@@ -64,10 +64,14 @@ def glyphs(
       named by its character and Unicode name.
 
     Raises:
-      UserError: no square, a number out of its range, more classes than there are characters, or
-        fractions that leave none to train on.
+      UserError: a path, no square, a number out of its range, more classes than there are
+        characters, or fractions that leave none to train on.
     """
-    del path
+    if path:
+        raise UserError(
+            f"data.path: must be empty for glyphs, which are drawn and not read (got {path}); "
+            "leave it out, or give data.source = images for a folder of your own"
+        )
     check_ranges(
         images_per_class=images_per_class,
         distortion=distortion,

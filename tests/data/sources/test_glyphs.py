@@ -67,6 +67,11 @@ def test_there_are_a_thousand_glyphs():
         glyphs(image_size=16, num_classes=99999)
 
 
+def test_glyphs_refuse_a_path_that_they_would_not_read():
+    with pytest.raises(UserError, match=r"^data\.path: must be empty for glyphs, .* \(got /no/x\)"):
+        glyphs(**SMALL, path="/no/x")
+
+
 def test_glyphs_refuse_an_empty_split():
     with pytest.raises(UserError, match="of 10 classes 0 validate and 2 test"):
         glyphs(image_size=16, num_classes=10, validation_fraction=0.0, test_fraction=0.2)
