@@ -127,7 +127,14 @@ MODES = {
                     "tpu_v6e",
                 ),
             ),
-            Flag("memory", 0, "memory of each device in GB; 0: that of the accelerator.", int, 0),
+            Flag(
+                "memory",
+                0,
+                "memory of each device in GB; 0: that of the accelerator.",
+                int,
+                0,
+                100_000,
+            ),
         ),
     ),
     "train": Mode(
@@ -186,6 +193,7 @@ MODES = {
                 "accelerator.",
                 int,
                 0,
+                1000,
             ),
         ),
     ),

@@ -99,6 +99,7 @@ def plan(
     """
     del workdir
     known = known_accelerator(accelerator) if accelerator else None
+    _check_count(devices, [part.data.batch_size for _, part, _ in run.trained_networks()])
     found = _devices(devices, known)
     name = accelerator or name_of(found[0].device_kind)
     device = known_accelerator(name) if name else None
@@ -260,6 +261,16 @@ def _laid(tree: Any, sharding: NamedSharding) -> Any:
 def _bytes(tree: Any) -> int:
     """Of all arrays of a tree."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _check_count(devices: int, sizes: Iterable[int]) -> None:
+    """Refuses devices that cannot share a batch, before any of them is simulated."""
+    for size in sizes:
+        if devices and size % devices:
+            raise UserError(
+                f"--devices: must divide a batch of {size} images (got {devices}); give another "
+                "number, or change data.batch_size"
+            )
 
 
 def _devices(count: int, accelerator: Accelerator | None) -> Sequence[Any]:

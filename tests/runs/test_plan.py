@@ -258,6 +258,14 @@ def test_refuses_what_is_not_there(run, tmp_path):
         plans.plan(run, tmp_path, devices=16)
 
 
+def test_refuses_devices_that_cannot_share_a_batch_before_it_simulates_them(run, tmp_path):
+    size = run.data.batch_size
+    with pytest.raises(
+        UserError, match=rf"^--devices: must divide a batch of {size} images \(got 1"
+    ):
+        plans.plan(run, tmp_path, devices=100_000, accelerator="h100")
+
+
 def test_half_precision_is_planned_for_an_accelerator(run):
     auto = dataclasses.replace(run, model=run.model | {"dtype": "auto"})
     nested = dataclasses.replace(run, teacher=auto, ensemble={"one": auto})
