@@ -38,8 +38,9 @@ THEMES = {
 # README's rows: title, table, and the method that is shown.
 QUALITY = (
     ("Omniglot, 600 steps", "omniglot/results.csv", COMBINED),
-    ("Cars-196 (half), teacher from scratch", "cars196_half/results.csv", COMBINED),
-    ("Grocery Store, pretrained teacher", "photographs/scratch_grocery_store_short.csv", COMBINED),
+    ("Cars-196 (half), 1,500 steps", "cars196_half/results.csv", COMBINED),
+    ("Cars-196 (half), 6,000 steps", "cars196_half/long.csv", COMBINED),
+    ("Grocery Store, pretrained teacher, 1,500 steps", "photographs/scratch_grocery_store_short.csv", COMBINED),
     (
         "Cars-196 (half), pretrained teacher, 4,000 steps",
         "photographs/scratch_cars196_half_long.csv",
