@@ -249,6 +249,7 @@ def test_is_compiled_for_the_accelerator_that_is_named(run, monkeypatch, tmp_pat
 
 
 def test_refuses_what_is_not_there(run, tmp_path):
+    assert len(jax.devices()) == 4  # JAX has begun
     with pytest.raises(UserError, match="--accelerator: unknown name 'h10'; did you mean 'h100'"):
         plans.plan(run, tmp_path, accelerator="h10")
     with pytest.raises(
