@@ -40,7 +40,7 @@ QUALITY = (
     ("Omniglot, 600 steps", "omniglot/results.csv", COMBINED),
     ("Cars-196 (half), 1,500 steps", "cars196_half/results.csv", COMBINED),
     ("Cars-196 (half), 6,000 steps", "cars196_half/long.csv", COMBINED),
-    ("Grocery Store, pretrained teacher, 1,500 steps", "photographs/scratch_grocery_store_short.csv", COMBINED),
+    ("Grocery Store, pretrained teacher", "photographs/scratch_grocery_store_short.csv", COMBINED),
     (
         "Cars-196 (half), pretrained teacher, 4,000 steps",
         "photographs/scratch_cars196_half_long.csv",
