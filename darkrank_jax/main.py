@@ -285,8 +285,9 @@ def _check_folders(mode: str, config: str, workdir: str, rest: Sequence[str]) ->
         check_finished([*map(Path, rest)])
     wanted = takes == "workdir" or (takes == "run or workdir" and not config)
     if wanted and not Path(workdir).exists():
+        file = ", or a file of --mode export" if mode in ("embed", "search") else ""
         raise UserError(
-            f"--workdir: must be the folder of a trained run (got {workdir}, which does not "
+            f"--workdir: must be the folder of a trained run{file} (got {workdir}, which does not "
             "exist); give another, or train it first"
         )
 

@@ -92,5 +92,5 @@ def test_the_command_prints_to_any_encoding(encoding):
     )
     expected = "猫 \\x1b[2J".encode(encoding, "backslashreplace")
     assert done.stdout.split(b"\n")[0].rstrip(b"\r") == expected
-    assert done.stderr.decode(encoding).startswith("error: --mode: unknown mode ")
+    assert done.stderr.decode(encoding).startswith("error: --mode: unknown name ")
     assert b"\x1b" not in done.stderr

@@ -43,7 +43,8 @@ def rule():
 
 @pytest.fixture(scope="module")
 def golden():
-    return np.load(GOLDEN / "transformers_models.npz")
+    with np.load(GOLDEN / "transformers_models.npz") as arrays:
+        yield arrays
 
 
 @pytest.fixture(scope="module")

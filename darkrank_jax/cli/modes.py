@@ -63,7 +63,7 @@ class Mode(NamedTuple):
     shared: bool = False
 
 
-_NOT_WRITTEN = "nothing is written there; it may stay in the command of a training"
+_NOT_WRITTEN = "not used here; it may be given, so that a training command can be reused"
 _TRAINED = "folder of a trained run, or the folder `teacher` or `baseline` in it"
 _NETWORK = f"{_TRAINED}, or a file that --mode export wrote"
 _GALLERIES = (".npz", ".parquet", ".faiss")
@@ -183,7 +183,7 @@ MODES = {
             Flag(
                 "seeds",
                 "0 1 2",
-                'seeds of the runs and of their teachers, in quotes: --seeds="0 1 2".',
+                "seeds of the runs and of their teachers, in quotes, with spaces between.",
                 check="runs.sweep.words:read_seeds",
             ),
             Flag(
@@ -199,8 +199,8 @@ MODES = {
     ),
     "export": Mode(
         "export.command:export_run",
-        "Exports the network of a workdir (of a distillation, the distilled student), then loads "
-        "each file and compares its embeddings with those of the network.",
+        "Exports the trained network of a run (of a distillation, the distilled student), then "
+        "loads each file and compares its embeddings with those of the network.",
         "workdir",
         _TRAINED,
         "--mode export --workdir runs/demo --formats=onnx,safetensors",

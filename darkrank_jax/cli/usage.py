@@ -6,7 +6,11 @@ from darkrank_jax.cli.modes import MODES, SHARED, Flag, Mode
 from darkrank_jax.configs import topics
 
 _WIDTH = 80
-_NEEDS = {"run": "--config CONFIG", "config": "--config CONFIG", "runs": "DIR DIR ..."}
+_NEEDS = {
+    "run": "--config CONFIG",
+    "config": "--config CONFIG",
+    "runs": "DIR DIR ... [--workdir DIR]",
+}
 _VALUES = {
     "workdir": "DIR",
     "coordinator": "ADDRESS",
@@ -18,17 +22,18 @@ _COLUMN = 24
 _FIELD = Flag(
     "config.FIELD=VALUE",
     None,
-    "sets one field of the config, such as --config.learning_rate=1e-3; the file of the config "
-    "`default` states all fields: configs/default.py in the source, darkrank_jax/configs/configs/"
-    "default.py where pip installs it",
+    "sets one field of the config, such as --config.learning_rate=1e-3; all fields, with unit and "
+    "meaning, are in the file of the config `default`, whose folder is printed by python -c 'from "
+    "darkrank_jax.configs import FOLDER; print(FOLDER)'",
 )
 _CHECKED = "not needed; if it is given, it must be the config of the run in --workdir"
-_HEAD = """usage: darkrank [--config CONFIG] [--config.FIELD=VALUE ...]
-                [--workdir DIR] [--mode MODE] [flags of the mode]
+_HEAD = """usage: darkrank --config CONFIG [--config.FIELD=VALUE ...] [--workdir DIR]
+       darkrank --mode MODE [flags of the mode]
 
 Distils a large network that embeds images into a small one: trains a teacher, a
-student alone and a distilled student, evaluates them and writes a report; then
-exports, embeds and searches. `darkrank` is `python -m darkrank_jax.main`.
+student alone (the baseline) and a distilled student, evaluates them and writes
+a report; then exports, embeds and searches. Flags are --x VALUE or --x=VALUE.
+`darkrank` is `python -m darkrank_jax.main`.
 
   darkrank --config demo
       built-in characters, no download, some minutes on a CPU; it ends with
@@ -50,12 +55,14 @@ def usage() -> str:
         "Configs by name that need no data:",
         *found[False],
         "Configs by name whose data lies in --config.data.path=DIR, or in the folder of",
-        "the environment variable DARKRANK_DATA; their files say what it must hold:",
+        "the environment variable DARKRANK_DATA; the file of each says what it must hold:",
         *found[True],
     ]
     modes = [_mode(name, mode) for name, mode in MODES.items()]
     head = [_HEAD, *shared, "  --help, --version", "  --mode MODE --help    that mode alone", ""]
-    return "\n".join([*head, *configs, "\nModes, and the flags of each:\n", *modes]).rstrip()
+    return "\n".join(
+        [*head, *configs, "\nModes, and the flags of each with their defaults:\n", *modes]
+    ).rstrip()
 
 
 def usage_of(mode: str) -> str:
@@ -77,7 +84,9 @@ def usage_of(mode: str) -> str:
 
 def _mode(name: str, mode: Mode) -> str:
     """A mode: what it does, what it needs, its flags."""
-    lines = [f"--mode {name} {_NEEDS.get(mode.takes, '--workdir DIR')}", _filled(mode.text, 4)]
+    needed = [f" --{flag.name} {flag.name.upper()}" for flag in mode.flags if flag.default is None]
+    takes = _NEEDS.get(mode.takes, "--workdir DIR")
+    lines = [f"--mode {name} {takes}{''.join(needed)}", _filled(mode.text, 4)]
     return "\n".join([*lines, *map(_flag, mode.flags)]) + "\n"
 
 

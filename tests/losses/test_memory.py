@@ -15,7 +15,9 @@ from tests.losses.batches import (
     TEACHER,
     X,
 )
+from tests.marks import slow_but
 
+QUICK = {"darkrank_hard", "darkrank_soft", "multi_similarity", "ntxent", "supcon", "triplet"}
 WITH_MEMORY = {
     name
     for name, loss in losses.LOSSES.items()
@@ -23,7 +25,7 @@ WITH_MEMORY = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(WITH_MEMORY))
+@pytest.mark.parametrize("name", slow_but(QUICK, sorted(WITH_MEMORY)))
 def test_the_memory_stands_in_for_a_larger_batch(x64, name):
     rows = {
         "embeddings": jnp.asarray(X),

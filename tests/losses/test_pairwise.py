@@ -7,11 +7,12 @@ import pytest
 
 from darkrank_jax.losses import pairwise
 from tests.losses.batches import relative, unit
+from tests.marks import slow_but
 
 
 # More rows than a tile has, and not a multiple of it.
 @pytest.mark.parametrize("form", ["self", "anchors", "other"])
-@pytest.mark.parametrize("gap", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("gap", slow_but({1e-6}, [1e-6, 1e-3, 1.0]))
 def test_squared_distances_and_both_derivatives_are_those_of_differences(form, gap):
     rng = np.random.default_rng(3)
     x = (unit(rng.normal(size=(1, 17))) + gap * rng.normal(size=(41, 17))).astype(np.float32)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from darkrank_jax.models import build_model
 from darkrank_jax.models.convolution import conv, general_convolution, plain_convolutions
 from darkrank_jax.models.depthwise import depthwise
+from tests.marks import slow_but
 
 
 def of_xla(x, kernel, strides, padding):
@@ -69,12 +70,24 @@ CASES = {
 }
 
 
+QUICK = {
+    "MobileNet's 3x3 of stride 2",
+    "EfficientNet's 5x5",
+    "maps below the kernel",
+    "one pixel",
+    "as much padding as fits",
+    "sides and strides that differ",
+    "stride above the kernel",
+}
 HALVES = ("MobileNet's 3x3", "EfficientNet's 5x5 of stride 2", "ConvNeXt's 7x7")
 
 
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [*((case, "float32") for case in CASES), *((case, "bfloat16") for case in HALVES)],
+    slow_but(
+        lambda case: case[0] in QUICK,
+        [*((case, "float32") for case in CASES), *((case, "bfloat16") for case in HALVES)],
+    ),
 )
 def test_values_and_gradients_are_xlas(case, dtype):
     (rows, columns), sides, strides, padding = CASES[case]

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from darkrank_jax.models.convolution import general_convolution
 from darkrank_jax.models.kernel_gradient import kernel_gradient
+from tests.marks import slow_but
 
 NAMES = ("NHWC", "HWIO", "NHWC")
 OPTIONS = {"dimension_numbers": NAMES, "feature_group_count": 1, "precision": None}
@@ -29,6 +30,15 @@ CASES = {
 }
 
 
+QUICK = {
+    "ResNet's 3x3",
+    "ResNet's 3x3 of stride 2",
+    "patches that leave a rest",
+    "sides and strides that differ",
+    "stride above the kernel",
+}
+
+
 def drawn(batch, shape, sides, dtype="float32"):
     keys = jax.random.split(jax.random.key(shape[0] + 10 * shape[1] + 100 * sides[0]), 2)
     x = jax.random.normal(keys[0], (batch, *shape, 4)).astype(dtype)
@@ -43,7 +53,7 @@ def with_gradients(function, x, kernel):
 
 # Three images are summed in one part, eight in a part for each of the devices.
 @pytest.mark.parametrize("batch", [3, pytest.param(8, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_but(QUICK, CASES))
 def test_values_and_gradients_equal_xla(case, batch):
     shape, sides, strides, padding = CASES[case]
     x, kernel = drawn(batch, shape, sides)

@@ -11,7 +11,10 @@ from flax import linen as nn
 from darkrank_jax.models.layers import product_of_rows
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 4), (2, 3, 5, 4), (6, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 3, 5, 4), *(pytest.param(each, marks=pytest.mark.slow) for each in [(3, 5, 4), (6, 4)])],
+)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_layer_has_the_value_and_gradients_of_flax(shape, dtype):
     x = jax.random.normal(jax.random.key(0), shape)

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model, compute_dtype, model_options
+from tests.marks import slow_but
 from tests.models.backbones.architectures import NETWORKS, check_outputs, shapes
 
 # Options of a backbone beside its width.
@@ -103,9 +104,7 @@ def test_half_precision_is_for_accelerators_unless_it_is_asked_for(monkeypatch):
 SIDES = {"nin_bn": 6, "inception_bn": 7, "osnet_x0_25": 14, "mobilenet_v3_small": 7}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n == "osnet_x0_25" else ()) for n in SIDES]
-)
+@pytest.mark.parametrize("name", slow_but(lambda name: name != "osnet_x0_25", SIDES))
 def test_maps_of_an_image_that_is_not_square_and_in_half_precision(name):
     """Market-1501's crops, and sizes at which Caffe's windows are filled in part."""
     backbone = MODELS[name](dtype=jnp.bfloat16)

@@ -16,6 +16,7 @@ from darkrank_jax.runs.datasets import DatasetSource
 from darkrank_jax.runs.evaluate import evaluate
 from darkrank_jax.runs.splits import Splits
 from tests.command import CONFIG, refusal, run
+from tests.marks import slow_but
 from tests.runs.finished_runs import finished_run
 
 
@@ -155,7 +156,7 @@ def test_what_needs_a_gallery_is_refused_before_training(
     assert not (tmp_path / "new" / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("split", [None, "test"])
+@pytest.mark.parametrize("split", slow_but({"test"}, [None, "test"]))
 def test_distractors_are_embedded_by_every_network_and_stated(split, finished, tmp_path, capsys):
     """A gallery of glyphs, and glyphs of other classes beside it."""
     options = {"num_classes": 20, "images_per_class": 4}

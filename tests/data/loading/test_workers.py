@@ -24,6 +24,7 @@ from darkrank_jax.data.loading.workers import made_by_workers
 from darkrank_jax.data.pixels.augmentation import AUGMENTATIONS
 from darkrank_jax.data.pixels.crops import center_crop
 from darkrank_jax.errors import UserError
+from tests.marks import slow_but
 
 RNG = np.random.default_rng(0)
 LABELS = np.repeat(np.arange(6), 5).astype(np.int32)
@@ -109,7 +110,7 @@ def test_workers_make_the_views_of_threads():
     assert_equal(views(2), views(0))
 
 
-@pytest.mark.parametrize("most_bytes", [0, 3000, 10**6])
+@pytest.mark.parametrize("most_bytes", slow_but({3000}, [0, 3000, 10**6]))
 def test_workers_decode_files_and_keep_pictures_together(most_bytes, tmp_path):
     split = encoded(tmp_path, most_bytes)
     found = list(stream(split, num_steps=40))

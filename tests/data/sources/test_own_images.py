@@ -26,11 +26,14 @@ from tests.data.image_files import (
     write_table,
     write_zip,
 )
+from tests.marks import slow_but
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tgz", "table"])
+@pytest.mark.parametrize(
+    "kind", slow_but({"zip", "table"}, ["folder", "zip", "tar", "tgz", "table"])
+)
 def test_workers_read_any_form(kind, tmp_path):
     writers = WRITERS | {"table": lambda path, files: write_table(path, ".csv")}
     train = load(writers[kind](tmp_path, layout()))["train"]

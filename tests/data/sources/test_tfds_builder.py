@@ -18,6 +18,7 @@ from tests.layouts import (
     load_set,
     write,
 )
+from tests.marks import slow_but
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -35,7 +36,7 @@ def by_part(splits):
         yield part, Split(images_, test.labels[rows], test.class_names, cameras)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", slow_but({"cub200", "market1501", "sop"}, LAYOUTS))
 def test_a_set_is_built_once_with_its_files_as_they_are(name, tmp_path, monkeypatch):
     monkeypatch.delenv("DARKRANK_DATA", raising=False)
     files, expected = LAYOUTS[name]()
@@ -95,7 +96,7 @@ def test_another_archive_is_built_anew_and_is_other_images(tmp_path, monkeypatch
     assert sum(len(split.labels) for split in again.values()) == 15
     assert again["test"].images.digest() != few["test"].images.digest()
     # Two were built; which is meant only their archives can say.
-    with pytest.raises(UserError, match=r"^data\.path: must not be empty where the environment"):
+    with pytest.raises(UserError, match=r"^data\.path: must be the folder that holds the archives"):
         load_set("cub200", tmp_path, "")
 
 

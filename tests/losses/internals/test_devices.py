@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from darkrank_jax import losses
+from tests.marks import slow_but
 
 CLASSES, DEVICES = 3, 4
 # Of classes, of maps, of lists, of pairs; the whole table takes longer.
@@ -152,10 +153,7 @@ def model_and_batch():
 
 
 @EITHER
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(k, marks=pytest.mark.slow if "check_vma=False" in k else ()) for k in KINDS],
-)
+@pytest.mark.parametrize("kind", slow_but(("jit, automatic axes", "shard_map", "pmap"), KINDS))
 def test_values_and_gradients_are_those_of_one_device(kind, names):
     model, batch = model_and_batch()
     expected, values = on_one_device(names)

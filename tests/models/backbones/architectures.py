@@ -13,6 +13,7 @@ from darkrank_jax.models import MODELS
 from darkrank_jax.models.backbones.resnet import ResNet
 from darkrank_jax.models.backbones.vit import ViT
 from darkrank_jax.models.pretrained import load_weights
+from tests.marks import slow_but
 
 GOLDEN = Path(__file__).parent.parent.parent / "golden"
 FEW = (2, 1, 1, 1)
@@ -43,9 +44,7 @@ def every_network(module, *, slow=()):
     """Tests of all networks of MODELS whose backbone is of a module; some take long to trace."""
     names = [name for name in MODELS if type(MODELS[name]()).__module__ == module.__name__]
     assert names
-    return pytest.mark.parametrize(
-        "name", [pytest.param(n, marks=pytest.mark.slow if n in slow else ()) for n in names]
-    )
+    return pytest.mark.parametrize("name", slow_but(lambda name: name not in slow, names))
 
 
 def load_rule():

@@ -7,6 +7,7 @@ import pytest
 from transformer_files import CONVNEXTS, SIZES, loaded, small
 
 from darkrank_jax.models.backbones import convnext
+from tests.marks import slow_but
 from tests.models.backbones.architectures import (
     check_outputs,
     check_published,
@@ -67,7 +68,7 @@ def test_outputs_agree_with_another_implementation(tmp_path):
     check_outputs("convnext_tiny", tmp_path)
 
 
-@pytest.mark.parametrize("name", CONVNEXTS)
+@pytest.mark.parametrize("name", slow_but({"convnextv2"}, CONVNEXTS))
 def test_convnexts_agree_with_transformers_at_two_sizes(name, rule, golden, files, tmp_path):
     backbone = small(name)
     variables = loaded(files(name), tmp_path, backbone)

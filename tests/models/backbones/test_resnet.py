@@ -9,6 +9,7 @@ from darkrank_jax.models import MODELS
 from darkrank_jax.models.backbones.resnet import InstanceAndBatchNorm, ResNet
 from darkrank_jax.models.pretrained import describe_weights, detect_resnet, tensor_name
 from darkrank_jax.models.weights.fit import torch_axes
+from tests.marks import slow_but
 from tests.models.backbones.architectures import FEW, NETWORKS, check_outputs
 
 # torchvision's figures, and what its classifier of 1000 classes has of them.
@@ -86,13 +87,7 @@ VARIANTS = [name for name, (_, backbone) in NETWORKS.items() if isinstance(backb
 
 
 # Take long to compile; one of their kind stays.
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name == "resnet50_ibn_a" else pytest.mark.slow)
-        for name in VARIANTS
-    ],
-)
+@pytest.mark.parametrize("name", slow_but({"resnet50_ibn_a"}, VARIANTS))
 def test_variants_have_the_values_of_other_implementations(name, tmp_path):
     check_outputs(name, tmp_path)
     path, (_, backbone) = tmp_path / "weights.safetensors", NETWORKS[name]

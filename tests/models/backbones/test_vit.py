@@ -9,6 +9,7 @@ from transformer_files import NETWORKS, SIZES, loaded, small
 from darkrank_jax.errors import UserError
 from darkrank_jax.models import MODELS, build_model
 from darkrank_jax.models.backbones import vit
+from tests.marks import slow_but
 from tests.models.backbones.architectures import (
     check_outputs,
     check_published,
@@ -63,12 +64,10 @@ def test_outputs_agree_with_another_implementation(tmp_path):
 
 
 # The others differ from one of these in one option.
-QUICK = {"clip", "deit", "dinov2_registers", "siglip"}
+QUICK = {"clip", "dinov2_registers", "siglip"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", slow_but(QUICK, NETWORKS))
 def test_outputs_agree_with_transformers_at_its_own_and_another_size(
     name, rule, golden, files, tmp_path
 ):

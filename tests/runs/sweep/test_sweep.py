@@ -31,7 +31,7 @@ from tests.runs.sweep.stub_runs import CONFIG, STUB
             "--seeds: must be whole numbers from 0 with spaces between (got '')",
         ),
         ([CONFIG, "--config.seed=3"], "--config.seed: is of one run; give --seeds"),
-        ([CONFIG, "--workers=-1"], "--workers: must be at least 0 (got -1)"),
+        ([CONFIG, "--workers=-1"], "--workers: must be from 0 to 1000 (got -1)"),
         (["--config=nowhere.py"], "--config: no file, name or module 'nowhere.py'; give the "),
         (
             [],
