@@ -33,7 +33,8 @@ LABELS = {
 def main() -> None:
     """Prints a row for each network."""
     print("| network | names | at its own size | at another |\n|---|---|---|---|")
-    golden = np.load(HERE / "transformers_models.npz")
+    with np.load(HERE / "transformers_models.npz") as arrays:
+        golden = dict(arrays)
     with tempfile.TemporaryDirectory() as folder:
         for name, (model, options) in (NETWORKS | {n: (n, {}) for n in CONVNEXTS}).items():
             given = "".join(

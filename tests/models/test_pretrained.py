@@ -23,7 +23,9 @@ BOTTLENECK = ResNet((3, 4, 2, 2), True, width=8)
     ("name", "backbone"), [("resnet_basic", BASIC), ("resnet_bottleneck", BOTTLENECK)]
 )
 def test_every_stage_agrees_with_another_implementation(name, backbone):
-    golden, path = np.load(GOLDEN / f"{name}.npz"), GOLDEN / f"{name}.safetensors"
+    path = GOLDEN / f"{name}.safetensors"
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
+        golden = dict(arrays)
     variables = load_resnet(path)
     assert detect_resnet(path) == backbone
     same(variables, load_resnet(path, backbone))

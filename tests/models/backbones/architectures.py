@@ -75,8 +75,9 @@ def difference(name, folder, size=0):
 
     Its names, its layout, its values: all go through the loader of weights.
     """
-    rule, golden = load_rule(), np.load(GOLDEN / "models.npz")
-    tensors = {}
+    rule, tensors = load_rule(), {}
+    with np.load(GOLDEN / "models.npz") as arrays:
+        golden = {key: arrays[key] for key in arrays if key.startswith(f"{name}/")}
     for line in golden[f"{name}/tensors"]:
         key, shape = line.split(" ")
         tensors[key] = rule.parameter(key, tuple(map(int, shape.split("x"))))
