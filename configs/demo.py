@@ -5,7 +5,7 @@ the characters; no download.
 
 Command:   make demo
 Hardware:  2 CPU cores
-Time:      under 4 minutes
+Time:      4 to 8 minutes
 Result:    README.md, three seeds, 2026-11
 """
 
