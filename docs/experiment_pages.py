@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 PICTURE = re.compile(
@@ -13,13 +15,22 @@ PICTURE = re.compile(
 IMAGES = "../../docs/images/"
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
+def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     """Adds the pages; mkdocs calls it before it reads any."""
-    for path in sorted(EXPERIMENTS.glob("*/*.md")):
-        name = path.parent.name if path.name == "README.md" else f"{path.parent.name}_{path.stem}"
+    # The tests have no mkdocs.
+    from mkdocs.structure.files import File
+
+    for name, path in pages().items():
         text = site_page(path.read_text(encoding="utf-8"), path.parent.name)
-        files.append(File.generated(config, f"experiments/{name}.md", content=text))
+        files.append(File.generated(config, f"experiments/{name}", content=text))
     return files
+
+
+def pages() -> dict[str, Path]:
+    """Name of each page on the site -> its file."""
+    paths = sorted(EXPERIMENTS.glob("*/*.md"))
+    parts = [path.parent.name + f"_{path.stem}".removesuffix("_README") for path in paths]
+    return {f"{part}.md": path for part, path in zip(parts, paths, strict=True)}
 
 
 def site_page(text: str, folder: str) -> str:

@@ -178,13 +178,13 @@ MODES = {
                 'a field of the config and its values, in quotes, such as --grid "learning_rate '
                 '1e-3 4e-3"; may be given several times, for every combination.',
                 tuple,
-                check="runs.sweep.words:read_grid",
+                check="runs.sweep.grid_arguments:read_grid",
             ),
             Flag(
                 "seeds",
                 "0 1 2",
                 "seeds of the runs and of their teachers, in quotes, with spaces between.",
-                check="runs.sweep.words:read_seeds",
+                check="runs.sweep.grid_arguments:read_seeds",
             ),
             Flag(
                 "workers",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import experiment_pages
 from experiments import picture
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,17 @@ def test_an_experiment_with_results_shows_their_figure_in_both_themes(page):
         for theme in picture.THEMES:
             assert f"docs/images/experiments/{figure}_{theme}.svg" in page.read_text()
             assert f"images/experiments/{figure}_{theme}.svg#only-{theme}" in gallery
+
+
+@pytest.mark.parametrize("page", experiment_pages.pages().values(), ids=experiment_pages.pages())
+def test_a_page_of_the_site_leads_to_pages_and_pictures_of_the_site(page):
+    text = experiment_pages.site_page(page.read_text(), page.parent.name)
+    assert "<picture>" not in text
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        if target.startswith("../images/"):
+            assert (ROOT / "docs" / target[3:]).exists()
+        else:
+            assert target in experiment_pages.pages()
 
 
 @pytest.mark.parametrize("theme", picture.THEMES)

@@ -15,9 +15,9 @@ from darkrank_jax.distributed.signals import Interrupted
 from darkrank_jax.errors import UserError
 from darkrank_jax.files import write_text
 from darkrank_jax.runs.splits import Splits
+from darkrank_jax.runs.sweep.grid_arguments import read_grid, read_seeds
 from darkrank_jax.runs.sweep.jobs import Job, default_workers, run_jobs
 from darkrank_jax.runs.sweep.seed_table import METRICS, collect, table, write_rows
-from darkrank_jax.runs.sweep.words import read_grid, read_seeds
 
 TEACHER = "teacher"
 # Of a folder's name; file systems take 255, some fewer.
@@ -55,8 +55,6 @@ def sweep(
     """
     if "seed" in fields:
         raise UserError("--config.seed: is of one run; give --seeds")
-    if workers < 0:
-        raise UserError(f"--workers: must be at least 0 (got {workers})")
     jobs = grid_jobs(config, read_grid(grid), read_seeds(seeds), workdir, fields)
     # Whose images are not there ends before any run starts.
     Splits()[read_run(jobs[-1].resolved()).data]

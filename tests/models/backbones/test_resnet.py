@@ -57,9 +57,7 @@ def variables(images):
 DEEP = {"resnet34", "resnet101", "resnet152", "resnext101_32x8d"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in DEEP else ()) for n in PUBLISHED]
-)
+@pytest.mark.parametrize("name", slow_but(lambda name: name not in DEEP, PUBLISHED))
 def test_parameters_are_as_many_as_published(name):
     _, variables = shapes(MODELS[name](), 32)
     published, features = PUBLISHED[name]

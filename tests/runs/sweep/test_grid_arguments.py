@@ -3,7 +3,7 @@
 import pytest
 
 from darkrank_jax.errors import UserError
-from darkrank_jax.runs.sweep.words import read_grid, read_seeds
+from darkrank_jax.runs.sweep.grid_arguments import read_grid, read_seeds
 
 
 def test_values_of_a_grid_are_words_of_a_shell():
